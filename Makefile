@@ -1,0 +1,46 @@
+# Every target makes the environment in .venv itself when it is missing or when the pins have changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+ONLY ?=
+
+.PHONY: demo test test-long lint up down bench env clean
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 13) else "HYDRA needs Python 3.11 or 3.12; run: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing HYDRA into $(VENV) (some minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --upgrade "pip<27"
+	@$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
+	@$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: env
+	@$(BIN)/hydra demo $(ARGS)
+
+up: env
+	@$(BIN)/hydra up $(ARGS)
+
+down: env
+	@$(BIN)/hydra down $(ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-long: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: env
+	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

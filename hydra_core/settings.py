@@ -1,0 +1,154 @@
+"""Every default in one place. Read at the edges only (cli, trader, hydra_dagster); layers are handed small frozen parts.
+
+Environment variables start with ``HYDRA_`` (nested parts with two underscores: ``HYDRA_RISK__KELLY_FRACTION``); a ``.env``
+file in the working directory is read too. Secrets live in the environment only and are never part of a settings hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hydra_core.domain.pairs import DEFAULT_PAIRS, Pair
+
+
+class Part(BaseModel):
+    """Base of the frozen parts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DecisionSettings(Part):
+    """The decision cycle."""
+
+    interval_s: int = Field(default=30, ge=1, description="seconds of market time between two grid points")
+    confidence_threshold: float = Field(default=0.6, ge=0, le=1)
+    approvals_needed: int = Field(default=3, ge=1, le=4)
+    hazard_limit: float = Field(default=0.35, ge=0, le=1, description="crowd seat: probability of a forced exit per 4 h")
+    plan_ttl_s: int = Field(default=300, ge=1)
+    twap_slices: int = Field(default=4, ge=1)
+    twap_duration_s: int = Field(default=120, ge=0)
+    resize_band: float = Field(default=0.25, ge=0, description="relative change of a position that is worth trading")
+
+
+class RiskSettings(Part):
+    """The risk brain; money in USDT, shares as fractions of equity."""
+
+    kelly_fraction: float = Field(default=0.25, gt=0, le=1)
+    risk_per_trade: float = Field(default=0.01, gt=0, le=0.2)
+    pair_multipliers: dict[str, float] = Field(
+        default={
+            "BTCUSDT": 1.0, "ETHUSDT": 1.0, "SOLUSDT": 0.8, "BNBUSDT": 0.8,
+            "DOGEUSDT": 0.5, "XRPUSDT": 0.8, "ADAUSDT": 0.8, "LTCUSDT": 0.8,
+        }
+    )  # fmt: skip
+    correlation_penalty: float = Field(default=0.7, ge=0, le=1)
+    max_position_notional: float = Field(default=10_000.0, gt=0)
+    max_total_notional: float = Field(default=50_000.0, gt=0)
+    max_positions: int = Field(default=5, ge=1)
+    max_leverage: float = Field(default=3.0, gt=0)
+    stop_sigmas: float = Field(default=2.0, gt=0, description="stop distance in standard deviations of the horizon")
+    day_loss_limit: float = Field(default=0.05, gt=0, le=1)
+    drawdown_limit: float = Field(default=0.10, gt=0, le=1)
+    position_loss_limit: float = Field(default=0.03, gt=0, le=1)
+    correlation_spike: float = Field(default=0.85, gt=0, le=1)
+    variance_ratio_spike: float = Field(default=4.0, gt=1)
+    extreme_regime_probability: float = Field(default=0.9, gt=0, le=1)
+    max_quote_age_s: float = Field(default=15.0, gt=0, description="wall seconds")
+    max_heartbeat_age_s: float = Field(default=10.0, gt=0, description="wall seconds")
+
+
+class CostSettings(Part):
+    """Costs of trading, in basis points of notional (a side) unless said."""
+
+    taker_fee_bp: float = 5.0
+    maker_fee_bp: float = 2.0
+    half_spread_bp: float = 1.0
+    slippage_bp: float = 1.0
+    impact_coefficient: float = Field(default=1.0, description="Y of the square-root law I = Y sigma_D sqrt(Q / V_D)")
+    latency_ms: int = Field(default=250, ge=0, description="market time from decision to fill on paper")
+
+    @property
+    def side_bp(self) -> float:
+        """Cost of one taker side before impact, bp."""
+        return self.taker_fee_bp + self.half_spread_bp + self.slippage_bp
+
+
+class TrainingSettings(Part):
+    """Training and validation."""
+
+    candles: int = Field(default=100_000, ge=1_000, description="5m candles a pair, at most")
+    horizon_bars: int = Field(default=48, ge=1, description="5m bars ahead (48 is 4 h)")
+    stride_bars: int = Field(default=6, ge=1, description="5m bars between two training rows")
+    folds: int = Field(default=3, ge=2)
+    lockbox_share: float = Field(default=0.2, gt=0, lt=0.9)
+    forecaster_trials: int = Field(default=3, ge=1)
+    policy_trials: int = Field(default=2, ge=1)
+    policy_steps: int = Field(default=100_000, ge=1_000)
+    epochs: int = Field(default=3, ge=1)
+    seed: int = 7
+    threads: int = Field(default=2, ge=1)
+
+
+class AnalystSettings(Part):
+    """The analyst's language model; without GROQ_API_KEY the rules analyst sits in the seat."""
+
+    model: str = "openai/gpt-oss-120b"
+    fallback_model: str = "openai/gpt-oss-20b"
+    base_url: str | None = None
+    timeout_s: float = Field(default=2.0, gt=0)
+    ttl_s: int = Field(default=900, ge=1, description="market seconds an analysis stays valid")
+    daily_calls: int = Field(default=3_000, ge=0)
+
+
+class PlatformSettings(Part):
+    """Ports and processes; everything binds to loopback."""
+
+    host: str = "127.0.0.1"
+    venue_port: int = 8899
+    webserver_port: int = 3000
+    research_port: int = 4266
+    live_port: int = 4267
+    window_s: int = Field(default=900, ge=30, description="wall seconds that one window run lasts")
+    lease_ttl_s: int = Field(default=20, ge=2, description="wall seconds after which an unrenewed lease is free")
+    live_sensor: bool = True
+
+
+class Settings(BaseSettings):
+    """All settings; see the parts."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HYDRA_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
+
+    data_root: Path = Path("data_lake")
+    market: str = Field(default="", description="market home in use; empty: the one used last")
+    exchange: Literal["binanceusdm"] = "binanceusdm"
+    pairs: tuple[Pair, ...] = DEFAULT_PAIRS
+    database_url: str = Field(default="", description="ledger; empty: SQLite in the market home")
+    log_level: str = "INFO"
+    decision: DecisionSettings = DecisionSettings()
+    risk: RiskSettings = RiskSettings()
+    costs: CostSettings = CostSettings()
+    training: TrainingSettings = TrainingSettings()
+    analyst: AnalystSettings = AnalystSettings()
+    platform: PlatformSettings = PlatformSettings()
+    groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY", repr=False)
+
+    @cached_property
+    def decision_hash(self) -> str:
+        """SHA-256 of every setting that can change a decision (pairs, decision, risk, costs, horizon)."""
+        parts = {
+            "pairs": self.pairs,
+            "decision": self.decision.model_dump(),
+            "risk": self.risk.model_dump(),
+            "costs": self.costs.model_dump(),
+            "horizon_bars": self.training.horizon_bars,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
