@@ -1,0 +1,124 @@
+"""Finite windows over the time axis: sums, means, extremes, exponential means.
+
+Every window of n rows is composed of windows of 1, 2, 4, … rows by one fixed tree of additions. A value therefore
+depends on its own n rows only, bit for bit, wherever the array begins: running sums would carry the rounding of all
+rows before them, and one-pass recursions their starting value. The cost is about log2(n) array additions.
+
+Arrays have time first, shape (T, ...); rows before the first full window are NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.market import Floats
+
+MIN_SHARE = 0.9
+"""Share of a window that must be finite for its mean to count: single missing candles do not blind a 5-day window."""
+
+_Join = Callable[[Floats, Floats, int], Floats]
+"""Joins the earlier part of a window with its later part, which is so many rows long."""
+
+
+def _windows(values: Floats, n: int, join: _Join) -> Floats:
+    if n < 1:
+        raise InputMissing(f"window of {n} rows", "A window has at least one row")
+    rows = values.shape[0]
+    out = np.full(values.shape, np.nan)
+    if rows < n:
+        return out
+    block, size = values, 1
+    whole: Floats | None = None
+    covered, left = 0, n
+    while True:
+        if left & 1:
+            if whole is None:
+                whole, covered = block, size
+            else:
+                count = rows - covered - size + 1
+                whole = join(whole[:count], block[covered : covered + count], size)
+                covered += size
+        left >>= 1
+        if not left:
+            break
+        count = rows - 2 * size + 1
+        block = join(block[:count], block[size : size + count], size)
+        size *= 2
+    out[n - 1 :] = whole
+    return out
+
+
+def rolling_sum(values: Floats, n: int) -> Floats:
+    """Sum over the last ``n`` rows; NaN where any of them is."""
+    return _windows(values, n, lambda old, new, _: old + new)
+
+
+def rolling_max(values: Floats, n: int) -> Floats:
+    """Largest finite value of the last ``n`` rows."""
+    return _windows(values, n, lambda old, new, _: np.fmax(old, new))
+
+
+def rolling_min(values: Floats, n: int) -> Floats:
+    """Smallest finite value of the last ``n`` rows."""
+    return _windows(values, n, lambda old, new, _: np.fmin(old, new))
+
+
+def rolling_mean(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
+    """Mean of the finite values of the last ``n`` rows; NaN where fewer than ``min_share`` of them are finite."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return rolling_sum(values, n) / n
+    total = rolling_sum(np.where(missing, 0.0, values), n)
+    count = n - rolling_sum(missing.astype(np.float64), n)
+    return np.where(count >= max(1.0, min_share * n), total / np.maximum(count, 1.0), np.nan)
+
+
+def rolling_std(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
+    """Standard deviation (divisor n) over the last ``n`` rows.
+
+    The values are centred on the window's first finite value before squaring would lose digits only where the mean is
+    far larger than the spread; callers hand in logs and rates, whose spread is of the size of their mean.
+    """
+    mean = rolling_mean(values, n, min_share)
+    square = rolling_mean(values * values, n, min_share)
+    return np.sqrt(np.maximum(square - mean * mean, 0.0))
+
+
+def exponential_mean(values: Floats, half_life: float, n: int) -> Floats:
+    """Exponentially weighted mean over a window of ``n`` rows, weights summing to one over the finite values.
+
+    Parameters
+    ----------
+    values : array of shape (T, ...)
+    half_life : float, rows after which a weight has halved
+    n : int, rows in the window; older rows have no weight at all, so the look-back is exactly ``n``
+    """
+    decay = 0.5 ** (1.0 / half_life)
+
+    def join(old: Floats, new: Floats, size: int) -> Floats:
+        return old * decay**size + new
+
+    missing = np.isnan(values)
+    if not missing.any():
+        return _windows(values, n, join) * ((1.0 - decay) / (1.0 - decay**n))
+    total = _windows(np.where(missing, 0.0, values), n, join)
+    weight = _windows((~missing).astype(np.float64), n, join)
+    full = (1.0 - decay**n) / (1.0 - decay)
+    return np.where(weight >= MIN_SHARE * full, total / np.maximum(weight, math.ulp(1.0)), np.nan)
+
+
+def lag(values: Floats, rows: int) -> Floats:
+    """The value ``rows`` earlier; NaN before the first."""
+    out = np.full(values.shape, np.nan)
+    if rows < values.shape[0]:
+        out[rows:] = values[: values.shape[0] - rows]
+    return out
+
+
+def change(values: Floats, rows: int) -> Floats:
+    """Difference to the value ``rows`` earlier; NaN before the first."""
+    return values - lag(values, rows)
