@@ -86,7 +86,16 @@ class Home:
 
     def create(self) -> Home:
         """Make the folders; returns itself."""
-        for folder in (self.lake, self.models, self.dagster, self.studies, self.venue, self.run, self.reports, self.spool):
+        for folder in (
+            self.lake,
+            self.models,
+            self.dagster,
+            self.studies,
+            self.venue,
+            self.run,
+            self.reports,
+            self.spool,
+        ):
             folder.mkdir(parents=True, exist_ok=True)
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -30,7 +31,9 @@ class DecisionSettings(Part):
     interval_s: int = Field(default=30, ge=1, description="seconds of market time between two grid points")
     confidence_threshold: float = Field(default=0.6, ge=0, le=1)
     approvals_needed: int = Field(default=3, ge=1, le=4)
-    hazard_limit: float = Field(default=0.35, ge=0, le=1, description="crowd seat: probability of a forced exit per 4 h")
+    hazard_limit: float = Field(
+        default=0.35, ge=0, le=1, description="crowd seat: probability of a forced exit per 4 h"
+    )
     plan_ttl_s: int = Field(default=300, ge=1)
     twap_slices: int = Field(default=4, ge=1)
     twap_duration_s: int = Field(default=120, ge=0)
@@ -132,6 +135,9 @@ class Settings(BaseSettings):
     exchange: Literal["binanceusdm"] = "binanceusdm"
     pairs: tuple[Pair, ...] = DEFAULT_PAIRS
     database_url: str = Field(default="", description="ledger; empty: SQLite in the market home")
+    paper_balance: Decimal = Field(
+        default=Decimal(10_000), gt=0, description="USDT that a first paper account opens with"
+    )
     log_level: str = "INFO"
     decision: DecisionSettings = DecisionSettings()
     risk: RiskSettings = RiskSettings()

@@ -179,4 +179,4 @@ def noise_after(panel: Panel, row: int, rng: np.random.Generator) -> Panel:
     spread = np.stack([changed[name] for name in ("open", "high", "low", "close")])
     changed["high"][row:] = spread.max(axis=0)[row:]
     changed["low"][row:] = spread.min(axis=0)[row:]
-    return replace(panel, **changed)
+    return replace(panel, **changed)  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ Arrays have time first, shape (T, ...); rows before the first full window are Na
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +18,8 @@ from hydra_core.domain.market import Floats
 
 MIN_SHARE = 0.9
 """Share of a window that must be finite for its mean to count: single missing candles do not blind a 5-day window."""
+
+_TINY = 1e-300
 
 _Join = Callable[[Floats, Floats, int], Floats]
 """Joins the earlier part of a window with its later part, which is so many rows long."""
@@ -71,17 +72,16 @@ def rolling_mean(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats
     """Mean of the finite values of the last ``n`` rows; NaN where fewer than ``min_share`` of them are finite."""
     missing = np.isnan(values)
     if not missing.any():
-        return rolling_sum(values, n) / n
+        return np.asarray(rolling_sum(values, n) / n)
     total = rolling_sum(np.where(missing, 0.0, values), n)
     count = n - rolling_sum(missing.astype(np.float64), n)
     return np.where(count >= max(1.0, min_share * n), total / np.maximum(count, 1.0), np.nan)
 
 
 def rolling_std(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
-    """Standard deviation (divisor n) over the last ``n`` rows.
+    """Standard deviation (divisor n) over the last ``n`` rows, from the mean of squares.
 
-    The values are centred on the window's first finite value before squaring would lose digits only where the mean is
-    far larger than the spread; callers hand in logs and rates, whose spread is of the size of their mean.
+    Digits are lost where the mean is far larger than the spread: hand in logs, rates or returns, never prices.
     """
     mean = rolling_mean(values, n, min_share)
     square = rolling_mean(values * values, n, min_share)
@@ -100,15 +100,16 @@ def exponential_mean(values: Floats, half_life: float, n: int) -> Floats:
     decay = 0.5 ** (1.0 / half_life)
 
     def join(old: Floats, new: Floats, size: int) -> Floats:
-        return old * decay**size + new
+        return np.asarray(old * decay**size + new)
 
+    # The full weight is summed by the same tree, so a window is bit-identical whether or not another one has a gap.
+    full = float(_windows(np.ones(n), n, join)[-1])
     missing = np.isnan(values)
     if not missing.any():
-        return _windows(values, n, join) * ((1.0 - decay) / (1.0 - decay**n))
+        return np.asarray(_windows(values, n, join) / full)
     total = _windows(np.where(missing, 0.0, values), n, join)
     weight = _windows((~missing).astype(np.float64), n, join)
-    full = (1.0 - decay**n) / (1.0 - decay)
-    return np.where(weight >= MIN_SHARE * full, total / np.maximum(weight, math.ulp(1.0)), np.nan)
+    return np.where(weight >= MIN_SHARE * full, total / np.maximum(weight, _TINY), np.nan)
 
 
 def lag(values: Floats, rows: int) -> Floats:

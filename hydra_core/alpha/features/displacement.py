@@ -1,0 +1,30 @@
+"""Short-term displacement: how far the price stands above what was just paid on average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from hydra_core.alpha.features.registry import feature
+from hydra_core.domain.market import Floats
+from hydra_core.statistics.rolling import rolling_mean
+from hydra_core.statistics.view import SIGMA_LOOKBACK, View
+
+
+def _displacement(bars: int) -> Callable[[View], Floats]:
+    """Log of close over the volume-weighted mean price of the last bars, in standard deviations of that span."""
+
+    def compute(view: View) -> Floats:
+        panel = view.panel
+        typical = (panel.high + panel.low + panel.close) / 3.0
+        volume = np.maximum(panel.volume, 1e-12)
+        paid = rolling_mean(typical * volume, bars) / rolling_mean(volume, bars)
+        return np.log(panel.close / paid) / (view.sigma * math.sqrt(bars))
+
+    return compute
+
+
+for _bars in (6, 12):
+    feature(f"displacement_{_bars}", lookback=SIGMA_LOOKBACK)(_displacement(_bars))

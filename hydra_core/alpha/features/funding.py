@@ -1,0 +1,39 @@
+"""What longs pay shorts: settled funding rates, known from their settlement on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hydra_core.alpha.features.registry import feature
+from hydra_core.domain.market import CANDLES, FUNDING, Floats
+from hydra_core.statistics.rolling import rolling_mean, rolling_std
+from hydra_core.statistics.view import View
+
+WEEK = 2016
+_UNIT = 1e-4
+"""The usual rate of one basis point per settlement."""
+_LEAST_SPREAD = 2e-5
+"""A fifth of a basis point: below it a week of identical rates would make noise a z-score."""
+_INPUTS = (CANDLES, FUNDING)
+
+
+@feature("funding_level", lookback=1, inputs=_INPUTS)
+def funding_level(view: View) -> Floats:
+    """Last settled rate in basis points, through asinh: linear near zero, logarithmic in a squeeze."""
+    return np.arcsinh(view.panel.funding_rate / _UNIT)
+
+
+@feature("funding_z_week", lookback=WEEK, inputs=_INPUTS)
+def funding_z_week(view: View) -> Floats:
+    """Last settled rate against its own week, in standard deviations."""
+    rate = view.panel.funding_rate
+    return (rate - rolling_mean(rate, WEEK)) / np.maximum(rolling_std(rate, WEEK), _LEAST_SPREAD)
+
+
+@feature("funding_relative", lookback=1, inputs=_INPUTS)
+def funding_relative(view: View) -> Floats:
+    """Last settled rate less the mean over the pairs, in basis points through asinh."""
+    rate = view.panel.funding_rate
+    known = np.isfinite(rate)
+    mean = np.where(known, rate, 0.0).sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+    return np.asarray(np.arcsinh((rate - mean) / _UNIT))

@@ -1,0 +1,28 @@
+"""On which side the accounts stand: the log of the ratio of accounts long to accounts short."""
+
+from __future__ import annotations
+
+from hydra_core.alpha.features.registry import feature
+from hydra_core.domain.market import CANDLES, LONG_SHORT, Floats
+from hydra_core.statistics.rolling import change, rolling_mean
+from hydra_core.statistics.view import View
+
+_INPUTS = (CANDLES, LONG_SHORT)
+
+
+@feature("long_short_level", lookback=1, inputs=_INPUTS)
+def long_short_level(view: View) -> Floats:
+    """Log ratio as last published; 0 where as many accounts are long as short."""
+    return view.log_long_short
+
+
+@feature("long_short_deviation_day", lookback=288, inputs=_INPUTS)
+def long_short_deviation_day(view: View) -> Floats:
+    """Log ratio less its mean over a day."""
+    return view.log_long_short - rolling_mean(view.log_long_short, 288)
+
+
+@feature("long_short_change_12", lookback=13, inputs=_INPUTS)
+def long_short_change_12(view: View) -> Floats:
+    """Change of the log ratio in an hour."""
+    return change(view.log_long_short, 12)

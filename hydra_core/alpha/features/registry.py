@@ -1,0 +1,140 @@
+"""The feature registry and the set that computes many features over one panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hydra_core.domain.errors import InputMissing, UsageError
+from hydra_core.domain.market import CANDLES, Floats, Panel
+from hydra_core.domain.panel import MAX_LOOKBACK_BARS
+from hydra_core.statistics.view import View, tail_view
+
+Floats32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """One registered feature.
+
+    Parameters
+    ----------
+    name : str, unique
+    lookback : int, rows before and including the one it is for
+    inputs : panel inputs without which it does not exist
+    compute : View -> float64 array (T, P), causal, scale-free, NaN only in warm-up and where the market was silent
+    """
+
+    name: str
+    lookback: int
+    inputs: frozenset[str]
+    compute: Callable[[View], Floats]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_REGISTRY: Final[dict[str, Feature]] = {}
+
+
+def feature(
+    name: str, lookback: int, inputs: Iterable[str] = (CANDLES,)
+) -> Callable[[Callable[[View], Floats]], Callable[[View], Floats]]:
+    """Register a function of a :class:`~hydra_core.statistics.view.View` as a feature.
+
+    Raises
+    ------
+    UsageError : the name is taken, or the look-back exceeds :data:`~hydra_core.domain.panel.MAX_LOOKBACK_BARS`
+    """
+    if name in _REGISTRY:
+        raise UsageError(f"feature {name!r} is registered twice", "Choose another name")
+    if not 1 <= lookback <= MAX_LOOKBACK_BARS:
+        raise UsageError(
+            f"feature {name!r} looks back {lookback} rows", f"Between 1 and {MAX_LOOKBACK_BARS} can be kept"
+        )
+
+    def register(compute: Callable[[View], Floats]) -> Callable[[View], Floats]:
+        _REGISTRY[name] = Feature(name, lookback, frozenset(inputs), compute)
+        return compute
+
+    return register
+
+
+def features() -> tuple[Feature, ...]:
+    """Every registered feature, in order of registration."""
+    return tuple(_REGISTRY.values())
+
+
+class FeatureSet:
+    """An ordered choice of features, computed together over one panel.
+
+    Parameters
+    ----------
+    names : features in column order; all registered ones where None
+
+    Raises
+    ------
+    UsageError : a name is not registered
+    """
+
+    def __init__(self, names: Iterable[str] | None = None) -> None:
+        chosen = tuple(_REGISTRY) if names is None else tuple(names)
+        unknown = [name for name in chosen if name not in _REGISTRY]
+        if unknown:
+            raise UsageError(f"unknown features: {', '.join(unknown)}", f"Known: {', '.join(_REGISTRY)}")
+        self.features: tuple[Feature, ...] = tuple(_REGISTRY[name] for name in chosen)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in column order."""
+        return tuple(member.name for member in self.features)
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Panel inputs that the set cannot do without."""
+        return frozenset().union(*(member.inputs for member in self.features))
+
+    @property
+    def lookback(self) -> int:
+        """Rows before and including the first one asked for."""
+        return max((member.lookback for member in self.features), default=1)
+
+    def available(self, panel_inputs: Iterable[str]) -> FeatureSet:
+        """The features whose inputs a panel holds."""
+        held = frozenset(panel_inputs)
+        return FeatureSet(member.name for member in self.features if member.inputs <= held)
+
+    def compute(self, panel: Panel, last: int | None = None) -> Floats32:
+        """Feature columns of every row, or of the newest ``last`` rows.
+
+        Parameters
+        ----------
+        panel : Panel, T rows, P pairs
+        last : int, optional; only the rows needed for these are read
+
+        Returns
+        -------
+        float32 array of shape (T, P, F), or (last, P, F)
+
+        Raises
+        ------
+        InputMissing : the panel lacks a declared input, or has fewer than ``last`` rows
+        """
+        lacking = self.inputs - panel.inputs
+        if lacking:
+            raise InputMissing(f"features need {', '.join(sorted(lacking))}, the panel has none", "Collect it first")
+        view = tail_view(panel, self.lookback, last)
+        rows = len(panel) if last is None else last
+        out = np.empty((rows, len(panel.pairs), len(self.features)), np.float32)
+        tails = {lookback: view.tail(lookback + rows - 1) for lookback in {m.lookback for m in self.features}}
+        for column, member in enumerate(self.features):
+            values = member.compute(tails[member.lookback])
+            out[:, :, column] = values[values.shape[0] - rows :]
+        return out

@@ -1,0 +1,50 @@
+"""Momentum and reversal: log returns over several spans in units of what was to be expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from hydra_core.alpha.features.registry import feature
+from hydra_core.domain.market import Floats
+from hydra_core.statistics.rolling import change, lag, rolling_max, rolling_mean, rolling_min
+from hydra_core.statistics.view import SIGMA_LOOKBACK, View
+
+_LEAST_RANGE = 1e-9
+
+
+def _scaled_return(bars: int) -> Callable[[View], Floats]:
+    def compute(view: View) -> Floats:
+        return change(view.log_close, bars) / (view.sigma * math.sqrt(bars))
+
+    return compute
+
+
+for _bars in (1, 3, 12, 48, 288):
+    feature(f"return_{_bars}", lookback=max(SIGMA_LOOKBACK, _bars + 1))(_scaled_return(_bars))
+
+
+def _channel_position(bars: int) -> Callable[[View], Floats]:
+    """Where the close stands between the lowest low (-0.5) and the highest high (0.5) of the last bars."""
+
+    def compute(view: View) -> Floats:
+        high = rolling_max(view.panel.high, bars)
+        low = rolling_min(view.panel.low, bars)
+        width = np.maximum(high - low, _LEAST_RANGE * high)
+        return (view.panel.close - low) / width - 0.5
+
+    return compute
+
+
+for _bars in (48, 288):
+    feature(f"channel_position_{_bars}", lookback=_bars)(_channel_position(_bars))
+
+
+@feature("autocorrelation_48", lookback=50)
+def autocorrelation_48(view: View) -> Floats:
+    """First-order autocorrelation of the last 48 bar returns (about zero mean): trending above 0, reverting below."""
+    r = view.log_return
+    product = rolling_mean(r * lag(r, 1), 48)
+    return product / np.maximum(rolling_mean(view.squared_return, 48), 1e-16)

@@ -1,0 +1,116 @@
+"""What the models are trained to predict: the future of each row, never part of what a model sees.
+
+Every label of row t lies strictly after the close of bar t; the last rows, whose future is not complete, are NaN.
+Not here: which rows to train on, purging (research/folds).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.market import OPEN_INTEREST, Floats, Panel
+from hydra_core.statistics.rolling import lag, rolling_max, rolling_min
+from hydra_core.statistics.view import View
+
+EVENT_BARS: Final = 3
+"""A forced exit happens within a quarter of an hour (5m bars)."""
+EVENT_SIGMAS: Final = 3.0
+"""It moves the price against its side by this many standard deviations of those bars."""
+EVENT_OI_FALL: Final = 0.03
+"""And it closes at least this share of open interest."""
+
+
+def forward_return(panel: Panel, horizon: int) -> Floats:
+    """Log return from the next bar's open over ``horizon`` bars, ln open[t+1+H] / open[t+1], shape (T, P)."""
+    log_open = np.log(panel.open)
+    return _ahead(log_open, 1 + horizon) - _ahead(log_open, 1)
+
+
+def volatility_scale(panel: Panel) -> Floats:
+    """Standard deviation of log return per square root of a bar, as expected at each close, shape (T, P).
+
+    Causal: it is :attr:`hydra_core.statistics.view.View.sigma`, the one volatility forecast of the platform. Divide a
+    label over H bars by ``scale * sqrt(H)``.
+    """
+    return View(panel).sigma
+
+
+def scaled_return(panel: Panel, horizon: int) -> Floats:
+    """Forward return in standard deviations of the horizon, shape (T, P)."""
+    return forward_return(panel, horizon) / (volatility_scale(panel) * math.sqrt(horizon))
+
+
+def adverse_excursion(panel: Panel, horizon: int) -> tuple[Floats, Floats]:
+    """Worst move against a long and against a short entered at the next open, within ``horizon`` bars.
+
+    Returns
+    -------
+    (against_long, against_short) : arrays (T, P), positive log distances
+    """
+    entry = _ahead(np.log(panel.open), 1)
+    lowest = _ahead(np.log(rolling_min(panel.low, horizon)), horizon)
+    highest = _ahead(np.log(rolling_max(panel.high, horizon)), horizon)
+    return entry - lowest, highest - entry
+
+
+def forced_exit_events(panel: Panel) -> tuple[Floats, Floats]:
+    """Whether a forced exit of longs (of shorts) ran over the bars that end with row j, shape (T, P) each.
+
+    A forced exit of longs: within :data:`EVENT_BARS` bars the price fell below its start by more than
+    :data:`EVENT_SIGMAS` standard deviations, as expected at that start, while open interest fell by more than
+    :data:`EVENT_OI_FALL`. Open interest is published a bar late, so row j looks at row j+1's reading: an event is a
+    label, not an input.
+
+    Returns
+    -------
+    (long, short) : 1.0, 0.0, or NaN where price, volatility or open interest is not known
+
+    Raises
+    ------
+    InputMissing : the panel has no open interest
+    """
+    if OPEN_INTEREST not in panel.inputs:
+        raise InputMissing("forced exits need open interest, the panel has none", "Collect it, or leave this label out")
+    view = View(panel)
+    start = lag(view.log_close, EVENT_BARS)
+    limit = EVENT_SIGMAS * math.sqrt(EVENT_BARS) * lag(view.sigma, EVENT_BARS)
+    fall = start - np.log(rolling_min(panel.low, EVENT_BARS))
+    rise = np.log(rolling_max(panel.high, EVENT_BARS)) - start
+    closed = lag(view.log_open_interest, EVENT_BARS) - _ahead(view.log_open_interest, 1)
+    threshold = -math.log1p(-EVENT_OI_FALL)
+    unknown = ~(np.isfinite(fall) & np.isfinite(rise) & np.isfinite(limit) & np.isfinite(closed))
+    forced = closed > threshold
+    long = np.where(unknown, np.nan, ((fall > limit) & forced).astype(np.float64))
+    short = np.where(unknown, np.nan, ((rise > limit) & forced).astype(np.float64))
+    return long, short
+
+
+def forced_exit(panel: Panel, horizon: int) -> tuple[Floats, Floats]:
+    """Whether longs (shorts) are forced out within the ``horizon`` bars after row t, shape (T, P) each.
+
+    Only events that begin after the close of row t count. Values are 1.0, 0.0 or NaN (future not complete).
+    """
+    long, short = forced_exit_events(panel)
+    span = horizon - EVENT_BARS + 1
+    if span < 1:
+        raise InputMissing(f"a horizon of {horizon} bars is shorter than an event", f"Use {EVENT_BARS} bars or more")
+    return _any_ahead(long, span, horizon), _any_ahead(short, span, horizon)
+
+
+def _any_ahead(event: Floats, span: int, horizon: int) -> Floats:
+    """1 where any of the ``span`` rows ending at t+horizon is 1, 0 where all are 0, NaN where one is unknown."""
+    found = _ahead(rolling_max(event, span), horizon)
+    unknown = _ahead(rolling_max(np.isnan(event).astype(np.float64), span), horizon)
+    return np.where((unknown == 0.0) | (found == 1.0), found, np.nan)
+
+
+def _ahead(values: Floats, rows: int) -> Floats:
+    """The value ``rows`` later; NaN at the end."""
+    out = np.full(values.shape, np.nan)
+    if rows < values.shape[0]:
+        out[: values.shape[0] - rows] = values[rows:]
+    return out

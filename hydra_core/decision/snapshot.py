@@ -1,0 +1,148 @@
+"""What a live decision may read, as it stood at one grid point, and the faults that can be seen in it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, field
+from typing import Final
+
+import numpy as np
+
+from hydra_core.domain.intervals import iso
+from hydra_core.domain.market import MarketRules, MarkReading, Panel, Quote
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.trading import Analysis, Plan, Target
+from hydra_core.settings import RiskSettings
+
+MAX_BAR_AGE: Final = 2
+"""Bars after its close at which the newest bar is too old to act on."""
+MAX_BASIS: Final = 0.05
+"""Distance of mark from mid, as a fraction, beyond which the two contradict each other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Everything a live decision may read, as it stood at one grid point.
+
+    Parameters
+    ----------
+    cycle_ms : int, the grid point, market time
+    wall_ms : int, wall time at which the readings were taken; the age of a quote or mark is measured against it
+    panel : Panel, closed 5m bars, the newest last
+    quotes, marks : newest reading by pair; an absent one is a fault of that pair
+    rules : the exchange's filters by pair; sizes that they cannot express are refused
+    faults : what the reader found missing, stale or contradictory. ``"BTCUSDT: mark is stale"`` blocks entries of that pair,
+        a text that begins with no pair of the panel concerns all of them and trips ``unreadable_input``
+    analyses : newest analysis by pair from beside the cycle; an expired one is ignored, an absent one is replaced by the
+        rules analysis of the assessment
+    standing : the newest plan that is still being worked, or None once it has expired, is done or was cancelled by the guard
+    halt : why nothing may be done in this cycle (a stale trader heartbeat); the decision is recorded and names no plan
+    panel_hash : ``panel.content_hash()`` where the caller has it already; empty: computed
+    """
+
+    cycle_ms: int
+    wall_ms: int
+    panel: Panel
+    quotes: Mapping[Pair, Quote]
+    marks: Mapping[Pair, MarkReading]
+    rules: Mapping[Pair, MarketRules] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    analyses: Mapping[Pair, Analysis] = field(default_factory=dict)
+    standing: Plan | None = None
+    halt: str = ""
+    panel_hash: str = ""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the newest bar is closed, and young enough to act on."""
+        if not len(self.panel):
+            return False
+        age = self.cycle_ms - int(self.panel.close_ms[-1])
+        return 0 <= age <= MAX_BAR_AGE * self.panel.interval.ms
+
+    def standing_target(self, pair: Pair) -> Target | None:
+        """What the standing plan wants of a pair; None where there is none or it has expired."""
+        if self.standing is None or self.cycle_ms >= self.standing.expires_ms:
+            return None
+        return next((target for target in self.standing.targets if target.pair == pair), None)
+
+    def data_hash(self) -> str:
+        """SHA-256 over the panel and every reading: equal exactly when the snapshots are."""
+        readings = [
+            self.panel_hash or self.panel.content_hash(),
+            (self.cycle_ms, self.wall_ms, self.faults, self.halt),
+            [astuple(self.quotes[pair]) for pair in sorted(self.quotes)],
+            [astuple(self.marks[pair]) for pair in sorted(self.marks)],
+            [astuple(self.rules[pair]) for pair in sorted(self.rules)],
+            [_without_extra(self.analyses[pair]) for pair in sorted(self.analyses)],
+            self.standing and astuple(self.standing),
+        ]
+        return hashlib.sha256(repr(readings).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What is wrong with a snapshot: faults that concern every pair, and by pair."""
+
+    everywhere: tuple[str, ...]
+    by_pair: Mapping[Pair, tuple[str, ...]]
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """All of them as text, those of one pair with its name in front."""
+        return self.everywhere + tuple(f"{pair}: {what}" for pair, found in self.by_pair.items() for what in found)
+
+
+def find_faults(snapshot: Snapshot, model_faults: Iterable[str], risk: RiskSettings) -> Faults:
+    """Faults that the reader reported, those of the models' inputs, and those that the readings themselves show."""
+    panel = snapshot.panel
+    everywhere = list(model_faults)
+    by_pair: dict[Pair, list[str]] = {pair: [] for pair in panel.pairs}
+    for text in snapshot.faults:
+        pair, _, what = text.partition(": ")
+        known = by_pair.get(Pair(pair))
+        (everywhere if known is None else known).append(text if known is None else what)
+    if not len(panel):
+        return Faults((*everywhere, "there is no closed bar"), {})
+    newest = int(panel.close_ms[-1])
+    if newest > snapshot.cycle_ms:
+        everywhere.append(f"newest bar closes at {iso(newest)}, after the cycle")
+    if snapshot.cycle_ms - newest > MAX_BAR_AGE * panel.interval.ms:
+        everywhere.append(f"newest bar closed at {iso(newest)}, more than {MAX_BAR_AGE} bars ago")
+    complete = np.isfinite([panel.open[-1], panel.high[-1], panel.low[-1], panel.close[-1]]).all(axis=0)
+    for column, pair in enumerate(panel.pairs):
+        if not complete[column]:
+            by_pair[pair].append("newest bar is missing")
+        by_pair[pair] += _reading_faults(snapshot, pair, risk.max_quote_age_s)
+    return Faults(tuple(everywhere), {pair: tuple(found) for pair, found in by_pair.items() if found})
+
+
+def _reading_faults(snapshot: Snapshot, pair: Pair, max_age_s: float) -> list[str]:
+    found: list[str] = []
+    quote, mark = snapshot.quotes.get(pair), snapshot.marks.get(pair)
+    quote_usable = quote is not None and math.isfinite(quote.bid) and math.isfinite(quote.ask) and quote.bid > 0
+    mark_usable = mark is not None and math.isfinite(mark.mark) and mark.mark > 0
+    if quote is None or not quote_usable:
+        found.append("no usable quote")
+    elif quote.bid >= quote.ask:
+        found.append(f"quote is crossed: bid {quote.bid!r}, ask {quote.ask!r}")
+    if mark is None or not mark_usable:
+        found.append("no usable mark price")
+    if quote is not None and mark is not None and quote_usable and mark_usable:
+        if abs(mark.mark / quote.mid - 1) > MAX_BASIS:
+            found.append(f"mark {mark.mark!r} contradicts the quote's middle {quote.mid!r}")
+    for name, reading in (("quote", quote), ("mark", mark)):
+        if reading is not None and snapshot.wall_ms - reading.received_wall_ms > max_age_s * 1000:
+            age = (snapshot.wall_ms - reading.received_wall_ms) / 1000
+            found.append(f"{name} is {age:.1f} s old, limit {max_age_s:.1f} s")
+    return found
+
+
+def _without_extra(analysis: Analysis) -> tuple[object, ...]:
+    """The fields that a decision reads; ``extra`` is for people."""
+    return (
+        analysis.pair, analysis.trap, analysis.bias, analysis.source, analysis.made_ms, analysis.expires_ms,
+        analysis.state_hash,
+    )  # fmt: skip

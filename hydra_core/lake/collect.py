@@ -1,0 +1,361 @@
+"""Collecting an exchange's history into the lake: month by month, resumable, the same bytes however often it runs.
+
+What is there already is not asked for again; holes are asked for twice and then recorded as the exchange's own; the
+exchange's higher intervals are held against those derived from the finest. Dagster's assets, ``hydra backfill`` and the
+demo all call :func:`collect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import polars as pl
+from loguru import logger
+
+from hydra_core.domain.errors import Unsupported
+from hydra_core.domain.intervals import HOUR_MS, MINUTE_MS, iso, month_of, month_span, utc
+from hydra_core.domain.market import PUBLICATION_DELAY_MS
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.tables import CANDLE_TABLES, SCHEMAS, cadence_of, empty_frame, schema_of
+from hydra_core.lake.derive import compare, resample
+from hydra_core.lake.gaps import Gap, GapKind, find_gaps, unverified
+from hydra_core.lake.manifest import Entry
+from hydra_core.lake.store import Lake, merge
+from hydra_core.market.endpoint import Credentials, Endpoint
+from hydra_core.market.rest import ExchangeClient, together
+
+Progress = Callable[[str, int, int], None]
+"""Called with what was just done, how many tables of months are done, and how many there are."""
+
+SETTLE_MS: Final = 10 * MINUTE_MS
+"""A month is closed, and a hole the exchange's own, only this long after: late rows have arrived by then."""
+OVERLAP_MS: Final = 2 * HOUR_MS
+"""How much of a month that grew is asked for again, for rows that were corrected since."""
+MONTHS_AT_ONCE: Final = 4
+"""Months of a pair in work at the same time; requests are bounded by the client."""
+REFETCHES: Final = 16
+"""Holes that are asked for one by one; more are asked for as one span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was done for one table, pair and month.
+
+    Parameters
+    ----------
+    rows : int, rows the month holds now
+    content_hash : str, names its content; empty where there is none
+    path : str, its file; empty where there is none
+    fetched : bool, False where a closed month was there already
+    changed : bool, whether its rows differ from before
+    closed : bool, whether the month is complete and will not be asked for again
+    gaps : holes that remain
+    warnings : differences between the exchange's own intervals and the derived ones, holes inside the month
+    absent : str, why there is no such table or month; empty where there is
+    """
+
+    table: str
+    pair: Pair
+    month: str
+    rows: int = 0
+    content_hash: str = ""
+    path: str = ""
+    fetched: bool = False
+    changed: bool = False
+    closed: bool = False
+    gaps: tuple[Gap, ...] = ()
+    warnings: tuple[str, ...] = ()
+    absent: str = ""
+
+    @property
+    def label(self) -> str:
+        """For progress lines."""
+        return f"{self.table} {self.pair} {self.month}"
+
+
+def collect(
+    endpoint: Endpoint,
+    lake: Lake,
+    pairs: Sequence[Pair],
+    months: Sequence[str],
+    tables: Iterable[str],
+    now_ms: int,
+    *,
+    progress: Progress | None = None,
+    clip: tuple[int, int] | None = None,
+    refresh: bool = False,
+    credentials: Credentials | None = None,
+    limiter: bool | None = None,
+) -> list[Collected]:
+    """Fetch months of tables for pairs into the lake; blocks until done. Not to be called inside an event loop.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    lake : Lake
+    pairs : sequence of Pair
+    months : sequence of str, ``YYYY-MM``
+    tables : lake tables; liquidations have no history and come back absent
+    now_ms : int, market time, epoch ms: nothing that closes or is published later is taken
+    progress : callable, optional
+    clip : (start, end) in epoch ms, optional: nothing outside is asked for; a month that it cuts is not closed
+    refresh : bool, whether closed months are asked for again
+    credentials : Credentials, optional
+    limiter : bool, optional, whether requests are spaced out; by default only on the real exchange
+
+    Returns
+    -------
+    list of Collected, by month, pair, table
+
+    Raises
+    ------
+    VenueError : the exchange gives no usable word, or refuses; months that are done stay done
+    HydraError : the disk does not take a file
+    """
+
+    async def run() -> list[Collected]:
+        async with ExchangeClient(endpoint, credentials=credentials, limiter=limiter) as client:
+            return await collect_with(
+                client, lake, pairs, months, tables, now_ms, progress=progress, clip=clip, refresh=refresh
+            )
+
+    return asyncio.run(run())
+
+
+async def collect_with(
+    client: ExchangeClient,
+    lake: Lake,
+    pairs: Sequence[Pair],
+    months: Sequence[str],
+    tables: Iterable[str],
+    now_ms: int,
+    *,
+    progress: Progress | None = None,
+    clip: tuple[int, int] | None = None,
+    refresh: bool = False,
+) -> list[Collected]:
+    """As :func:`collect`, over an open client."""
+    wanted = _in_order(tables)
+    names = sorted({month_of(month_span(month)[0]) for month in months})
+    total = len(names) * len(pairs) * len(wanted)
+    slots = asyncio.Semaphore(MONTHS_AT_ONCE)
+    done = 0
+
+    def tell(one: Collected) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(one.label, done, total)
+
+    async def work(pair: Pair, month: str) -> list[Collected]:
+        async with slots:
+            return await collect_month(client, lake, pair, month, wanted, now_ms, tell=tell, clip=clip, refresh=refresh)
+
+    parts = await together(work(pair, month) for month in names for pair in pairs)
+    return [one for part in parts for one in part]
+
+
+async def collect_month(
+    client: ExchangeClient,
+    lake: Lake,
+    pair: Pair,
+    month: str,
+    tables: Iterable[str],
+    now_ms: int,
+    *,
+    tell: Callable[[Collected], None] | None = None,
+    clip: tuple[int, int] | None = None,
+    refresh: bool = False,
+) -> list[Collected]:
+    """Every table of one pair and month, then the exchange's higher intervals against the derived ones."""
+    results: list[Collected] = []
+    frames: dict[str, pl.DataFrame] = {}
+    for table in _in_order(tables):
+        one, frame = await _collect_table(client, lake, table, pair, month, now_ms, clip, refresh)
+        results.append(one)
+        if frame is not None:
+            frames[table] = frame
+        if tell is not None:
+            tell(one)
+    warnings = await asyncio.to_thread(_disagreements, frames)
+    for line in warnings.values():
+        logger.warning("{} {}: {}", pair, month, line)
+    return [
+        replace(one, warnings=(*one.warnings, warnings[one.table])) if one.table in warnings else one for one in results
+    ]
+
+
+async def _collect_table(
+    client: ExchangeClient,
+    lake: Lake,
+    table: str,
+    pair: Pair,
+    month: str,
+    now_ms: int,
+    clip: tuple[int, int] | None,
+    refresh: bool,
+) -> tuple[Collected, pl.DataFrame | None]:
+    """One table: what was done, and its rows where they were asked for."""
+    here = Collected(table, pair, month)
+    if not client.has(table):
+        return replace(here, absent=f"{client.endpoint.exchange} has no {table}"), None
+    entry = await asyncio.to_thread(_sound_entry, lake, table, pair, month)
+    if entry is not None and entry.closed and not refresh:
+        return _standing(here, lake, entry), None
+    span = _span(month, now_ms, clip)
+    if span[0] >= span[1]:
+        return replace(here, absent="nothing of it lies before now"), None
+    try:
+        old, parts, whole = await asyncio.to_thread(
+            _plan, lake, table, pair, entry, span, refresh, _ends(month, now_ms)
+        )
+        if not parts and entry is not None:
+            return _standing(here, lake, entry), None
+        frame = old
+        for start, end in parts:
+            frame = merge(table, frame, await client.table(table, pair, start, end, now_ms))
+        known = entry.verified_gaps if entry is not None and not refresh else ()
+        frame, gaps = await _repair(client, table, pair, frame, whole, now_ms, known)
+    except Unsupported as missing:
+        return replace(here, absent=missing.what), None
+    if not frame.height:
+        return replace(here, fetched=True, absent="the exchange has no row of it"), None
+    settled = [(gap.start, gap.end) for gap in gaps if gap.end <= now_ms - SETTLE_MS]
+    written = await asyncio.to_thread(
+        lake.write,
+        table,
+        pair,
+        month,
+        frame,
+        closed=_ends(month, now_ms) and whole == month_span(month),
+        source=f"{client.endpoint.exchange} REST{' of a local venue' if client.endpoint.local else ''}",
+        span=whole,
+        verified_gaps=settled,
+    )
+    now = lake.entry(table, pair, month)
+    holes = [gap for gap in gaps if gap.kind is GapKind.INSIDE]
+    return (
+        replace(
+            here,
+            rows=written.rows,
+            content_hash=written.content_hash,
+            path=str(written.path),
+            fetched=True,
+            changed=written.changed,
+            closed=now is not None and now.closed,
+            gaps=tuple(gaps),
+            warnings=(f"{table}: the exchange lacks {len(holes)} spans, first {holes[0]}",) if holes else (),
+        ),
+        frame,
+    )
+
+
+def _sound_entry(lake: Lake, table: str, pair: Pair, month: str) -> Entry | None:
+    """The month's entry if its file is as recorded; a damaged one is set aside."""
+    entry = lake.entry(table, pair, month)
+    if entry is not None and not lake.healthy(table, pair, month):
+        lake.quarantine(table, pair, month)
+        return None
+    return entry
+
+
+def _standing(here: Collected, lake: Lake, entry: Entry) -> Collected:
+    """What is said of a month that was there already."""
+    return replace(
+        here,
+        rows=entry.rows,
+        content_hash=entry.content_hash,
+        path=str(lake.path(here.table, entry)),
+        closed=entry.closed,
+    )
+
+
+def _span(month: str, now_ms: int, clip: tuple[int, int] | None) -> tuple[int, int]:
+    """The part of the month to hold: inside the clip, up to now."""
+    first, after = month_span(month)
+    start, end = clip or (first, after)
+    return max(first, start), min(after, end, now_ms)
+
+
+def _ends(month: str, now_ms: int) -> bool:
+    """Whether the month has ended and settled."""
+    return now_ms >= month_span(month)[1] + SETTLE_MS
+
+
+def _plan(
+    lake: Lake,
+    table: str,
+    pair: Pair,
+    entry: Entry | None,
+    span: tuple[int, int],
+    refresh: bool,
+    closing: bool,
+) -> tuple[pl.DataFrame, list[tuple[int, int]], tuple[int, int]]:
+    """Rows that are kept, spans to ask for, and the span that both then cover."""
+    start, end = span
+    if entry is None:
+        return empty_frame(table), [span], span
+    apart = start > entry.end_ms or end < entry.start_ms
+    whole = (min(start, entry.start_ms), max(end, entry.end_ms))
+    old = lake.read(table, pair, entry.start_ms, entry.end_ms)
+    if refresh or apart:
+        asked = whole if apart else span
+        outside = (pl.col("ts") < utc(asked[0])) | (pl.col("ts") >= utc(asked[1]))
+        return old.filter(outside), [asked], whole
+    parts = [(start, entry.start_ms)] if start < entry.start_ms else []
+    if end > entry.end_ms or (closing and whole == month_span(month_of(whole[0]))):
+        parts.append((max(entry.start_ms, entry.end_ms - OVERLAP_MS), max(end, entry.end_ms)))
+    return old, parts, whole
+
+
+async def _repair(
+    client: ExchangeClient,
+    table: str,
+    pair: Pair,
+    frame: pl.DataFrame,
+    span: tuple[int, int],
+    now_ms: int,
+    known: Sequence[tuple[int, int]],
+) -> tuple[pl.DataFrame, list[Gap]]:
+    """Ask again for the rows that a grid lacks; returns the rows and the holes that stayed."""
+    grid = cadence_of(table)
+    if grid is None or not frame.height:
+        return frame, []
+    closes = grid.ms if table in CANDLE_TABLES else PUBLICATION_DELAY_MS.get(table, 0)
+    end = min(span[1], grid.floor(now_ms - closes) + grid.ms)
+    gaps = find_gaps(frame, grid, span[0], end)
+    unsure = unverified(gaps, known)
+    if not unsure:
+        return frame, gaps
+    spans = [(gap.start, gap.end) for gap in unsure]
+    if len(spans) > REFETCHES:
+        spans = [(spans[0][0], spans[-1][1])]
+    found = await together(client.table(table, pair, start, stop, now_ms) for start, stop in spans)
+    for again in found:
+        frame = merge(table, frame, again)
+    return frame, find_gaps(frame, grid, span[0], end)
+
+
+def _disagreements(frames: Mapping[str, pl.DataFrame]) -> dict[str, str]:
+    """Table -> how the exchange's own candles differ from those derived from the finest interval at hand."""
+    candles = [table for table in CANDLE_TABLES if table in frames]
+    lines: dict[str, str] = {}
+    for table in candles[1:]:
+        base, interval = CANDLE_TABLES[candles[0]], CANDLE_TABLES[table]
+        found = compare(resample(frames[candles[0]], interval, base), frames[table])
+        if not found.agree:
+            lines[table] = (
+                f"{table} differs from what {base} candles make: {found.differing} of {found.compared} candles, "
+                f"worst price {found.worst:.2e}, {found.only_exchange} only on the exchange, "
+                f"{found.only_derived} only derived, first {iso(found.first_ms or 0)}"
+            )
+    return lines
+
+
+def _in_order(tables: Iterable[str]) -> list[str]:
+    """Tables, finest candles first, each once; raises UsageError for an unknown one."""
+    wanted = {table for table in tables if schema_of(table)}
+    return [table for table in SCHEMAS if table in wanted]

@@ -1,0 +1,75 @@
+"""Maintenance margin, and the price at which an isolated position is liquidated.
+
+Source: Binance, "How to Calculate Liquidation Price of USD-M Futures Contracts": for a position of q > 0 base units,
+side s, entry EP and isolated wallet balance WB, LP = (WB + cum - s q EP) / (q (MMR - s)), where the maintenance margin of a notional N in
+tier k is N MMR_k - cum_k and cum_k = cum_(k-1) + floor_k (MMR_k - MMR_(k-1)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hydra_core.domain.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One step of an exchange's margin table.
+
+    Parameters
+    ----------
+    floor : float, notional in USDT from which the rate applies
+    rate : float, maintenance margin as a fraction of notional
+    cum : float, USDT, what is taken off so that the requirement is continuous over tiers
+    """
+
+    floor: float
+    rate: float
+    cum: float = 0.0
+
+
+def tiers(steps: Sequence[tuple[float, float]]) -> tuple[Tier, ...]:
+    """Tiers from (floor, rate) steps, the cumulative amounts filled in; raises UsageError unless both ascend from 0."""
+    if not steps or steps[0][0] != 0 or any(b[0] <= a[0] or b[1] < a[1] for a, b in pairwise(steps)):
+        raise UsageError(f"margin tiers must start at 0 and ascend: {list(steps)}")
+    made = [Tier(0.0, steps[0][1])]
+    for (_, before), (floor, rate) in pairwise(steps):
+        made.append(Tier(floor, rate, made[-1].cum + floor * (rate - before)))
+    return tuple(made)
+
+
+def maintenance(notional: float, table: Sequence[Tier]) -> float:
+    """Maintenance margin of a notional, USDT: convex in it, so the tier in force is the one that asks most."""
+    return max(notional * tier.rate - tier.cum for tier in table)
+
+
+def liquidation_price(quantity: float, entry: float, wallet: float, table: Sequence[Tier]) -> float | None:
+    """Price at which wallet plus unrealised profit meets the maintenance margin.
+
+    Parameters
+    ----------
+    quantity : float, signed base units, not zero
+    entry : float, USDT
+    wallet : float, isolated margin, USDT
+    table : tiers, each checked at the liquidation price itself
+
+    Returns
+    -------
+    float or None, USDT; None when no positive price liquidates (a long with margin beyond its notional)
+
+    Notes
+    -----
+    The requirement is the largest over tiers, so the first tier to be met on the way decides: the highest price for a
+    long, the lowest for a short.
+    """
+    size, side = abs(quantity), 1 if quantity > 0 else -1
+    prices = [(wallet + tier.cum - side * size * entry) / (size * (tier.rate - side)) for tier in table]
+    price = max(prices) if side > 0 else min(prices)
+    return price if price > 0 else None
+
+
+def isolated_liquidation(side: int, entry: float, leverage: float, rate: float) -> float:
+    """Liquidation price of a position at a leverage with one maintenance rate, USDT; 0 for a long that cannot be."""
+    return max(0.0, entry * (1 / leverage - side) / (rate - side))

@@ -1,0 +1,5 @@
+"""Markets without an exchange: synthetic ones with a known optimum and recorded ones.
+
+Everything here is a pure function of a seed or of a folder: no clock, no network, no state that a query could change.
+What happens *to* a trader (orders, balances, faults) belongs in :mod:`hydra_core.venue`.
+"""

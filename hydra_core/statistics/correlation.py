@@ -1,0 +1,135 @@
+"""How the pairs move together: a shrunk correlation matrix and a fast mean correlation.
+
+Not here: penalties and limits on correlation (risk/). Source: Ledoit and Wolf (2004), shrinkage towards the scaled
+identity.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.market import Floats, Ints, Panel
+from hydra_core.statistics.registry import statistic
+from hydra_core.statistics.rolling import exponential_mean
+from hydra_core.statistics.view import View
+
+MATRIX_BARS: Final = 288
+"""Bars that a correlation matrix is made of: one day at 5m."""
+MATRIX_EVERY: Final = 48
+"""It is renewed when the UTC bar number is a multiple of this: four hours at 5m, live as in a backtest."""
+MATRIX_LOOKBACK: Final = MATRIX_BARS + MATRIX_EVERY
+FAST_HALF_LIFE: Final = 24.0
+FAST_BARS: Final = 288
+
+
+def ledoit_wolf(returns: Floats) -> tuple[Floats, float]:
+    """Shrunk covariance of the columns and the weight given to the scaled identity.
+
+    Parameters
+    ----------
+    returns : array (n, P), finite; columns are centred here
+
+    Returns
+    -------
+    (covariance (P, P), shrinkage in [0, 1])
+    """
+    n, p = returns.shape
+    centred = returns - returns.mean(axis=0)
+    sample = centred.T @ centred / n
+    level = np.trace(sample) / p
+    distance = float(((sample - level * np.eye(p)) ** 2).sum()) / p
+    squares = centred**2
+    noise = float((squares.T @ squares / n - sample**2).sum()) / n / p
+    shrinkage = min(1.0, max(0.0, noise / distance)) if distance > 0 else 1.0
+    return (1.0 - shrinkage) * sample + shrinkage * level * np.eye(p), shrinkage
+
+
+def shrunk_correlation(log_return: Floats) -> Floats:
+    """Correlation matrix of the columns after Ledoit-Wolf shrinkage of the standardised returns.
+
+    Rows with a missing value are left out; a column that does not move, or fewer than thirty rows, is taken as
+    perfectly correlated with everything: what cannot be measured gets no diversification credit.
+
+    Parameters
+    ----------
+    log_return : array (n, P)
+
+    Returns
+    -------
+    array (P, P), positive semi-definite, ones on the diagonal
+    """
+    p = log_return.shape[1]
+    out = np.ones((p, p))
+    seen = np.isfinite(log_return)
+    columns = np.flatnonzero(seen.mean(axis=0) >= 0.9)
+    if not columns.size:
+        return out
+    r = log_return[seen[:, columns].all(axis=1)][:, columns]
+    if r.shape[0] < 30:
+        return out
+    spread = r.std(axis=0)
+    moving = spread > 0
+    columns, r, spread = columns[moving], r[:, moving], spread[moving]
+    covariance, _ = ledoit_wolf(r / spread)
+    scale = np.sqrt(np.diag(covariance))
+    out[np.ix_(columns, columns)] = covariance / np.outer(scale, scale)
+    np.fill_diagonal(out, 1.0)
+    return out
+
+
+def matrix_anchors(panel: Panel, rows: Ints) -> Ints:
+    """The row whose matrix is in force at each of ``rows``: the newest one on the UTC grid; -1 before the panel."""
+    behind = (panel.close_ms[rows] // panel.interval.ms) % MATRIX_EVERY
+    return np.asarray(np.maximum(rows - behind, -1))
+
+
+def correlations(panel: Panel, rows: Ints) -> Floats:
+    """Correlation matrix in force at each row.
+
+    Parameters
+    ----------
+    panel : Panel
+    rows : int64 array (n,), row numbers
+
+    Returns
+    -------
+    array (n, P, P); all ones where the look-back of :data:`MATRIX_LOOKBACK` rows is not complete
+
+    Raises
+    ------
+    InputMissing : the panel is empty
+    """
+    if not len(panel):
+        raise InputMissing("correlation of an empty panel", "Load history first")
+    anchors = matrix_anchors(panel, np.asarray(rows, np.int64))
+    renewed, where = np.unique(anchors, return_inverse=True)
+    pairs = len(panel.pairs)
+    matrices = np.ones((renewed.size, pairs, pairs))
+    for index, anchor in enumerate(renewed):
+        if anchor >= MATRIX_BARS:
+            log_close = np.log(panel.close[anchor - MATRIX_BARS : anchor + 1])
+            matrices[index] = shrunk_correlation(np.diff(log_close, axis=0))
+    return matrices[where]
+
+
+@statistic("mean_correlation", lookback=FAST_BARS + 1)
+def mean_correlation(view: View) -> Floats:
+    """Mean pairwise correlation with a half-life of two hours (5m bars), shape (T,).
+
+    Not shrunk and renewed at every bar: it is the alarm for a market that starts to move as one. A panel of one pair
+    has no pairwise correlation: 0.
+    """
+    r = view.log_return
+    pairs = r.shape[1]
+    if pairs < 2:
+        return np.zeros(r.shape[0])
+    first, second = np.triu_indices(pairs, 1)
+    variance = exponential_mean(r**2, FAST_HALF_LIFE, FAST_BARS)
+    product = exponential_mean(r[:, first] * r[:, second], FAST_HALF_LIFE, FAST_BARS)
+    correlation = product / np.sqrt(np.maximum(variance[:, first] * variance[:, second], 1e-24))
+    known = np.isfinite(correlation)
+    count = known.sum(axis=1)
+    return np.where(count > 0, np.where(known, correlation, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -1,0 +1,213 @@
+"""From plans to orders: works each target position by its schedule, never past it, never twice.
+
+An order's id is derived from plan, pair and slice and its intent is booked before it is sent, so a repeated step finds its
+own order. What the kill switches allow is told by the guard; protective exits come from there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Protocol
+
+from loguru import logger
+
+from hydra_core.domain.clock import Clock
+from hydra_core.domain.market import MarketRules
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.trading import Mode, OrderState, Plan, Position, Schedule, Side, Target
+from hydra_core.execution.orders import client_order_id
+from hydra_core.execution.rounding import Order, orders_to_reach, round_stop
+from hydra_core.execution.schedule import continues, schedule_of, slices
+from hydra_core.ledger.records import OrderRecord
+from hydra_core.ledger.store import Ledger
+from hydra_core.trader.view import MarketView
+
+
+class Broker(Protocol):
+    """Who takes orders to a market: on paper, or an exchange."""
+
+    def submit(self, order: OrderRecord) -> None:
+        """Take an order whose intent is booked."""
+        ...
+
+    def cancel(self, order_id: str, reason: str) -> bool:
+        """Cancel a working order; False when it works no more."""
+        ...
+
+    def working(self, pair: Pair | None = None) -> list[OrderRecord]:
+        """Orders that may still fill."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A target being worked: from ``initial`` (signed base units held at ``start_ms``) by its schedule."""
+
+    plan_id: str
+    target: Target
+    schedule: Schedule
+    start_ms: int
+    initial: Decimal
+    expires_ms: int
+
+
+class Desk:
+    """Works the newest plan of one account."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        account: str,
+        broker: Broker,
+        view: MarketView,
+        clock: Clock,
+        rules: Mapping[Pair, MarketRules],
+    ) -> None:
+        self._ledger = ledger
+        self._account = account
+        self._broker = broker
+        self._view = view
+        self._clock = clock
+        self._rules = rules
+        self._plan_id = ""
+        self._work: dict[Pair, Work] = {}
+
+    @property
+    def work(self) -> Mapping[Pair, Work]:
+        """Targets being worked, by pair."""
+        return self._work
+
+    def tick(self, mode: Mode, positions: Mapping[Pair, Position]) -> int:
+        """Take up the newest plan and send what is due; returns the number of orders sent.
+
+        Parameters
+        ----------
+        mode : Mode, what the kill switches allow: HALTED sends nothing, FLATTEN leaves the field to the guard
+        positions : open positions by pair
+        """
+        plan = self._ledger.latest_plan(self._account)
+        if plan is not None and plan.plan_id != self._plan_id:
+            self._adopt(plan, positions)
+        now = self._clock.market_ms()
+        self._work = {pair: work for pair, work in self._work.items() if now < work.expires_ms}
+        if mode in (Mode.HALTED, Mode.FLATTEN):
+            return 0
+        return sum(self._advance(work, mode, positions, now) for work in self._work.values())
+
+    def protect(self, positions: Mapping[Pair, Position]) -> bool:
+        """Give positions the stops of their newest targets; True when one changed."""
+        changed = False
+        for pair, work in self._work.items():
+            held = positions.get(pair)
+            if held is None or work.target.stop_price is None or held.quantity * _sign(work.target.quantity) <= 0:
+                continue
+            side = Side.LONG if held.quantity > 0 else Side.SHORT
+            stop = round_stop(work.target.stop_price, side, self._rules[pair])
+            if stop != held.stop_price:
+                changed |= self._ledger.set_stop(self._account, pair, stop)
+        return changed
+
+    def close(self, pair: Pair, held: Position, key: str, reason: str) -> bool:
+        """Close a position at once, reduce-only; ``key`` tells this occasion apart. False while one is under way."""
+        for order in self._broker.working(pair):
+            if order.reduce_only and order.kind == "market":
+                return False
+            self._broker.cancel(order.order_id, reason)
+        self._work.pop(pair, None)
+        side = Side.SHORT if held.quantity > 0 else Side.LONG
+        attempt = 0
+        while not self._send(
+            key, pair, Order(side, abs(held.quantity), reduce_only=True), attempt, reason, purpose="close"
+        ):
+            attempt += 1  # an earlier attempt under this key ended without closing all of it
+        return True
+
+    def drop(self, reason: str) -> int:
+        """Stop working every target and cancel what works; protective closes stay. Returns the orders cancelled."""
+        self._work.clear()
+        idle = [order for order in self._broker.working() if not order.reduce_only]
+        return sum(self._broker.cancel(order.order_id, reason) for order in idle)
+
+    def _adopt(self, plan: Plan, positions: Mapping[Pair, Position]) -> None:
+        """Let a newer plan supersede the old one; a target that it repeats keeps its schedule."""
+        now = self._clock.market_ms()
+        self._plan_id = plan.plan_id
+        if now >= plan.expires_ms:
+            return
+        taken: dict[Pair, Work] = {}
+        for target in plan.targets:
+            old = self._work.get(target.pair)
+            if old is not None and continues(old.target, target):
+                taken[target.pair] = replace(old, target=target, expires_ms=plan.expires_ms)
+                continue
+            taken[target.pair] = Work(
+                plan_id=plan.plan_id,
+                target=target,
+                schedule=schedule_of(target, plan.schedule),
+                start_ms=plan.cycle_ms,
+                initial=self._initial(plan, target.pair, positions),
+                expires_ms=plan.expires_ms,
+            )
+        for pair in self._work.keys() - taken.keys():
+            for order in self._broker.working(pair):
+                if not order.reduce_only:
+                    self._broker.cancel(order.order_id, f"superseded by plan {plan.plan_id}")
+        self._work = taken
+
+    def _initial(self, plan: Plan, pair: Pair, positions: Mapping[Pair, Position]) -> Decimal:
+        """Position when the plan began: what is held less what its own orders have filled already (after a restart)."""
+        held = positions.get(pair)
+        quantity = held.quantity if held is not None else Decimal(0)
+        own = self._ledger.orders(self._account, plan_id=plan.plan_id)
+        return quantity - sum((order.filled * order.side for order in own if order.pair == pair), Decimal(0))
+
+    def _advance(self, work: Work, mode: Mode, positions: Mapping[Pair, Position], now: int) -> int:
+        """Send the orders that carry a pair to its goal of now."""
+        pair = work.target.pair
+        quote = self._view.quotes.get(pair)
+        if quote is None or self._broker.working(pair):
+            return 0
+        due = slices(work.schedule, float(work.initial), work.target.quantity, work.start_ms, now)
+        if not due:
+            return 0
+        held = positions.get(pair)
+        current = held.quantity if held is not None else Decimal(0)
+        price = Decimal(repr(quote.mid))
+        sent = 0
+        for order in orders_to_reach(due[-1].goal, current, price, self._rules[pair]):
+            if mode is Mode.REDUCING and not order.reduce_only:
+                continue
+            purpose = "close" if order.reduce_only else "slice"
+            sent += self._send(work.plan_id, pair, order, due[-1].index, work.target.reason, purpose=purpose)
+            break  # the entry after a close waits for the close to fill
+        return sent
+
+    def _send(self, plan_id: str, pair: Pair, order: Order, index: int, reason: str, *, purpose: str) -> bool:
+        """Book an order's intent, then hand it to the broker; False when it was booked before."""
+        now = self._clock.market_ms()
+        record = OrderRecord(
+            order_id=client_order_id(plan_id, pair, index, purpose),
+            plan_id=plan_id,
+            account=self._account,
+            pair=pair,
+            side=order.side,
+            quantity=order.quantity,
+            kind="market",
+            state=OrderState.NEW,
+            created_ms=now,
+            updated_ms=now,
+            slice_index=index,
+            reduce_only=order.reduce_only,
+            reason=reason,
+        )
+        if not self._ledger.record_order(record):
+            return False
+        logger.info("order {} {} {} {} ({})", record.order_id, order.side.name.lower(), order.quantity, pair, reason)
+        self._broker.submit(record)
+        return True
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)

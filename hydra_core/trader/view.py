@@ -1,0 +1,80 @@
+"""What the trader knows of the market right now, in memory: newest quotes and marks, and each pair's last day of bars.
+
+Not here: writing it down (``feeds``), judging it (``guard``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from decimal import Decimal
+from itertools import pairwise
+from typing import Final
+
+from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
+from hydra_core.domain.market import MarkReading, Quote
+from hydra_core.domain.pairs import Pair
+
+DAY_BARS: Final = DAY_MS // FORECAST_INTERVAL.ms
+
+
+class MarketView:
+    """Newest readings by pair; event times are market ms, received times wall ms."""
+
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        self.quotes: dict[Pair, Quote] = {}
+        self.marks: dict[Pair, MarkReading] = {}
+        self._days: dict[Pair, deque[tuple[int, float, float]]] = {pair: deque(maxlen=DAY_BARS + 1) for pair in pairs}
+
+    def on_quote(self, quote: Quote) -> bool:
+        """Take a quote; False for one that is crossed, not positive or older than the one held."""
+        held = self.quotes.get(quote.pair)
+        sane = 0 < quote.bid <= quote.ask < math.inf
+        if not sane or (held is not None and quote.event_ms < held.event_ms):
+            return False
+        self.quotes[quote.pair] = quote
+        return True
+
+    def on_mark(self, mark: MarkReading) -> bool:
+        """Take a mark; False for one that is not positive or older than the one held."""
+        held = self.marks.get(mark.pair)
+        if not 0 < mark.mark < math.inf or (held is not None and mark.event_ms < held.event_ms):
+            return False
+        self.marks[mark.pair] = mark
+        return True
+
+    def on_bar(self, pair: Pair, ts_ms: int, close: float, volume: float) -> None:
+        """Take a closed forecast bar, for the pair's turnover and volatility over a day."""
+        days = self._days[pair]
+        if days and ts_ms <= days[-1][0]:
+            return
+        days.append((ts_ms, close, volume))
+
+    def mark_prices(self) -> dict[Pair, float]:
+        """Newest mark by pair, USDT."""
+        return {pair: reading.mark for pair, reading in self.marks.items()}
+
+    def exact_mark(self, pair: Pair) -> Decimal | None:
+        """Newest mark of a pair as Decimal, None where there is none."""
+        reading = self.marks.get(pair)
+        return None if reading is None else Decimal(repr(reading.mark))
+
+    def mark_age_ms(self, pair: Pair, wall_ms: int) -> float:
+        """Wall time since the pair's newest mark was received; ``inf`` where there is none."""
+        reading = self.marks.get(pair)
+        return math.inf if reading is None else wall_ms - reading.received_wall_ms
+
+    def day_notional(self, pair: Pair) -> float:
+        """Turnover of the bars held (at most a day), scaled to a day, USDT; 0 when unknown."""
+        days = self._days[pair]
+        total = sum(close * volume for _, close, volume in days)
+        return total * DAY_BARS / len(days) if days else 0.0
+
+    def day_volatility(self, pair: Pair) -> float:
+        """Standard deviation of the daily log return from the bars held; 0 when unknown."""
+        closes = [close for _, close, _ in self._days[pair]]
+        if len(closes) < 12:
+            return 0.0
+        squares = [math.log(b / a) ** 2 for a, b in pairwise(closes)]
+        return math.sqrt(sum(squares) / len(squares) * DAY_BARS)

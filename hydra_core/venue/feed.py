@@ -1,0 +1,142 @@
+"""The market as the venue reads it: Decimal prices on the pair's grid, books that remember what was taken, settlements.
+
+Everything that the engine and the streams know of the market comes through here, cut at the time they name. The
+market's own arithmetic is in ``simulation``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from hydra_core.domain.intervals import DAY_MS
+from hydra_core.domain.market import MarketRules
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.series import Series
+from hydra_core.simulation.base import Depth, Market
+from hydra_core.venue.account import Bracket, brackets
+
+ENGINE_LEVELS: Final = 50
+"""Levels of the book that orders are matched against."""
+SETTLEMENT: Final = 0
+TRADE: Final = 1
+Step = tuple[int, int, Pair, float, float]
+"""Time (epoch ms), what happens (:data:`SETTLEMENT` before :data:`TRADE`), pair, rate or price, quantity."""
+_SETTLEMENT_SPAN_MS: Final = 10 * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class PairFormat:
+    """How a pair's numbers are written: digits after the point of prices and quantities, as ``%`` templates."""
+
+    price_digits: int
+    quantity_digits: int
+
+    @property
+    def price(self) -> str:
+        """Template of a price."""
+        return f"%.{self.price_digits}f"
+
+    @property
+    def quantity(self) -> str:
+        """Template of a quantity."""
+        return f"%.{self.quantity_digits}f"
+
+
+def _digits(step: Decimal) -> int:
+    exponent = step.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+class Feed:
+    """One market through the venue's eyes.
+
+    Parameters
+    ----------
+    market : Market
+    """
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.rules: Mapping[Pair, MarketRules] = MappingProxyType({pair: market.rules(pair) for pair in market.pairs})
+        self.tables: Mapping[Pair, tuple[Bracket, ...]] = MappingProxyType(
+            {pair: brackets(rules) for pair, rules in self.rules.items()}
+        )
+        self.formats: Mapping[Pair, PairFormat] = MappingProxyType(
+            {
+                pair: PairFormat(_digits(rules.tick_size), _digits(rules.step_size))
+                for pair, rules in self.rules.items()
+            }
+        )
+        self._settlements: dict[Pair, tuple[int, int, Series]] = {}
+        self._taken: dict[tuple[Pair, int], tuple[int, dict[Decimal, Decimal]]] = {}
+
+    def mark(self, pair: Pair, ts_ms: int) -> Decimal:
+        """Mark price in USDT, on the tick grid."""
+        return Decimal(self.formats[pair].price % self.market.mark(pair, ts_ms).mark)
+
+    def marks(self, ts_ms: int, pairs: tuple[Pair, ...]) -> dict[Pair, Decimal]:
+        """Mark prices of several pairs, USDT."""
+        return {pair: self.mark(pair, ts_ms) for pair in pairs}
+
+    def price(self, pair: Pair, price: float) -> Decimal:
+        """A float price on the tick grid."""
+        return Decimal(self.formats[pair].price % price)
+
+    def quantity(self, pair: Pair, quantity: float) -> Decimal:
+        """A float quantity on the step grid."""
+        return Decimal(self.formats[pair].quantity % quantity)
+
+    def levels(self, pair: Pair, side: int, ts_ms: int) -> list[tuple[Decimal, Decimal]]:
+        """What a taker of ``side`` (+1 buys) can still take at ``ts_ms``: price (USDT) and size (base), best first.
+
+        What was taken before at the same instant is gone; the book is new at the next.
+        """
+        depth: Depth = self.market.depth(pair, ts_ms, ENGINE_LEVELS)
+        rows = depth.asks if side > 0 else depth.bids
+        taken = self._taken_at(pair, side, ts_ms)
+        out: list[tuple[Decimal, Decimal]] = []
+        for price, size in rows.tolist():
+            at = self.price(pair, price)
+            left = self.quantity(pair, size) - taken.get(at, Decimal(0))
+            if left > 0:
+                out.append((at, left))
+        return out
+
+    def take(self, pair: Pair, side: int, ts_ms: int, price: Decimal, quantity: Decimal) -> None:
+        """Remember that a level was taken from."""
+        taken = self._taken_at(pair, side, ts_ms)
+        taken[price] = taken.get(price, Decimal(0)) + quantity
+
+    def settlements(self, pair: Pair, after_ms: int, until_ms: int) -> list[tuple[int, float]]:
+        """Funding settlements in (after, until]: time (epoch ms) and rate (fraction)."""
+        first, last, series = self._settlements.get(pair, (0, 0, Series.empty()))
+        if not first <= after_ms + 1 <= until_ms + 1 <= last:
+            first, last = after_ms + 1, until_ms + 1 + _SETTLEMENT_SPAN_MS
+            series = self.market.funding(pair, first, last)
+            self._settlements[pair] = (first, last, series)
+        low, high = np.searchsorted(series.ts, [after_ms, until_ms], side="right")
+        return list(zip(series.ts[low:high].tolist(), series.value[low:high].tolist(), strict=True))
+
+    def steps(self, pairs: Iterable[Pair], after_ms: int, until_ms: int) -> Iterator[Step]:
+        """Everything in (after, until] that can move an account in these pairs, in market order."""
+        sources: list[list[Step]] = []
+        for pair in pairs:
+            trades = self.market.trades(pair, after_ms + 1, until_ms + 1)
+            columns = (trades.ts.tolist(), trades.price.tolist(), trades.quantity.tolist())
+            sources.append([(ts, TRADE, pair, price, size) for ts, price, size in zip(*columns, strict=True)])
+            sources.append([(ts, SETTLEMENT, pair, rate, 0.0) for ts, rate in self.settlements(pair, after_ms, until_ms)])
+        return heapq.merge(*sources)
+
+    def _taken_at(self, pair: Pair, side: int, ts_ms: int) -> dict[Decimal, Decimal]:
+        stamp, taken = self._taken.get((pair, side), (-1, {}))
+        if stamp != ts_ms:
+            taken = {}
+            self._taken[pair, side] = (ts_ms, taken)
+        return taken

@@ -1,0 +1,121 @@
+"""What the account's positions and resting orders ask for in margin, and what is left to trade with.
+
+Pure functions over the account, its open orders and the marks; refusing an order on their strength is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from hydra_core.domain.market import MarketRules
+from hydra_core.domain.pairs import Pair
+from hydra_core.venue.account import ZERO, Account, Bracket
+from hydra_core.venue.orders import Order
+
+
+@dataclass(frozen=True, slots=True)
+class PairMargin:
+    """One pair's claims in USDT: unsigned position notional, its initial margin, and what resting orders add."""
+
+    notional: Decimal
+    position_initial: Decimal
+    order_initial: Decimal
+    bid_notional: Decimal
+    ask_notional: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class MarginState:
+    """The whole account in USDT.
+
+    ``balance`` is wallet plus unrealised profit; ``available`` what a new order may claim.
+    """
+
+    wallet: Decimal
+    unrealised: Decimal
+    balance: Decimal
+    position_initial: Decimal
+    order_initial: Decimal
+    maintenance: Decimal
+    available: Decimal
+    pairs: Mapping[Pair, PairMargin]
+
+
+def pair_margin(
+    quantity: Decimal,
+    mark: Decimal,
+    leverage: int,
+    orders: Iterable[tuple[int, Decimal, Decimal]],
+) -> PairMargin:
+    """Claims of one pair.
+
+    Parameters
+    ----------
+    quantity : Decimal, signed position in base units
+    mark : Decimal, USDT
+    leverage : int
+    orders : (side, price in USDT, remaining base units) of every resting order that is not reduce-only
+
+    Notes
+    -----
+    Orders on both sides cannot both enlarge the position: the greater of the two outcomes counts, as on the exchange.
+    """
+    bid = ask = ZERO
+    for side, price, remaining in orders:
+        if side > 0:
+            bid += price * remaining
+        else:
+            ask += price * remaining
+    signed = quantity * mark
+    worst = max(abs(signed), abs(signed + bid), abs(signed - ask))
+    initial = abs(signed) / leverage
+    return PairMargin(abs(signed), initial, worst / leverage - initial, bid, ask)
+
+
+def margin_state(
+    account: Account,
+    open_orders: Iterable[Order],
+    marks: Mapping[Pair, Decimal],
+    rules: Mapping[Pair, MarketRules],
+    tables: Mapping[Pair, tuple[Bracket, ...]],
+    extra: tuple[Pair, int, Decimal, Decimal] | None = None,
+) -> MarginState:
+    """The account at the marks.
+
+    Parameters
+    ----------
+    marks : mapping that holds every pair with a position or a resting order
+    extra : (pair, side, price, quantity), optional
+        An order that is not placed yet, counted as if it rested.
+    """
+    resting: dict[Pair, list[tuple[int, Decimal, Decimal]]] = {}
+    for order in open_orders:
+        if not order.reduce_only:
+            resting.setdefault(order.pair, []).append((order.side, order.price, order.remaining))
+    if extra is not None:
+        resting.setdefault(extra[0], []).append(extra[1:])
+    pairs = {
+        pair: pair_margin(
+            account.position(pair).quantity,
+            marks[pair],
+            account.leverage_of(pair, rules[pair]),
+            resting.get(pair, ()),
+        )
+        for pair in {*account.open_pairs(), *resting}
+    }
+    unrealised = account.unrealised(marks)
+    position_initial = sum((claim.position_initial for claim in pairs.values()), ZERO)
+    order_initial = sum((claim.order_initial for claim in pairs.values()), ZERO)
+    balance = account.wallet + unrealised
+    return MarginState(
+        wallet=account.wallet,
+        unrealised=unrealised,
+        balance=balance,
+        position_initial=position_initial,
+        order_initial=order_initial,
+        maintenance=account.maintenance(marks, tables),
+        available=max(ZERO, balance - position_initial - order_initial),
+        pairs=pairs,
+    )

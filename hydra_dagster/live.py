@@ -1,0 +1,5 @@
+"""Code location hydra_live."""
+
+from hydra_dagster.build import build_live_defs
+
+defs = build_live_defs()
