@@ -135,6 +135,7 @@ class Settings(BaseSettings):
     exchange: Literal["binanceusdm"] = "binanceusdm"
     pairs: tuple[Pair, ...] = DEFAULT_PAIRS
     database_url: str = Field(default="", description="ledger; empty: SQLite in the market home")
+    venue_url: str = Field(default="", description="address of a local venue; empty: the exchange itself")
     paper_balance: Decimal = Field(
         default=Decimal(10_000), gt=0, description="USDT that a first paper account opens with"
     )

@@ -34,7 +34,7 @@ research: Final = dg.define_asset_job(
 retrain: Final = dg.define_asset_job(
     "retrain",
     selection=MARKET | LEARNING,
-    description="Refresh the market tables of the run's range, then everything that `research` does; a failed expectation stops it.",
+    description="Refresh the range of market tables, then all that `research` does; a failed expectation stops it.",
     tags=tags.lane(tags.TRAIN),
     executor_def=dg.in_process_executor,
     partitions_def=PAIR_MONTH,

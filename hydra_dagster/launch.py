@@ -202,7 +202,7 @@ def _event(run_id: str, entry: dg.EventLogEntry) -> dict[str, Any]:
 
 def _error(entry: dg.EventLogEntry) -> str:
     event = entry.dagster_event
-    if event is None or not event.is_step_failure and not event.is_run_failure:
+    if event is None or (not event.is_step_failure and not event.is_run_failure):
         return ""
     if not event.is_step_failure:
         return event.message or ""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from hydra_core.domain.errors import HydraError
+from hydra_core.domain.errors import HydraError, VenueUnavailable
 
 PICTURE_LIMIT: Final = 50_000
 """Bytes of a picture inside an event row; larger ones stay files."""
@@ -22,15 +22,15 @@ def plain_failures() -> Iterator[None]:
     try:
         yield
     except HydraError as error:
-        # Its remedy is a person's or the next run's: repeating the step at once would only repeat it.
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        # Only the exchange's silence passes by itself; repeating any other step at once would only repeat its failure.
+        raise dg.Failure(description=str(error), allow_retries=isinstance(error, VenueUnavailable)) from error
 
 
-def progress_to(log: dg.DagsterLogManager, every: int = 1) -> Callable[[int, int, str], None]:
-    """A callback (done, total, what) that writes progress lines into a run's log, one in ``every`` and the last."""
+def progress_to(log: dg.DagsterLogManager) -> Callable[[str, int, int], None]:
+    """A callback (what, done, total) that writes progress lines into a run's log, about twenty and the last."""
 
-    def tell(done: int, total: int, what: str) -> None:
-        if done % every == 0 or done == total:
+    def tell(what: str, done: int, total: int) -> None:
+        if done % max(1, total // 20) == 0 or done == total:
             log.info(f"progress {done}/{total} {what}")
 
     return tell

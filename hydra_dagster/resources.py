@@ -51,7 +51,7 @@ class Workshop:
         """The home's Parquet tables."""
         from hydra_core.lake.store import Lake
 
-        return Lake(self.home.lake, self.settings.exchange)
+        return Lake(self.home.lake, self.home.market)
 
     @cached_property
     def registry(self) -> "ModelRegistry":
@@ -91,7 +91,7 @@ class Workshop:
             yield follower.clock
 
 
-class WorkshopResource(dg.ConfigurableResourceFactory[Workshop]):
+class WorkshopResource(dg.ConfigurableResource[Workshop]):
     """Which market home to work in; empty fields are taken from the environment, or the home used last."""
 
     data_root: str = ""

@@ -12,14 +12,12 @@ import dagster as dg
 
 from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import HydraError
-from hydra_core.ledger.records import lease_name
+from hydra_core.ledger.records import STRATEGY, TRADER, lease_name
 from hydra_core.platform.failures import FailureLine, note_failure
-from hydra_core.platform.probes import TRADER_WHO
 from hydra_core.settings import PlatformSettings
 from hydra_dagster import jobs, keys, tags
 from hydra_dagster.resources import Workshop
 
-STRATEGY: Final = "hydra"
 INTERVAL_S: Final = 5
 STARTING_S: Final = 90
 """How long a started run may take to its first lease: importing and loading models on a busy machine."""
@@ -62,7 +60,7 @@ def next_window(instance: dg.DagsterInstance, workshop: Workshop) -> dg.RunReque
         account = ledger.current_account()
         if account is None:
             return dg.SkipReason("the ledger has no account yet: the trader opens it")
-        if TRADER_WHO not in ledger.heartbeats():
+        if TRADER not in ledger.heartbeats():
             return dg.SkipReason("the trader never gave a sign of life: start it with `hydra up`")
         lease = ledger.lease(lease_name(account.name, STRATEGY))
     if lease is not None and lease.held(now):

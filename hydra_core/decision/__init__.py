@@ -1,8 +1,9 @@
-"""One cycle through the five layers, pure: what is known and held goes in, target positions with their reasons come out.
+"""One cycle through the five layers, pure: what is known and held goes in, target positions with their reasons come
+out.
 
-:func:`assess` runs layers 2 and 3 over many bars at once, :func:`step` runs layers 4 and 5 on one instant (the backtest calls
-it bar by bar), :func:`decide` wraps one step into a :class:`Decision` that says why. Not here: the rules themselves (``risk``,
-``execution``), clocks, files, sockets.
+:func:`assess` runs layers 2 and 3 over many bars at once, :func:`step` runs layers 4 and 5 on one instant (the backtest
+calls it bar by bar), :func:`decide` wraps one step into a :class:`Decision` that says why. Not here: the rules
+themselves (``risk``, ``execution``), clocks, files, sockets.
 """
 
 from hydra_core.decision.assessment import Assessment, Opinions, Row, assemble, assess

@@ -1,7 +1,8 @@
-"""Layers 2 and 3 over many bars at once: state of the market, forecasts, hazards, the rules analyst, and what they permit.
+"""Layers 2 and 3 over many bars at once: state of the market, forecasts, hazards, the rules analyst, and what they
+permit.
 
-Here: running the organs and laying their arrays side by side, and :class:`Row`, one instant of them as plain lists. Not here:
-anything that depends on what is held (``step``).
+Here: running the organs and laying their arrays side by side, and :class:`Row`, one instant of them as plain lists. Not
+here: anything that depends on what is held (``step``).
 """
 
 from __future__ import annotations
@@ -190,8 +191,8 @@ class Assessment:
 def assess(panel: Panel, models: Models, limits: Limits, last: int = 1) -> Assessment:
     """Layers 2 and 3 for the newest ``last`` rows of a panel.
 
-    Pure, and the expensive part of a cycle: it changes only when a bar closes, so a window run keeps it by the panel's hash.
-    A seated model whose declared inputs the panel lacks abstains, and the lack is a fault.
+    Pure, and the expensive part of a cycle: it changes only when a bar closes, so a window run keeps it by the panel's
+    hash. A seated model whose declared inputs the panel lacks abstains, and the lack is a fault.
 
     Raises
     ------
@@ -276,12 +277,15 @@ def _multipliers(pairs: tuple[Pair, ...], limits: Limits) -> Floats:
 
 
 def _rows(panel: Panel, forecast: Forecast | None, hazard: Hazard | None, last: int | None) -> int:
-    lengths = {a.shape[0] for a in (forecast and forecast.confidence, hazard and hazard.long) if a is not None}
-    lengths |= {last} if last is not None else set()
+    lengths = {last} if last is not None else set()
+    if forecast is not None:
+        lengths.add(int(forecast.confidence.shape[0]))
+    if hazard is not None:
+        lengths.add(int(hazard.long.shape[0]))
     n = lengths.pop() if lengths else len(panel)
     if lengths or not 1 <= n <= len(panel):
         raise InputMissing(f"asked for {n} rows ({sorted(lengths)} elsewhere) of a panel of {len(panel)}")
-    return int(n)
+    return n
 
 
 def _typical(values: Floats) -> Floats:

@@ -23,7 +23,7 @@ def plain(value: Any) -> Any:
     ------
     UsageError : a type that has no one spelling
     """
-    if value is None or isinstance(value, bool | str) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
         return value.value

@@ -1,6 +1,7 @@
 """One live cycle: faults, kill switches, one :func:`step`, and the plan with every reason written down.
 
-Here: turning a snapshot and a portfolio into what a step needs, and its answer into a :class:`Decision`. Not here: any rule.
+Here: turning a snapshot and a portfolio into what a step needs, and its answer into a :class:`Decision`. Not here: any
+rule.
 """
 
 from __future__ import annotations
@@ -14,13 +15,32 @@ from hydra_core.alpha.models import Models
 from hydra_core.decision.assessment import Assessment, Row, assess
 from hydra_core.decision.snapshot import Faults, Snapshot, find_faults
 from hydra_core.decision.step import (
-    CLOSE, POSITION_LOSS, REASONS, REFUSED, STOP, URGENT, Book, Step, step,
+    CLOSE,
+    POSITION_LOSS,
+    REASONS,
+    REFUSED,
+    STOP,
+    URGENT,
+    Book,
+    Step,
+    step,
 )  # fmt: skip
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import (
-    Analysis, Choice, Decision, Mode, PairDecision, Plan, Portfolio, Schedule, Side, Signal, Target, Verdict,
+    Analysis,
+    Choice,
+    Decision,
+    Mode,
+    PairDecision,
+    Plan,
+    Portfolio,
+    Schedule,
+    Side,
+    Signal,
+    Target,
+    Verdict,
 )  # fmt: skip
 from hydra_core.risk.limits import Limits
 from hydra_core.risk.switches import UNREADABLE_INPUT, Judgement, evaluate
@@ -76,7 +96,7 @@ def decide(
 
 
 def _row(snapshot: Snapshot, assessment: Assessment | None) -> Row:
-    """The newest row; unknown where the newest bar is too old, or not yet closed: signals are made on fresh bars only."""
+    """The newest row; its signals are unknown where the newest bar is too old or not yet closed."""
     if assessment is None:
         return Row.unknown(len(snapshot.panel.pairs))
     row = assessment.row(-1)
@@ -136,10 +156,11 @@ def _exit(pair: Pair, snapshot: Snapshot, portfolio: Portfolio, judgement: Judge
 
 
 def _committed(pair: Pair, snapshot: Snapshot, portfolio: Portfolio, mode: Mode, exit_now: str) -> tuple[float, float]:
-    """Signed size that the pair is committed to, and its stop: the standing plan's target while it is worked, else what is held.
+    """Signed size that the pair is committed to, and its stop: the standing plan's target while it is worked, else what
+    is held.
 
-    While positions may only become smaller a standing entry stops where it is; an exit that is due at once is measured on what
-    is held, unless it is on its way already.
+    While positions may only become smaller a standing entry stops where it is; an exit that is due at once is measured
+    on what is held, unless it is on its way already.
     """
     held = _held(pair, portfolio)
     position = portfolio.positions.get(pair)
@@ -173,7 +194,7 @@ def _price(pair: Pair, snapshot: Snapshot) -> float:
 
 
 def _plan(snapshot: Snapshot, portfolio: Portfolio, limits: Limits, result: Step) -> Plan | None:
-    """Targets of every pair that is held or wanted, or None where the plan in force, or doing nothing, leads to the same."""
+    """Targets of every pair held or wanted, or None where the plan in force, or doing nothing, leads to the same."""
     changed = False
     targets: list[Target] = []
     for i, pair in enumerate(snapshot.panel.pairs):
@@ -225,7 +246,7 @@ def _said(
             side=side,
             approved=granted,
             notional=result.notional[i],
-            leverage=row.leverage[i] if granted else 0.0,
+            leverage=result.leverage[i] if granted else 0.0,
             stop_price=None if math.isnan(result.stop[i]) else result.stop[i],
             reason="sized" if granted else sentence,
         )

@@ -35,9 +35,10 @@ class Snapshot:
     rules : the exchange's filters by pair; sizes that they cannot express are refused
     faults : what the reader found missing, stale or contradictory. ``"BTCUSDT: mark is stale"`` blocks entries of that pair,
         a text that begins with no pair of the panel concerns all of them and trips ``unreadable_input``
-    analyses : newest analysis by pair from beside the cycle; an expired one is ignored, an absent one is replaced by the
-        rules analysis of the assessment
-    standing : the newest plan that is still being worked, or None once it has expired, is done or was cancelled by the guard
+    analyses : newest analysis by pair from beside the cycle; an expired one is ignored, an absent one is replaced by
+        the rules analysis of the assessment
+    standing : the newest plan that is still being worked, or None once it has expired, is done or was cancelled by the
+        guard
     halt : why nothing may be done in this cycle (a stale trader heartbeat); the decision is recorded and names no plan
     panel_hash : ``panel.content_hash()`` where the caller has it already; empty: computed
     """
@@ -111,7 +112,8 @@ def find_faults(snapshot: Snapshot, model_faults: Iterable[str], risk: RiskSetti
         everywhere.append(f"newest bar closes at {iso(newest)}, after the cycle")
     if snapshot.cycle_ms - newest > MAX_BAR_AGE * panel.interval.ms:
         everywhere.append(f"newest bar closed at {iso(newest)}, more than {MAX_BAR_AGE} bars ago")
-    complete = np.isfinite([panel.open[-1], panel.high[-1], panel.low[-1], panel.close[-1]]).all(axis=0)
+    newest_bar = np.stack([panel.open[-1], panel.high[-1], panel.low[-1], panel.close[-1]])
+    complete = np.isfinite(newest_bar).all(axis=0).tolist()
     for column, pair in enumerate(panel.pairs):
         if not complete[column]:
             by_pair[pair].append("newest bar is missing")
@@ -122,17 +124,16 @@ def find_faults(snapshot: Snapshot, model_faults: Iterable[str], risk: RiskSetti
 def _reading_faults(snapshot: Snapshot, pair: Pair, max_age_s: float) -> list[str]:
     found: list[str] = []
     quote, mark = snapshot.quotes.get(pair), snapshot.marks.get(pair)
-    quote_usable = quote is not None and math.isfinite(quote.bid) and math.isfinite(quote.ask) and quote.bid > 0
-    mark_usable = mark is not None and math.isfinite(mark.mark) and mark.mark > 0
-    if quote is None or not quote_usable:
+    middle = quote.mid if quote and quote.bid > 0 else math.nan
+    price = mark.mark if mark and mark.mark > 0 else math.nan
+    if quote is None or not math.isfinite(middle):
         found.append("no usable quote")
     elif quote.bid >= quote.ask:
         found.append(f"quote is crossed: bid {quote.bid!r}, ask {quote.ask!r}")
-    if mark is None or not mark_usable:
+    if not math.isfinite(price):
         found.append("no usable mark price")
-    if quote is not None and mark is not None and quote_usable and mark_usable:
-        if abs(mark.mark / quote.mid - 1) > MAX_BASIS:
-            found.append(f"mark {mark.mark!r} contradicts the quote's middle {quote.mid!r}")
+    if abs(price / middle - 1) > MAX_BASIS:
+        found.append(f"mark {price!r} contradicts the quote's middle {middle!r}")
     for name, reading in (("quote", quote), ("mark", mark)):
         if reading is not None and snapshot.wall_ms - reading.received_wall_ms > max_age_s * 1000:
             age = (snapshot.wall_ms - reading.received_wall_ms) / 1000

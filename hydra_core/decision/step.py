@@ -1,7 +1,9 @@
-"""Layers 4 and 5 on one instant: what to hold next in every pair, and why. The backtest and the live cycle both run this.
+"""Layers 4 and 5 on one instant: what to hold next in every pair, and why. The backtest and the live cycle both run
+this.
 
-Here: exits, sizing against the book, the vote, in that order. Not here: readings, faults, plans (``cycle``), fills (``research``).
-It runs on plain floats in lists of length P: for eight pairs that is several times faster than small arrays.
+Here: exits, sizing against the book, the vote, in that order. Not here: readings, faults, plans (``cycle``), fills
+(``research``). It runs on plain floats in lists of length P: for eight pairs that is several times faster than small
+arrays.
 """
 
 from __future__ import annotations
@@ -110,6 +112,7 @@ class Step:
     outcome : one of :data:`OUTCOMES`
     reason : a key of :data:`REASONS`
     notional : USDT that the risk brain granted a proposal, 0 where there was none or it was refused
+    leverage : notional over isolated margin of that proposal
     votes : of sized proposals, else empty
     """
 
@@ -118,6 +121,7 @@ class Step:
     outcome: list[str]
     reason: list[str]
     notional: list[float]
+    leverage: list[float]
     votes: list[tuple[Vote, ...]]
 
 
@@ -151,6 +155,7 @@ def step(
         outcome=[HOLD] * pairs,
         reason=["supported"] * pairs,
         notional=[0.0] * pairs,
+        leverage=[1.0] * pairs,
         votes=[()] * pairs,
     )
     if mode is Mode.HALTED:
@@ -283,7 +288,7 @@ def _propose(
         if quantity < book.min_quantity[i] or quantity * price < book.min_notional[i]:
             _refuse(out, i, "minimum")
             continue
-        out.notional[i] = quantity * price
+        out.notional[i], out.leverage[i] = quantity * price, row.leverage[i]
         out.votes[i] = committee.vote(_proposal(row, i, side, wanted[i]), settings, assumed)
         if not committee.passes(out.votes[i], settings):
             if out.outcome[i] != CLOSE:

@@ -1,7 +1,8 @@
-"""The four seats: each a function from what it may see to a vote with its reason; three approvals of four pass a proposal.
+"""The four seats: each a function from what it may see to a vote with its reason; three approvals of four pass a
+proposal.
 
-An empty, failing or champion-less seat abstains, and an abstention is not an approval. Risk holds a veto, not a seat: only
-sized proposals come here. Reducing and closing need no vote.
+An empty, failing or champion-less seat abstains, and an abstention is not an approval. Risk holds a veto, not a seat:
+only sized proposals come here. Reducing and closing need no vote.
 """
 
 from __future__ import annotations

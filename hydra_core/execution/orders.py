@@ -1,9 +1,10 @@
 """The life of an order: one table of moves, and ids that are derived so that repeating a step repeats the id.
 
-Here: which state follows which word. Not here: who speaks to the exchange (``trader``) and where orders are kept (``ledger``).
+Here: which state follows which word. Not here: who speaks to the exchange (``trader``) and where orders are kept
+(``ledger``).
 
-An order's state changes only on the exchange's word (:class:`Word`). Silence is a word too: it leads to UNKNOWN, from where
-only a look-up by client id leads on; an UNKNOWN order is never sent again and counts at its worst case meanwhile.
+An order's state changes only on the exchange's word (:class:`Word`). Silence is a word too: it leads to UNKNOWN, from
+where only a look-up by client id leads on; an UNKNOWN order is never sent again and counts at its worst case meanwhile.
 """
 
 from __future__ import annotations

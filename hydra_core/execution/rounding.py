@@ -1,7 +1,7 @@
 """From a wanted position to orders that the exchange's filters can express. Money and sizes are Decimal from here on.
 
-An order never carries the position beyond its target; one that only makes a position smaller is reduce-only, and is exempt
-from the smallest notional (the exchange's own rule), so that a remainder can always be closed.
+An order never carries the position beyond its target; one that only makes a position smaller is reduce-only, and is
+exempt from the smallest notional (the exchange's own rule), so that a remainder can always be closed.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def orders_to_reach(target: float | Decimal, current: Decimal, price: Decimal, r
 
     Returns
     -------
-    tuple of at most two orders: crossing zero is a reduce-only close, then an entry. Empty where the filters cannot express
-    the change; a close to flat takes the whole position, remainders off the grid included.
+    tuple of at most two orders: crossing zero is a reduce-only close, then an entry. Empty where the filters cannot
+    express the change; a close to flat takes the whole position, remainders off the grid included.
     """
     goal = floor_quantity(target, rules)
     if goal == ZERO or (current != ZERO and (goal > 0) != (current > 0)):

@@ -1,7 +1,7 @@
 """How a change of position is spread over time: TWAP slices as a pure function of plan and clock.
 
-A slice names the position to hold by then, not an amount to trade: a slice that was missed, or filled in part, is caught
-up by the next one, and a process that restarts goes on where it was.
+A slice names the position to hold by then, not an amount to trade: a slice that was missed, or filled in part, is
+caught up by the next one, and a process that restarts goes on where it was.
 """
 
 from __future__ import annotations

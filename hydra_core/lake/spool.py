@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Self
 
 import polars as pl
 from loguru import logger
@@ -18,9 +18,7 @@ from loguru import logger
 from hydra_core.domain.intervals import DAY_MS, iso
 from hydra_core.domain.market import LIQUIDATIONS, Liquidation
 from hydra_core.domain.pairs import Pair
-
-SCHEMA: Final[dict[str, pl.DataType | type[pl.DataType]]] = {"ts": pl.Datetime("ms", "UTC"), "side": pl.String, "quantity": pl.Float64, "price": pl.Float64}
-"""Columns of the table ``liquidations``: ``side`` is the one that was liquidated, quantity in base units, price in USDT."""
+from hydra_core.domain.tables import schema_of
 
 
 class Spool:
@@ -76,8 +74,9 @@ def spool_file(folder: Path, pair: Pair, ts_ms: int) -> Path:
 def read_spool(folder: Path, pair: Pair, start_ms: int, end_ms: int) -> pl.DataFrame:
     """Captured forced orders of a pair with start <= event < end, in the lake's columns, sorted, without repeats."""
     rows = [row for row in _lines(folder / LIQUIDATIONS / pair) if start_ms <= row[0] < end_ms]
+    schema = schema_of(LIQUIDATIONS)
     frame = pl.DataFrame(rows, schema=["ts", "side", "quantity", "price"], orient="row")
-    return frame.cast(SCHEMA).unique().sort(list(SCHEMA))
+    return frame.cast(dict(schema)).unique().sort(list(schema))  # type: ignore[arg-type]
 
 
 def _lines(folder: Path) -> Iterator[tuple[int, str, float, float]]:

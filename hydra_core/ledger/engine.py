@@ -32,7 +32,7 @@ def open_engine(url: str, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
     ------
     UsageError : another kind of database
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed, busy_timeout_ms)
     if parsed.drivername == "postgresql":  # the bare name means psycopg 3 to SQLAlchemy 2.1; only psycopg2 is installed
@@ -40,7 +40,8 @@ def open_engine(url: str, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
     return sa.create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10})
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The URL taken apart; raises UsageError unless it is of a supported kind of database."""
     try:
         parsed = make_url(url)
     except sa.exc.ArgumentError as error:

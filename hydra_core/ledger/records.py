@@ -17,6 +17,10 @@ from hydra_core.domain.trading import Decision, Fill, Mode, OrderState, Pins, Si
 OrderKind = Literal["market", "limit", "stop"]
 ENDED: Final = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
 """States in which an order works no more; every other one counts as open."""
+TRADER: Final = "trader"
+"""Name of the trader's heartbeat."""
+STRATEGY: Final = "hydra"
+"""Name of the one strategy that decides; part of a decision's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +239,6 @@ class BalanceCheck:
     faults: tuple[str, ...] = field(default=())
 
 
-def lease_name(account: str, strategy: str) -> str:
+def lease_name(account: str, strategy: str = STRATEGY) -> str:
     """Name of the lease under which one strategy decides for one account."""
     return f"window/{account}/{strategy}"

@@ -152,7 +152,7 @@ def make_parts(home: Home, settings: Settings, chosen: Iterable[str]) -> tuple[P
         STORAGE: lambda: _part(home, settings, market, STORAGE, ("dagster", "instance", "migrate"), once=True),
         RESEARCH: lambda: _code_server(home, settings, market, RESEARCH, settings.platform.research_port),
         LIVE: lambda: _code_server(home, settings, market, LIVE, settings.platform.live_port),
-        TRADER: lambda: _part(home, settings, market, TRADER, ("hydra_core.trader",), after=_present(names, VENUE)),
+        TRADER: lambda: _trader(home, settings, market, names),
         DAEMON: lambda: _daemon(home, settings, market, names),
         WEBSERVER: lambda: _webserver(home, settings, market, names),
     }
@@ -206,9 +206,14 @@ def _venue(home: Home, settings: Settings, market: MarketDescription) -> Part:
     return _part(home, settings, market, VENUE, module, port=port)
 
 
+def _trader(home: Home, settings: Settings, market: MarketDescription, names: tuple[str, ...]) -> Part:
+    where = ("--base-url", venue_url(settings, market)) if market.local else ()
+    return _part(home, settings, market, TRADER, ("hydra_core.trader", *where), after=_present(names, VENUE))
+
+
 def _code_server(home: Home, settings: Settings, market: MarketDescription, name: str, port: int) -> Part:
     location, module_name = LOCATIONS[name]
-    serve = ("dagster", "api", "grpc", "--python-module", module_name, "--location-name", location)
+    serve = ("dagster", "api", "grpc", "--module-name", module_name, "--location-name", location)
     where = ("--host", settings.platform.host, "--port", str(port), "--use-python-environment-entry-point")
     return _part(home, settings, market, name, (*serve, *where), port=port)
 

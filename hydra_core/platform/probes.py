@@ -19,6 +19,7 @@ from hydra_core.domain.clock import Clock, SystemClock
 from hydra_core.domain.errors import HydraError, InputMissing, VenueUnavailable
 from hydra_core.domain.intervals import iso
 from hydra_core.home import Home
+from hydra_core.ledger.records import TRADER as TRADER_NAME
 from hydra_core.platform.parts import DAEMON, LIVE, RESEARCH, STORAGE, TRADER, VENUE, WEBSERVER, PartRecord
 from hydra_core.platform.processes import is_running
 from hydra_core.settings import Settings
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 DAEMON_HEARTBEAT_S: Final = 120
 """Dagster's daemons report every 30 s; four silences are a fault."""
-TRADER_WHO: Final = "trader"
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -66,7 +66,7 @@ def trader(part: PartRecord, home: Home, settings: Settings, clock: Clock) -> He
     """The trader wrote its heartbeat into the ledger lately, and after it was started."""
     try:
         with existing_ledger(home, settings) as ledger:
-            beat = ledger.heartbeats().get(TRADER_WHO)
+            beat = ledger.heartbeats().get(TRADER_NAME)
     except HydraError as error:
         return Health(False, error.what)
     if beat is None or beat.wall_ms < part.started_wall_ms:

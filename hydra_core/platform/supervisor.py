@@ -7,6 +7,7 @@ most one. Not here: what the parts are (``parts``), how they are asked (``probes
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,7 @@ LONGEST_DELAY_S: Final = 30.0
 STEADY_AFTER_S: Final = 60.0
 """A part that ran this long gets the first delay again."""
 STOP_PATIENCE_S: Final = 10.0
+_ERROR: Final = re.compile(r"^[\w.]*(Error|Exception|Failure|Held|Missing|Corrupt|Invalid): ")
 
 
 @dataclass(slots=True)
@@ -245,14 +247,16 @@ def sweep_runs(home: Home, spared: set[int]) -> None:
     end_all([process for process in marked(home) if process.pid not in spared], STOP_PATIENCE_S)
 
 
-def last_line(log: Path, most: int = 4_000) -> str:
-    """The last line of a log that says anything, cut to a readable length."""
+def last_line(log: Path, most: int = 8_000) -> str:
+    """The line of a log's end that says most: the newest error, or else the last line, cut to a readable length."""
     if not log.exists():
         return "no log"
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - most))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "an empty log"
+    # Dagster wraps what went wrong in errors of its own, which are printed last and say nothing new.
+    errors = [line for line in lines if _ERROR.match(line) and not line.startswith("dagster.")]
+    return (errors or lines or ["an empty log"])[-1][:300]
 
 
 def _ending(code: int) -> str:

@@ -1,4 +1,4 @@
-"""What the book as a whole permits: caps on one position, on all together and on their number, and the correlation penalty."""
+"""What the book as a whole permits: caps on one position and on all together, and the correlation penalty."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def correlation_penalty(
 
     Notes
     -----
-    The notional-weighted mean of the correlations with what is held, counting opposite positions as their negative and a
-    hedge as no reason to take more.
+    The notional-weighted mean of the correlations with what is held, counting opposite positions as their negative and
+    a hedge as no reason to take more.
     """
     total = weighted = 0.0
     row = correlations[candidate]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hydra_core.domain.intervals import FORECAST_INTERVAL
 from hydra_core.settings import CostSettings, DecisionSettings, RiskSettings
@@ -18,9 +18,9 @@ class Limits:
     horizon_bars : int, forecast bars (5m) that a signal spans
     """
 
-    decision: DecisionSettings = DecisionSettings()
-    risk: RiskSettings = RiskSettings()
-    costs: CostSettings = CostSettings()
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
+    risk: RiskSettings = field(default_factory=RiskSettings)
+    costs: CostSettings = field(default_factory=CostSettings)
     horizon_bars: int = 48
 
     @property

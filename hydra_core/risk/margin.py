@@ -1,8 +1,8 @@
 """Maintenance margin, and the price at which an isolated position is liquidated.
 
 Source: Binance, "How to Calculate Liquidation Price of USD-M Futures Contracts": for a position of q > 0 base units,
-side s, entry EP and isolated wallet balance WB, LP = (WB + cum - s q EP) / (q (MMR - s)), where the maintenance margin of a notional N in
-tier k is N MMR_k - cum_k and cum_k = cum_(k-1) + floor_k (MMR_k - MMR_(k-1)).
+side s, entry EP and isolated wallet balance WB, LP = (WB + cum - s q EP) / (q (MMR - s)), where the maintenance margin
+of a notional N in tier k is N MMR_k - cum_k and cum_k = cum_(k-1) + floor_k (MMR_k - MMR_(k-1)).
 """
 
 from __future__ import annotations

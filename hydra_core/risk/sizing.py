@@ -1,9 +1,11 @@
 """How large a trade may be, as a share of equity: Kelly on the net payoff, capped by the risk of one trade at its stop.
 
-Here: everything that follows from the signal alone, over arrays of any shape. Not here: what depends on the book (``exposure``).
+Here: everything that follows from the signal alone, over arrays of any shape. Not here: what depends on the book
+(``exposure``).
 
-Sources: Kelly (1956) for f = (p b - q) / b; the payoff ratio b is that of a normal return, cut at the cost: with m the mean net of
-costs and s the standard deviation, E[win] = m + s phi(m/s) / Phi(m/s) and E[loss] = -m + s phi(m/s) / Phi(-m/s).
+Sources: Kelly (1956) for f = (p b - q) / b; the payoff ratio b is that of a normal return, cut at the cost: with m the
+mean net of costs and s the standard deviation, E[win] = m + s phi(m/s) / Phi(m/s) and E[loss] = -m + s phi(m/s) /
+Phi(-m/s).
 """
 
 from __future__ import annotations
@@ -122,9 +124,9 @@ def size(
 
     Notes
     -----
-    Kelly's stake is what is lost on a loss, so the notional is the stake over the expected loss. The stop lies at the wider of
-    ``stop_sigmas`` standard deviations of the horizon and the expected adverse excursion. A NaN anywhere in a signal
-    makes it unknown: side 0.
+    Kelly's stake is what is lost on a loss, so the notional is the stake over the expected loss. The stop lies at the
+    wider of ``stop_sigmas`` standard deviations of the horizon and the expected adverse excursion. A NaN anywhere in a
+    signal makes it unknown: side 0.
     """
     risk = limits.risk
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

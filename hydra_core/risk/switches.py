@@ -3,8 +3,8 @@
 Here: judgements over numbers that are handed in, used by the trader's guard, the live decision and the backtest alike.
 Not here: who latches a trip and who acts on it (``trader``, ``ledger``).
 
-A switch that cannot evaluate its inputs is tripped. An account that cannot be read is halted, never flattened: orders that
-close a position must know it.
+A switch that cannot evaluate its inputs is tripped. An account that cannot be read is halted, never flattened: orders
+that close a position must know it.
 """
 
 from __future__ import annotations
@@ -155,11 +155,11 @@ def judge_money(portfolio: Portfolio, prices: Mapping[Pair, float], risk: RiskSe
         price = prices.get(pair, math.nan)
         quantity, entry = float(position.quantity), float(position.entry_price)
         if not (math.isfinite(price) and price > 0):
-            trips[UNREADABLE_INPUT] = f"{pair} is held and has no mark price"
+            _add(trips, UNREADABLE_INPUT, f"{pair} is held and has no mark price")
         elif position_lost(quantity, entry, price, equity, risk.position_loss_limit):
             close.add(pair)
             lost = f"{pair} has lost {-quantity * (price - entry):.2f} of {equity:.2f}"
-            trips[POSITION_LOSS] = f"{trips[POSITION_LOSS]}; {lost}" if POSITION_LOSS in trips else lost
+            _add(trips, POSITION_LOSS, lost)
     return Judgement(combine(trips), trips, frozenset(close))
 
 
@@ -196,17 +196,22 @@ def evaluate(
     portfolio : Portfolio, marked
     prices : mark price by pair, USDT
     stress : Stress or None; None where the caller does not watch the market (the guard between two decisions)
-    faults : what could not be read and concerns every pair; faults of one pair block that pair alone and are not given here
+    faults : what could not be read and concerns every pair; faults of one pair block that pair alone and are not given
+        here
     risk : RiskSettings
     manual : HALTED or FLATTEN where a person pulled the switch (the kill file), else None
     """
     money = judge_money(portfolio, prices, risk)
     trips = dict(money.trips)
-    if stress is not None:
-        trips |= judge_market(stress, risk)
-    unread = "; ".join(faults)
-    if unread:
-        trips[UNREADABLE_INPUT] = unread
+    for name, reason in judge_market(stress, risk).items() if stress is not None else ():
+        _add(trips, name, reason)
+    for fault in faults:
+        _add(trips, UNREADABLE_INPUT, fault)
     if manual is not None:
         trips[MANUAL_FLATTEN if manual is Mode.FLATTEN else MANUAL] = "pulled by hand"
     return Judgement(combine(trips), trips, money.close)
+
+
+def _add(trips: dict[str, str], name: str, reason: str) -> None:
+    """Trip a switch, its reasons one after the other; a latched reason is kept."""
+    trips[name] = f"{trips[name]}; {reason}" if name in trips else reason

@@ -19,7 +19,7 @@ from hydra_core.simulation import processes as pr
 
 HAZARD_LIMIT: Final = 0.02
 """Most probable a cascade can get in one minute, per side."""
-OPEN_INTEREST_DROP: Final = (0.06, 0.12)
+OPEN_INTEREST_DROP: Final = (0.055, 0.11)
 FORCED_SHARE: Final = 0.25
 """Share of the open interest lost in a cascade that goes through public forced orders."""
 ORDERS: Final = 12

@@ -27,19 +27,19 @@ NODES: Final = np.arange(15, HORIZON, 30, dtype=np.float64)
 FAST_WEIGHT: Final = 0.82
 SLOW_WEIGHT: Final = 0.572
 """Weights of the two alphas in the drift; their squares add up to one."""
-DISPLACEMENT: Final = pr.Autoregression(15, 12e-4)
-"""The displacement at full strength: half-life 15 minutes, standard deviation 12 bp."""
+DISPLACEMENT: Final = pr.Autoregression(15, 0.16)
+"""The displacement at full strength, in ordinary horizon standard deviations: 14 bp for BTC, 27 bp for DOGE."""
 FULL_STRENGTH: Final = 0.3
 """Signal from which on displacement and crowding have their full strength."""
 
-CASCADES_PER_HORIZON: Final = 0.04
+CASCADES_PER_HORIZON: Final = 0.05
 """Expected cascades per side and horizon at ordinary volatility."""
 HAZARD_SLOPE: Final = 1.6
 """Log hazard per standard deviation of crowding, at full strength."""
-CROWDING_CAP: Final = 3.0
+CROWDING_CAP: Final = 2.5
 HAZARD_VOL_POWER: Final = 0.7
-CASCADE_FLOOR: Final = 1.5
-CASCADE_EXCESS: Final = 0.4
+CASCADE_FLOOR: Final = 1.25
+CASCADE_EXCESS: Final = 0.3
 """A cascade moves the price by floor + Exponential(excess) horizon standard deviations in one minute."""
 CASCADE_MEAN: Final = CASCADE_FLOOR + CASCADE_EXCESS
 CASCADE_SQUARE: Final = CASCADE_MEAN**2 + CASCADE_EXCESS**2
@@ -121,14 +121,14 @@ def plant(signal: float) -> Planted:
     """
     strength = min(1.0, signal / FULL_STRENGTH)
     sigma = minute_volatility()
-    shock = np.full_like(sigma, DISPLACEMENT.shock * strength)
-    tracker = displacement_filter(shock, sigma)
     per_horizon = HORIZON * sigma**2
+    shock = DISPLACEMENT.shock * strength * np.sqrt(per_horizon)
+    tracker = displacement_filter(shock, sigma)
     cascades = 2 * CASCADES_PER_HORIZON * CASCADE_SQUARE
     decay = AFTERSHOCK.phi
     aftershock = 2 * AFTERSHOCK_BOOST / (1 - decay) + AFTERSHOCK_BOOST**2 / (1 - decay**2)
     jumps = (JUMPS_PER_DAY + MARKET_JUMPS_PER_DAY) * JUMP_SIZE**2 / pr.MINUTES
-    settled = 2 * (shock / DISPLACEMENT.shock * DISPLACEMENT.deviation) ** 2 / per_horizon
+    settled = 2 * (DISPLACEMENT.deviation * strength) ** 2 * np.ones_like(sigma)
     noise = 1 + cascades + 2 * CASCADES_PER_HORIZON * aftershock / HORIZON + jumps + settled
     if signal == 0:
         zero = np.zeros_like(sigma)

@@ -24,15 +24,18 @@ SETTLEMENT: Final = 480
 RATIO_ON_ALPHA: Final = -0.25
 RATIO_ON_CROWDING: Final = 0.06
 RATIO_NOISE: Final = 0.008
-OI_ON_ALPHA: Final = 0.027
+OI_ON_ALPHA: Final = 0.032
 OI_NOISE: Final = 4e-4
-OI_LEVEL: Final = pr.Autoregression(6 * 1440, 0.012)
+OI_LEVEL: Final = pr.Autoregression(40 * 1440, 0.03)
+OI_TREND: Final = 36 * 60
+"""Minutes in which open interest's own mean follows it: its deviation from a 3-day mean (of mean age 36 h) is then
+proportional to the slow alpha, while its level wanders over months."""
 OI_GROWTH: Final = 1.7e-5
 """Growth of log open interest per minute and unit of crowding beyond the usual."""
 CROWDING_USUAL: Final = 0.8
 OI_FALL: Final = pr.Autoregression(3)
 """How fast open interest falls in a cascade."""
-OI_REBUILD: Final = pr.Autoregression(240)
+OI_REBUILD: Final = pr.Autoregression(150)
 """How fast it is rebuilt."""
 FUNDING_BASE: Final = 1e-4
 FUNDING_ON_CROWDING: Final = 1.5e-4
@@ -87,7 +90,7 @@ def publish(rng: np.random.Generator, hidden: pr.Hidden, drop: Floats, state: Pu
     """
     shape = (pr.PAIRS, STAMPS)
     growth = OI_GROWTH * (np.abs(hidden.crowding) - CROWDING_USUAL)
-    shocks = OI_LEVEL.shock * rng.standard_normal(drop.shape) + growth
+    shocks = OI_LEVEL.shock * rng.standard_normal(drop.shape) + growth + OI_ON_ALPHA / OI_TREND * hidden.alpha_slow
     level = pr.recurse(OI_LEVEL.phi, shocks, state.level)
     rebuilt = pr.recurse(OI_REBUILD.phi, drop, state.rebuilt)
     fallen = pr.recurse(OI_FALL.phi, drop, state.fallen)

@@ -23,7 +23,7 @@ async def _main(base_url: str | None, until_flat: bool) -> None:
     loop = asyncio.get_running_loop()
     for word in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(word, stop.set)
-    endpoint = Endpoint(settings.exchange, base_url)
+    endpoint = Endpoint(settings.exchange, base_url or settings.venue_url or None)
     await run_trader(home, settings, endpoint, stop, until_flat=until_flat)
 
 

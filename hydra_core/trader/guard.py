@@ -160,6 +160,7 @@ class Guard:
                 result = word
             elif command.kind == "resume":
                 self._home.kill_file.unlink(missing_ok=True)
+                self._record_equity(self._ledger.positions(self._account), now)  # losses count from here on
                 released = self._ledger.release(self._account, now)
                 result = f"released {', '.join(released) or 'nothing'}"
             else:
@@ -170,15 +171,18 @@ class Guard:
     def _book_equity(self, positions: Mapping[Pair, Position], now: int) -> None:
         """One equity point a market minute, while every held pair has a mark."""
         minute = now - now % MINUTE_MS
-        if minute <= self._booked_minute:
-            return
+        if minute > self._booked_minute and self._record_equity(positions, minute):
+            self._booked_minute = minute
+
+    def _record_equity(self, positions: Mapping[Pair, Position], ts_ms: int) -> bool:
+        """Book the account's worth; False while a held pair has no mark."""
         marks = {pair: mark for pair in positions if (mark := self._view.exact_mark(pair)) is not None}
         if len(marks) < len(positions):
-            return
+            return False
         cash = self._ledger.account(self._account).cash
         unrealised: Decimal = total_unrealised(positions.values(), marks)
-        self._ledger.record_equity(self._account, minute, cash + unrealised, cash, unrealised)
-        self._booked_minute = minute
+        self._ledger.record_equity(self._account, ts_ms, cash + unrealised, cash, unrealised)
+        return True
 
 
 def stop_hit(held: Position, mark: float) -> bool:

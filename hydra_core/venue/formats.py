@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
 from hydra_core.domain.intervals import Interval
 from hydra_core.domain.market import Floats, Liquidation, MarketRules, MarkReading, Quote
 from hydra_core.domain.pairs import QUOTE, Pair, base_of
 from hydra_core.domain.series import Bars, Series
-from hydra_core.simulation.base import Depth, Trades
+from hydra_core.simulation.base import Trades
 from hydra_core.venue.admission import MAX_QUANTITY, PRICE_BAND
 from hydra_core.venue.feed import PairFormat
 from hydra_core.venue.orders import CONDITIONAL_TYPES, PLAIN_TYPES, TIMES_IN_FORCE
@@ -156,17 +155,6 @@ def levels(rows: Floats, form: PairFormat) -> list[list[str]]:
     return [[form.price % price, form.quantity % size] for price, size in rows.tolist()]
 
 
-def depth_snapshot(depth: Depth, form: PairFormat, update_id: int, now_ms: int, limit: int) -> dict[str, Any]:
-    """The answer of ``depth``."""
-    return {
-        "lastUpdateId": update_id,
-        "E": now_ms,
-        "T": depth.event_ms,
-        "bids": levels(depth.bids[:limit], form),
-        "asks": levels(depth.asks[:limit], form),
-    }
-
-
 def depth_event(
     pair: Pair,
     ids: tuple[int, int, int],
@@ -231,19 +219,14 @@ def mark_event(mark: MarkReading, form: PairFormat) -> dict[str, Any]:
     }
 
 
-def premium_index(mark: MarkReading, last_rate: float, form: PairFormat) -> dict[str, Any]:
-    """One row of ``premiumIndex``.
-
-    ``lastFundingRate`` is, as on the exchange, the predicted rate of the coming settlement; ``last_rate`` stands in
-    where the market predicts none.
-    """
-    rate = mark.funding_rate if np.isfinite(mark.funding_rate) else last_rate
+def premium_index(mark: MarkReading, form: PairFormat) -> dict[str, Any]:
+    """One row of ``premiumIndex``; ``lastFundingRate`` is, as on the exchange, the coming settlement's predicted rate."""
     return {
         "symbol": mark.pair,
         "markPrice": form.price % mark.mark,
         "indexPrice": form.price % mark.index,
         "estimatedSettlePrice": form.price % mark.index,
-        "lastFundingRate": "%.8f" % rate,
+        "lastFundingRate": "%.8f" % mark.funding_rate,
         "interestRate": INTEREST_RATE,
         "nextFundingTime": mark.next_funding_ms,
         "time": mark.event_ms,

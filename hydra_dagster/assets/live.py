@@ -5,14 +5,19 @@ and the grid are ``hydra_core.window``; here a run is given its pins and tells D
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 from pydantic import Field
 
 from hydra_core.domain.errors import UsageError
+from hydra_core.domain.intervals import iso
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.resources import Workshop
+
+if TYPE_CHECKING:
+    from hydra_core.ledger.store import Ledger
+    from hydra_core.window import CycleReport, WindowSummary
 
 
 class WindowRunConfig(dg.Config):
@@ -27,6 +32,11 @@ class WindowRunConfig(dg.Config):
     )
     observe_every: int = Field(default=20, ge=1, description="cycles between two observations in the event log")
 
+    @property
+    def limited(self) -> bool:
+        """Whether something other than wall time ends the window."""
+        return bool(self.cycles or self.window_market_s)
+
 
 @dg.asset(
     key=keys.DECISIONS,
@@ -39,49 +49,86 @@ def decisions(
     context: dg.AssetExecutionContext, config: WindowRunConfig, workshop: dg.ResourceParam[Workshop]
 ) -> dg.MaterializeResult[None]:
     """Run one window and record its counts, latencies and equity."""
-    from hydra_core.window import WindowConfig, run_window
+    from hydra_core.window import CycleReport, WindowConfig, run_window
 
-    with reporting.plain_failures(), workshop.ledger() as ledger, workshop.clock() as clock:
+    with reporting.plain_failures(), workshop.ledger() as ledger:
         account = config.account or _current(ledger)
         pins = workshop.registry.champions() if config.pins is None else config.pins
         window = WindowConfig(
             account=account,
             pins=pins,
             run_id=context.run_id,
-            window_s=config.window_s or workshop.settings.platform.window_s,
+            window_s=config.window_s or (None if config.limited else workshop.settings.platform.window_s),
             window_market_s=config.window_market_s or None,
             cycles=config.cycles or None,
         )
-        context.log.info(f"window for account {account}, champions {_short(pins)}")
+        context.log.info(f"window for account {account}, champions: {_short(pins)}")
         seen = 0
 
-        def on_cycle(line: Any) -> None:
+        def on_cycle(report: CycleReport) -> None:
             nonlocal seen
             seen += 1
-            if seen % config.observe_every == 0 or seen == 1:
-                context.log_event(dg.AssetObservation(keys.DECISIONS, metadata={"cycle": str(line)}))
+            if seen % config.observe_every == 1 or config.observe_every == 1:
+                context.log_event(dg.AssetObservation(keys.DECISIONS, metadata=_observed(report, seen)))
 
-        summary = run_window(window, workshop.home, workshop.settings, clock, ledger, on_cycle)
-        return dg.MaterializeResult(metadata={**_told(summary, pins), **_equity(ledger, account)})
+        # An interrupt passes through: run_window gives the lease back on its way out, and what is committed stays.
+        summary = run_window(window, workshop.home, workshop.settings, None, ledger, on_cycle)
+        context.log.info(str(summary))
+        metadata = {**_told(summary, pins), **_equity(ledger, account, summary)}
+    return dg.MaterializeResult(metadata=metadata)
 
 
-def _current(ledger: Any) -> str:
+def _current(ledger: "Ledger") -> str:
     account = ledger.current_account()
     if account is None:
-        raise UsageError("the ledger has no account to decide for", "Run `hydra portfolio reset`, or start the trader")
-    return str(account.name)
+        raise UsageError("the ledger has no account to decide for", "Start the trader, which opens one")
+    return account.name
 
 
 def _short(pins: Mapping[str, str]) -> str:
     return ", ".join(f"{kind} {version[:12]}" for kind, version in sorted(pins.items())) or "none"
 
 
-def _told(summary: Any, pins: Mapping[str, str]) -> dict[str, Any]:
-    return {"champions": _short(pins), "summary": str(summary)}
+def _observed(report: "CycleReport", number: int) -> dict[str, Any]:
+    return {
+        "cycle": iso(report.cycle_ms),
+        "number": number,
+        "mode": str(report.mode),
+        "outcomes": dg.MetadataValue.json(report.outcomes),
+        "latency_ms": report.latency_ms,
+        "data_hash": report.decision.data_hash,
+    }
 
 
-def _equity(ledger: Any, account: str) -> dict[str, Any]:
-    return {}
+def _told(summary: "WindowSummary", pins: Mapping[str, str]) -> dict[str, Any]:
+    told = summary.to_json()
+    return {
+        "decided": summary.decided,
+        "missed": summary.missed,
+        "plans": summary.plans,
+        "latency_p50_ms": reporting.number(told["latency_p50_ms"]),
+        "latency_p95_ms": reporting.number(told["latency_p95_ms"]),
+        "ended": summary.ended,
+        "champions": dg.MetadataValue.json(dict(pins)),
+        versions.RESULT: dg.MetadataValue.json(told),
+    }
 
 
-ASSETS = [decisions]
+def _equity(ledger: "Ledger", account: str, summary: "WindowSummary") -> dict[str, Any]:
+    """The account's worth over the window, as numbers and as a picture."""
+    since = summary.first_cycle_ms
+    points = [] if since is None else ledger.equity_curve(account, since_ms=since)
+    if not points:
+        return {}
+    first, last = float(points[0].equity), float(points[-1].equity)
+    facts: dict[str, Any] = {"equity": reporting.number(last), "profit": reporting.number(last - first)}
+    if len(points) > 1:
+        from hydra_dagster.plots import line_chart
+
+        times = [point.ts_ms for point in points]
+        png = line_chart(times, {"equity": [float(point.equity) for point in points]}, "Equity, USDT")
+        facts["equity_curve"] = reporting.picture(png, "Equity over the window, USDT")
+    return facts
+
+
+ASSETS: Final = [decisions]

@@ -67,7 +67,7 @@ class OnnxForecaster:
         return to_forecast(raw, sigma, self.calibration, self.horizon_bars)
 
     def raw(self, columns: Features, rows: Ints) -> Floats:
-        """Standardised returns before calibration for rows of feature columns (T, P, F), shape (n, P); NaN where unknown."""
+        """Uncalibrated standardised returns for rows of feature columns (T, P, F), shape (n, P); NaN where unknown."""
         pairs = columns.shape[1]
         out = np.empty((rows.size, pairs))
         for first in range(0, rows.size, _CHUNK):

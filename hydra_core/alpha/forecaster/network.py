@@ -25,7 +25,7 @@ class NetworkHyper:
     width: int = 32
     layers: int = 2
     heads: int = 4
-    patch: int = 4
+    patch: int = 8
     dropout: float = 0.1
     learning_rate: float = 2e-3
     weight_decay: float = 0.1

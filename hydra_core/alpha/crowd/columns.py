@@ -1,0 +1,221 @@
+"""What the crowd model sees: volatility, which forces out anybody, and crowding, which forces out one side.
+
+A column is *even* when it means the same to longs and shorts, *odd* when it changes sign between them. One model serves
+both sides: for shorts the odd columns are negated. Not here: labels (alpha/labels), fitting (logistic).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.market import CANDLES, FUNDING, LONG_SHORT, OPEN_INTEREST, Floats, Panel
+from hydra_core.statistics.rolling import change, exponential_mean, rolling_mean
+from hydra_core.statistics.view import SIGMA_LOOKBACK, View, tail_view
+
+DAY: Final = 288
+WEEK: Final = 2016
+FUNDING_USUAL: Final = 1e-4
+"""Interest part of a settlement: what longs pay when nobody is crowded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of the crowd model.
+
+    Parameters
+    ----------
+    name : str
+    odd : bool, whether it changes sign for shorts
+    lookback : int, rows
+    inputs : panel inputs that it needs
+    compute : View -> array (T, P)
+    """
+
+    name: str
+    odd: bool
+    lookback: int
+    inputs: frozenset[str]
+    compute: Callable[[View], Floats]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_COLUMNS: Final[dict[str, Column]] = {}
+
+
+def _column(
+    name: str, lookback: int, *, odd: bool, inputs: Iterable[str] = ()
+) -> Callable[[Callable[[View], Floats]], Callable[[View], Floats]]:
+    def register(compute: Callable[[View], Floats]) -> Callable[[View], Floats]:
+        _COLUMNS[name] = Column(name, odd, lookback, frozenset({CANDLES, *inputs}), compute)
+        return compute
+
+    return register
+
+
+def columns() -> tuple[Column, ...]:
+    """Every column, in the model's order."""
+    return tuple(_COLUMNS.values())
+
+
+def named(names: Iterable[str]) -> tuple[Column, ...]:
+    """Columns by name; raises InputMissing for one that this version does not have."""
+    wanted = tuple(names)
+    unknown = [name for name in wanted if name not in _COLUMNS]
+    if unknown:
+        raise InputMissing(f"unknown crowd columns: {', '.join(unknown)}", "Train the model again")
+    return tuple(_COLUMNS[name] for name in wanted)
+
+
+VOLATILITY: Final = ("log_sigma", "log_sigma_squared", "vol_ratio_hour", "vol_ratio_4_hours", "recent_shocks")
+"""The columns of the volatility-only baseline."""
+
+
+@_column("log_sigma", SIGMA_LOOKBACK, odd=False)
+def _log_sigma(view: View) -> Floats:
+    """Log of the expected standard deviation per bar."""
+    return np.log(view.sigma)
+
+
+@_column("log_sigma_squared", SIGMA_LOOKBACK, odd=False)
+def _log_sigma_squared(view: View) -> Floats:
+    """Square of the log volatility about 15 bp a bar: the tails need not follow the middle."""
+    return (np.log(view.sigma) - math.log(0.0015)) ** 2
+
+
+def _vol_ratio(view: View, short: int, long: int) -> Floats:
+    ratio = rolling_mean(view.range_variance, short) / np.maximum(rolling_mean(view.range_variance, long), 1e-12)
+    return np.log(np.maximum(ratio, 1e-3))
+
+
+@_column("vol_ratio_hour", DAY, odd=False)
+def _vol_ratio_hour(view: View) -> Floats:
+    return _vol_ratio(view, 12, DAY)
+
+
+@_column("vol_ratio_4_hours", 1440, odd=False)
+def _vol_ratio_4_hours(view: View) -> Floats:
+    return _vol_ratio(view, 48, 1440)
+
+
+@_column("recent_shocks", SIGMA_LOOKBACK + 192, odd=False)
+def _recent_shocks(view: View) -> Floats:
+    """Share of recent bars that moved more than three expected standard deviations, half-life two hours."""
+    size = np.abs(view.log_return[1:]) / view.sigma[:-1]
+    out = np.full(view.sigma.shape, np.nan)
+    out[1:] = exponential_mean(np.where(np.isnan(size), np.nan, (size > 3.0).astype(np.float64)), 24.0, 192)
+    return out
+
+
+@_column("return_hour", SIGMA_LOOKBACK, odd=True)
+def _return_hour(view: View) -> Floats:
+    return _scaled_return(view, 12)
+
+
+@_column("return_4_hours", SIGMA_LOOKBACK, odd=True)
+def _return_4_hours(view: View) -> Floats:
+    return _scaled_return(view, 48)
+
+
+def _scaled_return(view: View, bars: int) -> Floats:
+    return np.asarray(change(view.log_close, bars) / (view.sigma * math.sqrt(bars)))
+
+
+def _funding_excess(view: View) -> Floats:
+    """Last settled rate beyond the usual one, in basis points, at most ten either way."""
+    return np.clip((view.panel.funding_rate - FUNDING_USUAL) / 1e-4, -10.0, 10.0)
+
+
+@_column("funding", 1, odd=True, inputs=(FUNDING,))
+def _funding(view: View) -> Floats:
+    return _funding_excess(view)
+
+
+@_column("funding_squared", 1, odd=False, inputs=(FUNDING,))
+def _funding_squared(view: View) -> Floats:
+    return _funding_excess(view) ** 2
+
+
+@_column("funding_3_days", 3 * DAY, odd=True, inputs=(FUNDING,))
+def _funding_3_days(view: View) -> Floats:
+    return rolling_mean(_funding_excess(view), 3 * DAY)
+
+
+@_column("funding_change", 97, odd=True, inputs=(FUNDING,))
+def _funding_change(view: View) -> Floats:
+    """Last settled rate less the one of eight hours before, basis points."""
+    return change(_funding_excess(view), 96)
+
+
+def _against_week(view: View, bars: int) -> Floats:
+    """Log long/short ratio of the last bars against its week: pairs and eras differ in what is usual."""
+    week = rolling_mean(view.log_long_short, WEEK)
+    return (rolling_mean(view.log_long_short, bars) if bars > 1 else view.log_long_short) - week
+
+
+@_column("long_short_now", WEEK, odd=True, inputs=(LONG_SHORT,))
+def _long_short_now(view: View) -> Floats:
+    return _against_week(view, 1)
+
+
+@_column("long_short_8_hours", WEEK, odd=True, inputs=(LONG_SHORT,))
+def _long_short_8_hours(view: View) -> Floats:
+    return _against_week(view, 96)
+
+
+@_column("long_short_day", WEEK, odd=True, inputs=(LONG_SHORT,))
+def _long_short_day(view: View) -> Floats:
+    return _against_week(view, DAY)
+
+
+@_column("oi_growth_day", DAY + 1, odd=False, inputs=(OPEN_INTEREST,))
+def _oi_growth_day(view: View) -> Floats:
+    return change(view.log_open_interest, DAY)
+
+
+@_column("oi_growth_3_days", 3 * DAY + 1, odd=False, inputs=(OPEN_INTEREST,))
+def _oi_growth_3_days(view: View) -> Floats:
+    return change(view.log_open_interest, 3 * DAY)
+
+
+@_column("quadrant_day", SIGMA_LOOKBACK, odd=True, inputs=(OPEN_INTEREST,))
+def _quadrant_day(view: View) -> Floats:
+    """Growth of open interest in a day times the scaled return: above 0 the new positions are longs in profit."""
+    return np.asarray(change(view.log_open_interest, DAY) * np.tanh(_scaled_return(view, DAY)))
+
+
+@_column("funding_with_oi", 3 * DAY + 1, odd=True, inputs=(FUNDING, OPEN_INTEREST))
+def _funding_with_oi(view: View) -> Floats:
+    return np.asarray(_funding_excess(view) * change(view.log_open_interest, 3 * DAY))
+
+
+def compute(panel: Panel, chosen: tuple[Column, ...], last: int | None = None) -> Floats:
+    """Column values of every row, or of the newest ``last`` rows, as seen by longs.
+
+    Returns
+    -------
+    float64 array (T or last, P, C); multiply the odd columns by -1 for shorts
+
+    Raises
+    ------
+    InputMissing : the panel lacks an input of a chosen column
+    """
+    lacking = frozenset().union(*(column.inputs for column in chosen)) - panel.inputs
+    if lacking:
+        raise InputMissing(
+            f"the crowd model needs {', '.join(sorted(lacking))}, the panel has none", "Collect it first"
+        )
+    view = tail_view(panel, max(column.lookback for column in chosen), last)
+    rows = len(panel) if last is None else last
+    out = np.empty((rows, len(panel.pairs), len(chosen)))
+    for index, column in enumerate(chosen):
+        values = column.compute(view.tail(column.lookback + rows - 1))
+        out[:, :, index] = values[values.shape[0] - rows :]
+    return out

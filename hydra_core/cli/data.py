@@ -1,0 +1,131 @@
+"""``hydra backfill``, ``hydra lake …``: history on demand and the catalogue over it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hydra_core.cli.common import JsonFlag, MarketOption, err, open_home, out, reporting_errors, say_json
+from hydra_core.domain.clock import SystemClock
+from hydra_core.domain.errors import HydraError, UsageError
+from hydra_core.domain.intervals import iso, months_between, parse_time
+from hydra_core.domain.pairs import parse_pairs
+from hydra_core.domain.tables import SCHEMAS
+from hydra_core.home import Home
+from hydra_core.lake import catalog as catalogues
+from hydra_core.lake.collect import collect
+from hydra_core.lake.store import Lake
+from hydra_core.market.endpoint import Endpoint
+from hydra_core.market.venue_clock import read_anchor
+from hydra_core.platform.control import running
+from hydra_core.platform.markets import described
+from hydra_core.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(backfill)
+    group = typer.Typer(help="The tables on disk.", no_args_is_help=True)
+    group.command()(catalog)
+    group.command()(verify)
+    app.add_typer(group, name="lake")
+
+
+def backfill(
+    start: Annotated[str, typer.Option("--from", help="First day, e.g. 2024-08-01 (UTC).")],
+    end: Annotated[str, typer.Option("--to", help="Day after the last one (UTC).")],
+    pairs: Annotated[str, typer.Option(help="Pairs, comma-separated, or all.")] = "all",
+    tables: Annotated[str, typer.Option(help="Tables, comma-separated, or all.")] = "all",
+    market: MarketOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Fetch history into the lake: only what is missing, repairable at any time, identical when run again.
+
+    A home of a local market needs its venue running (`hydra up`).
+    """
+    with reporting_errors():
+        settings, home = open_home(market)
+        start_ms, end_ms = parse_time(start), parse_time(end)
+        if start_ms >= end_ms:
+            raise UsageError(f"--from {start} is not before --to {end}", "Swap them")
+        chosen = parse_pairs(pairs, settings.pairs)
+        wanted = list(SCHEMAS) if tables.strip() == "all" else [name.strip() for name in tables.split(",")]
+        endpoint, now_ms = where_and_when(home, settings)
+        if start_ms >= now_ms:
+            raise UsageError(f"--from {start} lies after the market's present, {iso(now_ms)}")
+        months = months_between(start_ms, min(end_ms, now_ms))
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
+        ) as bar:
+            task = bar.add_task("fetching", total=None)
+
+            def show(label: str, done: int, total: int) -> None:
+                bar.update(task, description=label, completed=done, total=total)
+
+            results = collect(
+                endpoint,
+                Lake(home.lake, settings.exchange),
+                chosen,
+                months,
+                wanted,
+                now_ms,
+                progress=show,
+                clip=None,
+            )
+        lines = [
+            {"table": one.table, "pair": one.pair, "month": one.month, "rows": one.rows, "hash": one.content_hash,
+             "changed": one.changed, "gaps": len(one.gaps), "warnings": list(one.warnings)}
+            for one in results
+        ]  # fmt: skip
+        if as_json:
+            say_json({"partitions": lines, "rows": sum(one.rows for one in results)})
+            return
+        out.print(f"{len(results)} partitions, {sum(one.rows for one in results):,} rows, "
+                  f"{sum(one.changed for one in results)} changed, {sum(len(one.gaps) for one in results)} gaps left")  # fmt: skip
+        for one in results:
+            for warning in one.warnings:
+                err.print(f"[yellow]warning[/] {one.pair} {one.month}: {warning}")
+
+
+def catalog(market: MarketOption = "", as_json: JsonFlag = False) -> None:
+    """Rebuild the DuckDB file of views over the Parquet files."""
+    with reporting_errors():
+        settings, home = open_home(market)
+        views = catalogues.rebuild(Lake(home.lake, settings.exchange), home.catalog)
+        if as_json:
+            say_json({"catalog": str(home.catalog), "views": views})
+        else:
+            out.print(f"{home.catalog}: {views}")
+
+
+def verify(market: MarketOption = "", as_json: JsonFlag = False) -> None:
+    """Check every file of the lake against its recorded hash; exit code 1 when one is damaged."""
+    with reporting_errors():
+        settings, home = open_home(market)
+        problems = Lake(home.lake, settings.exchange).verify()
+        if as_json:
+            say_json({"problems": problems})
+        else:
+            for problem in problems:
+                out.print(problem)
+            out.print("every file is as recorded" if not problems else f"{len(problems)} damaged")
+        if problems:
+            raise typer.Exit(1)
+
+
+def where_and_when(home: Home, settings: Settings) -> tuple[Endpoint, int]:
+    """The exchange a home's market is reached at, and its present time.
+
+    Raises
+    ------
+    HydraError : the market is local and its venue is not running
+    """
+    if not described(home).local:
+        return Endpoint(settings.exchange), SystemClock().wall_ms()
+    record = running(home)
+    url = record.venue_url if record is not None else settings.venue_url
+    if not url:
+        raise HydraError(f"the local venue of market {home.market} is not running", "Start it with `hydra up`")
+    return Endpoint(settings.exchange, url), read_anchor(url).market_ms

@@ -1,0 +1,80 @@
+"""``hydra kill``, ``hydra resume``: the manual switch. The kill file works with every other part down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from hydra_core.cli.common import JsonFlag, MarketOption, err, open_home, open_ledger, out, reporting_errors, say_json
+from hydra_core.domain.clock import SystemClock
+from hydra_core.domain.errors import HydraError, LockHeld
+from hydra_core.platform.control import running
+from hydra_core.platform.processes import child_environment
+from hydra_core.trader.lock import trader_lock
+
+FlattenFlag = Annotated[bool, typer.Option("--flatten", help="Also close every position.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(kill)
+    app.command()(resume)
+
+
+def kill(flatten: FlattenFlag = False, market: MarketOption = "", as_json: JsonFlag = False) -> None:
+    """Pull the manual kill switch: no order but cancels and protective stops until `hydra resume`.
+
+    The switch is a file, so it works with the trader, Dagster and the database down. With --flatten a running trader closes every position;
+    without one this command takes its lock and closes them itself.
+    """
+    with reporting_errors():
+        settings, home = open_home(market)
+        home.kill_file.write_text("flatten\n" if flatten else "halt\n")
+        alive = _trader_alive(home.run)
+        if flatten and not alive:
+            record = running(home)
+            url = record.venue_url if record else settings.venue_url
+            err.print("no trader is running: flattening from here")
+            command = [sys.executable, "-m", "hydra_core.trader", "--until-flat"]
+            done = subprocess.run(command, env=child_environment(home, settings, threads=1, venue_url=url), check=False)
+            if done.returncode:
+                raise HydraError(
+                    "positions could not be closed from here", "See the lines above; the switch stays pulled"
+                )
+        say = {"switch": str(home.kill_file), "mode": "flatten" if flatten else "halted", "trader": alive}
+        if as_json:
+            say_json(say)
+        else:
+            out.print(f"kill switch pulled ({say['mode']}); release it with `hydra resume`")
+
+
+def resume(market: MarketOption = "", as_json: JsonFlag = False) -> None:
+    """Release the manual switch and every latched kill switch.
+
+    Losses count from the present equity on: look at why they tripped first (`hydra portfolio show`).
+    """
+    with reporting_errors(), open_ledger(market) as (_, home, ledger):
+        account = ledger.current_account()
+        latched = sorted(ledger.latched(account.name)) if account else []
+        home.kill_file.unlink(missing_ok=True)
+        ledger.command("resume", {}, SystemClock().wall_ms())
+        alive = _trader_alive(home.run)
+        if as_json:
+            say_json({"released": latched, "trader": alive})
+        else:
+            names = ", ".join(latched) or "nothing was latched"
+            out.print(f"resume: {names}" + ("" if alive else "; takes effect when the trader starts"))
+
+
+def _trader_alive(folder: object) -> bool:
+    """Whether a trader holds the home's lock."""
+    from pathlib import Path
+
+    try:
+        with trader_lock(Path(str(folder))):
+            return False
+    except LockHeld:
+        return True

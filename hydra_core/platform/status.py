@@ -1,0 +1,183 @@
+"""How a platform is, read from outside: every part, the window, the seats, the switches, the disk.
+
+Nothing is changed by asking. Not here: what is wrong with the machine and how to mend it (``doctor``), showing it (cli).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from hydra_core.alpha.models import KINDS
+from hydra_core.domain.clock import Clock, SystemClock
+from hydra_core.domain.errors import HydraError
+from hydra_core.domain.intervals import iso
+from hydra_core.home import Home
+from hydra_core.ledger.records import STRATEGY, TRADER, lease_name
+from hydra_core.platform.control import running
+from hydra_core.platform.failures import failures
+from hydra_core.platform.parts import PlatformRecord
+from hydra_core.platform.probes import existing_ledger, probe
+from hydra_core.settings import Settings
+
+if TYPE_CHECKING:
+    from hydra_core.ledger.store import Ledger
+
+LOW_DISK: Final = 2_000_000_000
+"""Bytes; below this a training or a backfill may fail half-way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One thing that can be well or not; ``optional`` ones never make the platform unhealthy."""
+
+    name: str
+    healthy: bool
+    detail: str
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything `hydra status` tells."""
+
+    market: str
+    running: bool
+    healthy: bool
+    webserver_url: str
+    venue_url: str
+    components: tuple[Component, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def status(home: Home, settings: Settings, clock: Clock | None = None) -> Status:
+    """Ask every part of a home's platform how it is.
+
+    Parameters
+    ----------
+    home, settings : the market home and all settings
+
+    Returns
+    -------
+    Status : ``running`` says whether a supervisor is alive, ``healthy`` whether all that must be well is
+    """
+    clock = clock or SystemClock()
+    record = running(home)
+    components = [*_processes(home, settings, record, clock), *_books(home, settings, record, clock)]
+    components += [_seats(home), _disk(home), _failed_runs(home), _language_model(settings)]
+    return Status(
+        market=home.market,
+        running=record is not None,
+        healthy=record is not None and all(each.healthy or each.optional for each in components),
+        webserver_url=record.webserver_url if record else "",
+        venue_url=record.venue_url if record else "",
+        components=tuple(components),
+    )
+
+
+def _processes(home: Home, settings: Settings, record: PlatformRecord | None, clock: Clock) -> Iterator[Component]:
+    if record is None:
+        yield Component("platform", False, "not running: start it with `hydra up`")
+        return
+    since = (clock.wall_ms() - record.started_wall_ms) / 1000
+    yield Component("supervisor", True, f"process {record.pid}, up for {_span(since)}")
+    for part in record.parts.values():
+        health = probe(part, home, settings, clock)
+        restarts = f", started again {part.restarts} times" if part.restarts else ""
+        yield Component(part.name, health.healthy, health.detail + restarts)
+
+
+def _books(home: Home, settings: Settings, record: PlatformRecord | None, clock: Clock) -> Iterator[Component]:
+    """What the ledger tells: account, window, switches."""
+    try:
+        with existing_ledger(home, settings) as ledger:
+            account = ledger.current_account()
+            if account is None:
+                yield Component("account", False, "no account yet", optional=True)
+                return
+            yield Component("account", True, f"{account.name} ({account.kind}), equity {account.equity:.2f} USDT")
+            yield _window(ledger, account.name, record, clock)
+            yield _last_decision(ledger, account.name, clock)
+            yield _switches(home, ledger, account.name)
+    except HydraError as error:
+        yield Component("ledger", record is None, str(error), optional=record is None)
+
+
+def _window(ledger: Ledger, account: str, record: PlatformRecord | None, clock: Clock) -> Component:
+    lease = ledger.lease(lease_name(account, STRATEGY))
+    now = clock.wall_ms()
+    # Between two windows the lease is free for some seconds: that alone is no fault.
+    if lease is not None and lease.held(now):
+        held = (now - lease.acquired_wall_ms) / 1000
+        return Component(
+            "window", True, f"run {lease.run_id[:8]} for {_span(held)}, fence {lease.fence}", optional=True
+        )
+    free = f"free for {_span((now - lease.expires_wall_ms) / 1000)}" if lease is not None else "never held"
+    return Component("window", record is None, f"no window is deciding, the lease is {free}", optional=True)
+
+
+def _last_decision(ledger: Ledger, account: str, clock: Clock) -> Component:
+    lines = ledger.decisions(account, limit=1)
+    if not lines:
+        return Component("last decision", False, "none yet", optional=True)
+    line = lines[0]
+    age = (clock.wall_ms() - line.committed_wall_ms) / 1000
+    said = ", ".join(f"{count} {name}" for name, count in sorted(line.outcomes.items()))
+    detail = f"{_span(age)} ago for {iso(line.cycle_ms)}: {line.mode}, {said}, {line.latency_ms} ms"
+    return Component("last decision", True, detail)
+
+
+def _switches(home: Home, ledger: Ledger, account: str) -> Component:
+    latched = ledger.latched(account)
+    said = [f"{name} ({latch.mode}: {latch.reason})" for name, latch in sorted(latched.items())]
+    beat = ledger.heartbeats().get(TRADER)
+    trips = beat.payload.get("trips") if beat is not None else None
+    if isinstance(trips, dict):
+        said += [f"{name} ({reason})" for name, reason in sorted(trips.items()) if name not in latched]
+    if home.kill_file.exists():
+        said.insert(0, f"the kill file {home.kill_file}")
+    detail = f"tripped: {'; '.join(said)}. Release with `hydra resume`" if said else "none tripped"
+    return Component("kill switches", not said, detail, optional=True)
+
+
+def _seats(home: Home) -> Component:
+    from hydra_core.alpha.registry import ModelRegistry
+
+    try:
+        champions = ModelRegistry(home.models).champions()
+    except HydraError as error:
+        return Component("champions", False, str(error))
+    said = [f"{kind} {champions[kind][:12]}" if kind in champions else f"{kind} vacant" for kind in KINDS]
+    return Component("champions", True, ", ".join(said), optional=True)
+
+
+def _disk(home: Home) -> Component:
+    place = next(folder for folder in (home.path, *home.path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    return Component("disk", free >= LOW_DISK, f"{free / 1e9:.1f} GB free")
+
+
+def _failed_runs(home: Home) -> Component:
+    lines = failures(home)
+    if not lines:
+        return Component("failed runs", True, "none", optional=True)
+    last = lines[-1]
+    detail = f"{len(lines)} kept, newest: {last.job} {last.run_id[:8]}: {last.error[:200]}"
+    return Component("failed runs", False, detail, optional=True)
+
+
+def _language_model(settings: Settings) -> Component:
+    if settings.groq_api_key is None:
+        return Component("analyst", True, "rules (no GROQ_API_KEY)", optional=True)
+    return Component("analyst", True, f"{settings.analyst.model}, key set", optional=True)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(0.0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

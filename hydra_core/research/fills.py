@@ -1,0 +1,253 @@
+"""The book of a backtest: what fills, stops, liquidations and funding do to cash and positions.
+
+Here: money mechanics of one instrument after the other, on plain floats. Not here: what to hold (``decision``), the
+order of events inside a bar (``backtest``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.trading import Side
+from hydra_core.execution.slippage import taker_cost
+from hydra_core.risk.margin import isolated_liquidation
+from hydra_core.settings import CostSettings
+
+LIQUIDATION: Final = "liquidation"
+STOP: Final = "stop"
+END: Final = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class FillRules:
+    """How orders fill in a backtest.
+
+    Parameters
+    ----------
+    cost_factor : multiplies fees, spread, slippage and impact of fills, not what decisions expect: 1.5 is the cost
+        stress
+    delay_bars : extra bars between a decision and its fill
+    gap_share : share of the way from a stop to the bar's extreme that a stop's fill gives away
+    funding_interval_ms : settlements lie on multiples of it
+    """
+
+    cost_factor: float = 1.0
+    delay_bars: int = 0
+    gap_share: float = 0.1
+    funding_interval_ms: int = 8 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One round trip, from flat to flat or to the other side.
+
+    Parameters
+    ----------
+    entered_row, left_row : rows of the panel; ``left_row`` is the last row of the span for a trade still open at the
+        end
+    quantity : largest size held, base units
+    entered_price, left_price : average fill prices, USDT
+    profit : price profit, USDT, before costs
+    fees : USDT paid; ``funding`` : USDT received, negative when paid
+    why : what ended it: ``stop``, ``liquidation``, ``end``, or a reason of ``decision.step``
+    """
+
+    pair: Pair
+    side: Side
+    entered_row: int
+    left_row: int
+    quantity: float
+    entered_price: float
+    left_price: float
+    profit: float
+    fees: float
+    funding: float
+    why: str
+
+    @property
+    def net(self) -> float:
+        """Profit after fees and funding, USDT."""
+        return self.profit - self.fees + self.funding
+
+
+@dataclass(slots=True)
+class _Open:
+    """Running sums of the round trip that is open in one pair."""
+
+    row: int
+    side: int
+    largest: float = 0.0
+    bought: float = 0.0
+    bought_value: float = 0.0
+    sold: float = 0.0
+    sold_value: float = 0.0
+    profit: float = 0.0
+    fees: float = 0.0
+    funding: float = 0.0
+
+
+class Account:
+    """Cash and positions of a backtest; lists of length P.
+
+    Attributes
+    ----------
+    cash : float, USDT
+    quantity : signed base units; ``entry`` : average entry price, USDT; ``stop`` : USDT, NaN without one
+    leverage : notional over isolated margin at entry
+    opened_ms : market time at which each position was opened
+    earned : USDT by pair so far: realised profit - fees + funding
+    realised, fees, funding : USDT booked since :meth:`new_bar`
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], cash: float, costs: CostSettings, rules: FillRules, maintenance: Sequence[float]
+    ) -> None:
+        count = len(pairs)
+        self.pairs = tuple(pairs)
+        self.cash = cash
+        self.quantity = [0.0] * count
+        self.entry = [0.0] * count
+        self.stop = [math.nan] * count
+        self.leverage = [1.0] * count
+        self.opened_ms = [0] * count
+        self.earned = [0.0] * count
+        self.realised = self.fees = self.funding = 0.0
+        self.trades: list[Trade] = []
+        self.liquidations = 0
+        self._open: list[_Open | None] = [None] * count
+        self._costs = costs
+        self._rules = rules
+        self._maintenance = list(maintenance)
+
+    def new_bar(self) -> None:
+        """Begin the flows of a bar at zero."""
+        self.realised = self.fees = self.funding = 0.0
+
+    def trade_to(
+        self,
+        i: int,
+        target: float,
+        price: float,
+        row: int,
+        ts_ms: int,
+        why: str,
+        day_notional: float = 0.0,
+        day_volatility: float = 0.0,
+    ) -> None:
+        """Fill the change to ``target`` (signed base units) by market orders around ``price``; crossing zero is two fills."""
+        quantity = self.quantity[i]
+        change = target - quantity
+        if change == 0.0:
+            return
+        cost = taker_cost(self._costs, abs(change) * price, day_notional, day_volatility) * self._rules.cost_factor
+        fill = price * (1 + cost if change > 0 else 1 - cost)
+        if quantity * target < 0:
+            self._fill(i, -quantity, fill, row, ts_ms, why)
+            self._fill(i, target, fill, row, ts_ms, why)
+        else:
+            self._fill(i, change, fill, row, ts_ms, why)
+
+    def inside_bar(self, i: int, opening: float, high: float, low: float, row: int, ts_ms: int) -> str:
+        """Stop or liquidation of one position against a bar's extremes; returns what happened, empty for nothing.
+
+        Where both lie inside the bar the stop comes first, on the way; it fills at its trigger less a share of what
+        lies beyond, or at the open where the bar begins beyond it. A fill beyond the liquidation price is a
+        liquidation: the whole margin is lost, and no more.
+        """
+        quantity = self.quantity[i]
+        if quantity == 0.0 or math.isnan(low) or math.isnan(high):
+            return ""
+        side = 1 if quantity > 0 else -1
+        worst = low if side > 0 else high
+        stop = self.stop[i]
+        fill = worst
+        stopped = not math.isnan(stop) and (worst - stop) * side <= 0
+        if stopped:
+            beyond = (opening - stop) * side <= 0
+            fill = opening if beyond else stop + self._rules.gap_share * (worst - stop)
+        forced = isolated_liquidation(side, self.entry[i], self.leverage[i], self._maintenance[i])
+        if (fill - forced) * side <= 0:
+            self.liquidations += 1
+            bankrupt = self.entry[i] * (1 - side / self.leverage[i])
+            self._fill(i, -quantity, max(bankrupt, 0.0), row, ts_ms, LIQUIDATION)
+            return LIQUIDATION
+        if stopped:
+            self.trade_to(i, 0.0, fill, row, ts_ms, STOP)
+            return STOP
+        return ""
+
+    def settle(self, i: int, price: float, rate: float) -> None:
+        """Pay or receive funding: cash changes by minus signed quantity times price times rate."""
+        payment = -self.quantity[i] * price * rate
+        self.cash += payment
+        self.funding += payment
+        self.earned[i] += payment
+        trip = self._open[i]
+        if trip is not None:
+            trip.funding += payment
+
+    def unrealised(self, i: int, price: float) -> float:
+        """Profit of an open position at a price, USDT."""
+        quantity = self.quantity[i]
+        return quantity * (price - self.entry[i]) if quantity else 0.0
+
+    def finish(self, row: int, prices: Sequence[float]) -> None:
+        """Write down trades that are still open, marked at the last prices; no money moves."""
+        for i, trip in enumerate(self._open):
+            if trip is not None:
+                quantity = abs(self.quantity[i])
+                trip.sold += quantity
+                trip.sold_value += quantity * prices[i]
+                trip.profit += self.unrealised(i, prices[i])
+                self._record(i, trip, row, END)
+
+    def _fill(self, i: int, change: float, price: float, row: int, ts_ms: int, why: str) -> None:
+        """One fill that does not cross zero."""
+        quantity, size = self.quantity[i], abs(change)
+        fee = size * price * self._costs.taker_fee_bp * 1e-4 * self._rules.cost_factor
+        trip = self._open[i]
+        profit = 0.0
+        if trip is None:
+            trip = self._open[i] = _Open(row, 1 if change > 0 else -1)
+            self.opened_ms[i] = ts_ms
+        if quantity == 0.0 or (quantity > 0) == (change > 0):
+            self.entry[i] = (abs(quantity) * self.entry[i] + size * price) / (abs(quantity) + size)
+            trip.bought += size
+            trip.bought_value += size * price
+        else:
+            profit = size * trip.side * (price - self.entry[i])
+            trip.sold += size
+            trip.sold_value += size * price
+        self.quantity[i] = quantity + change
+        self.cash += profit - fee
+        self.realised += profit
+        self.fees += fee
+        self.earned[i] += profit - fee
+        trip.profit += profit
+        trip.fees += fee
+        trip.largest = max(trip.largest, abs(self.quantity[i]))
+        if self.quantity[i] == 0.0:
+            self.stop[i] = math.nan
+            self._record(i, trip, row, why)
+            self._open[i] = None
+
+    def _record(self, i: int, trip: _Open, row: int, why: str) -> None:
+        self.trades.append(
+            Trade(
+                pair=self.pairs[i],
+                side=Side(trip.side),
+                entered_row=trip.row,
+                left_row=row,
+                quantity=trip.largest,
+                entered_price=trip.bought_value / trip.bought,
+                left_price=trip.sold_value / trip.sold if trip.sold else math.nan,
+                profit=trip.profit,
+                fees=trip.fees,
+                funding=trip.funding,
+                why=why,
+            )
+        )

@@ -1,0 +1,182 @@
+"""Streams against a scripted exchange: what arrives, what a fall looks like, what a broken message does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from market_double import MINUTE, ScriptedExchange, eventually
+
+from hydra_core.domain.clock import SystemClock
+from hydra_core.domain.intervals import Interval
+from hydra_core.domain.market import Liquidation, MarkReading, Quote
+from hydra_core.domain.pairs import Pair
+from hydra_core.market.endpoint import Endpoint
+from hydra_core.market.streams import MarketStreams
+
+BTC = Pair("BTCUSDT")
+START = 1_717_200_000_000
+
+
+class Recorder:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.candles: list[tuple[Any, ...]] = []
+        self.quotes: list[Quote] = []
+        self.marks: list[MarkReading] = []
+        self.liquidations: list[Liquidation] = []
+        self.health: list[tuple[str, bool]] = []
+        self.fault: Exception | None = None
+
+    def on_candle(self, *candle: Any) -> None:
+        if self.fault:
+            raise self.fault
+        self.candles.append(candle)
+
+    def on_quote(self, quote: Quote) -> None:
+        self.quotes.append(quote)
+
+    def on_mark(self, mark: MarkReading) -> None:
+        self.marks.append(mark)
+
+    def on_liquidation(self, liquidation: Liquidation) -> None:
+        self.liquidations.append(liquidation)
+
+    def on_health(self, stream: str, ok: bool, event_ms: int, message: str) -> None:
+        self.health.append((stream, ok))
+
+
+def kline(place: int, closed: bool) -> dict[str, Any]:
+    ts = START + place * MINUTE
+    prices = {"o": "1", "h": "3", "l": "0.5", "c": "2", "v": "7"}
+    candle = {"t": ts, "T": ts + MINUTE - 1, "s": BTC, "i": "1m", "x": closed, **prices}
+    return {"e": "kline", "E": ts + 1, "s": BTC, "k": candle}
+
+
+def forced(place: int) -> dict[str, Any]:
+    sizes = {"q": "2", "l": "2", "z": "2", "p": "99", "ap": "98.5"}
+    order = {"s": BTC, "S": "SELL", "o": "LIMIT", "f": "IOC", "X": "FILLED", "T": START + place, **sizes}
+    return {"e": "forceOrder", "E": START + place, "o": order}
+
+
+@pytest.fixture
+async def running(scripted: ScriptedExchange) -> AsyncIterator[tuple[MarketStreams, Recorder, asyncio.Task[None]]]:
+    sink = Recorder()
+    streams = MarketStreams(
+        Endpoint(base_url=scripted.url),
+        [BTC],
+        [Interval.M1],
+        sink,
+        SystemClock(),
+        quote_silence_s=60,
+        candle_silence_s=60,
+    )
+    task = asyncio.create_task(streams.run())
+    await eventually(lambda: len(scripted.subscribed) == 4)
+    yield streams, sink, task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_everything_arrives_once_with_its_closed_flag(scripted: ScriptedExchange, running: Any) -> None:
+    _, sink, _ = running
+    assert sorted(scripted.subscribed) == [
+        "btcusdt@bookTicker", "btcusdt@forceOrder", "btcusdt@kline_1m", "btcusdt@markPrice@1s",
+    ]  # fmt: skip
+    market = scripted.sockets[0]
+    await market.send_json(kline(0, False))
+    await market.send_json(kline(0, True))
+    for place in range(500):  # a flood that ccxt's own consumers would merge
+        await market.send_json(forced(place))
+    await market.send_json(
+        {"e": "bookTicker", "u": 1, "s": BTC, "b": "99", "B": "3", "a": "101", "A": "4", "T": START, "E": START}
+    )
+    await market.send_json(
+        {"e": "markPriceUpdate", "E": START, "s": BTC, "p": "100", "i": "100.5", "r": "0.0001", "T": START + 9}
+    )
+    await eventually(lambda: sink.marks and sink.quotes)
+    assert sink.candles == [
+        (BTC, Interval.M1, START, 1.0, 3.0, 0.5, 2.0, 7.0, closed, START + 1) for closed in (False, True)
+    ]
+    assert [event.event_ms for event in sink.liquidations] == [START + place for place in range(500)]
+    assert sink.liquidations[0] == Liquidation(BTC, START, True, 2.0, 98.5)
+    assert sink.quotes[0].mid == 100.0
+    assert (sink.marks[0].index, sink.marks[0].next_funding_ms) == (100.5, START + 9)
+    assert all(ok for _, ok in sink.health)
+
+
+async def test_a_lost_connection_is_told_and_subscribed_anew(scripted: ScriptedExchange, running: Any) -> None:
+    _, sink, _ = running
+    for socket in list(scripted.sockets):
+        await socket.send_json(kline(0, True))
+    await eventually(lambda: ("candles", True) in sink.health)
+    before = len(scripted.sockets)
+    for socket in list(scripted.sockets):
+        await socket.close(code=1001)
+    await eventually(
+        lambda: {name for name, ok in sink.health if not ok} == {"candles", "quotes", "marks", "liquidations"}
+    )
+    await eventually(lambda: len(scripted.sockets) == 2 * before and len(scripted.subscribed) == 8)
+    sink.health.clear()
+    await scripted.push("", kline(1, True))
+    await eventually(lambda: ("candles", True) in sink.health)
+    assert sink.candles[-1][2] == START + MINUTE
+
+
+async def test_silence_ends_a_connection_and_a_new_one_is_made(scripted: ScriptedExchange) -> None:
+    """The socket is open and answers pings, and no quote comes: only a watchdog can see that."""
+    sink = Recorder()
+    streams = MarketStreams(
+        Endpoint(base_url=scripted.url),
+        [BTC],
+        [Interval.M1],
+        sink,
+        SystemClock(),
+        quote_silence_s=0.2,
+        candle_silence_s=60,
+    )
+    task = asyncio.create_task(streams.run())
+    try:
+        await eventually(lambda: scripted.subscribed.count("btcusdt@bookTicker") >= 2)
+        assert ("quotes", False) in sink.health
+        assert scripted.subscribed.count("btcusdt@kline_1m") == 1
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_malformed_message_is_dropped_and_the_stream_lives(scripted: ScriptedExchange, running: Any) -> None:
+    streams, sink, _ = running
+    broken = kline(0, True)
+    del broken["k"]["o"]
+    await scripted.sockets[0].send_json(broken)
+    await scripted.sockets[0].send_json({"e": "markPriceUpdate", "s": BTC, "p": None})
+    await scripted.sockets[0].send_json(kline(1, True))
+    await eventually(lambda: sink.candles)
+    assert streams.malformed == 2
+    assert [candle[2] for candle in sink.candles] == [START + MINUTE]
+
+
+async def test_a_fault_of_the_sink_ends_the_run_with_that_fault(scripted: ScriptedExchange, running: Any) -> None:
+    _, sink, task = running
+    sink.fault = RuntimeError("disk is full")
+    await scripted.sockets[0].send_json(kline(0, True))
+    with pytest.raises(RuntimeError, match="disk is full"):
+        await asyncio.wait_for(task, 5)
+
+
+async def test_streams_wait_for_an_exchange_that_is_not_up_yet(scripted: ScriptedExchange) -> None:
+    scripted.script["/fapi/v1/exchangeInfo"] = [(503, "", {}), (503, "", {})]
+    sink = Recorder()
+    task = asyncio.create_task(
+        MarketStreams(Endpoint(base_url=scripted.url), [BTC], [Interval.M1], sink, SystemClock()).run()
+    )
+    try:
+        await eventually(lambda: len(scripted.subscribed) == 4)
+        assert ("candles", False) in sink.health
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
