@@ -19,7 +19,10 @@ from hydra_core.cli.common import (
 )
 from hydra_core.domain.errors import UsageError
 from hydra_core.domain.intervals import iso
-from hydra_core.report.account import AccountView, view_account
+from hydra_core.home import Home
+from hydra_core.ledger.records import Account
+from hydra_core.ledger.store import Ledger
+from hydra_core.report.account import AccountView, market_now, view_account
 
 AccountOption = Annotated[str, typer.Option("--account", help="Account; left out: the one opened last.")]
 
@@ -99,21 +102,19 @@ def reset(
     as_json: JsonFlag = False,
 ) -> None:
     """Open a fresh paper account; the earlier one stays as history, and a running trader goes over to the new one."""
-    with reporting_errors(), open_ledger(market) as (settings, home, ledger):
-        opened = open_paper(home, ledger, balance, settings)
+    with reporting_errors(), open_ledger(market) as (_, home, ledger):
+        opened = open_paper(home, ledger, balance)
         if as_json:
             say_json({"account": opened.name, "balance": str(opened.cash)})
         else:
             out.print(f"account {opened.name} opened with {opened.cash} USDT")
 
 
-def open_paper(home: object, ledger: object, balance: float, settings: object) -> object:
-    """A fresh paper account at the market's present time."""
-    from hydra_core.report.account import market_now
-
+def open_paper(home: Home, ledger: Ledger, balance: float) -> Account:
+    """A fresh paper account at the market's present time; raises UsageError unless the balance is positive."""
     if not balance > 0:
         raise UsageError(f"a balance of {balance:g} USDT is not positive", "Give --balance 1000, for example")
-    return ledger.open_account("paper", Decimal(str(balance)), market_now(home))  # type: ignore[attr-defined]
+    return ledger.open_account("paper", Decimal(str(balance)), market_now(home))
 
 
 def summary_table(view: AccountView) -> Table:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -27,10 +27,11 @@ from hydra_core.platform.runs import RunConsole, RunEvent, RunOutcome
 from hydra_core.report.build import write_report
 from hydra_core.research.results import Research, latest_research
 from hydra_core.settings import Settings
-from hydra_core.window import STRATEGY
+from hydra_core.window.config import STRATEGY
 
 PARTS: Final = (VENUE, STORAGE, RESEARCH, LIVE, TRADER, DAEMON)
-LOOKBACK_DAYS: Final = 0
+MAX_PAPER_S: Final = 3_600
+"""Wall seconds after which a paper session that has fallen far behind is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,50 +218,31 @@ def _paper(
     step_ms = settings.decision.interval_s * 1000
     total = int(hours * HOUR_MS / step_ms)
     governor = Governor(ledger, account, STRATEGY, step_ms, lambda speed: set_clock(url, speed=speed))
-    ended = threading.Event()
-    outcome: list[RunOutcome | BaseException] = []
-
-    def window() -> None:
-        try:
-            outcome.append(
-                console.run(
-                    "live_window",
-                    "hydra_live",
-                    config={
-                        "live/decisions": {
-                            "account": account,
-                            "window_s": 3600,
-                            "window_market_s": int(hours * 3600),
-                            "observe_every": 120,
-                        }
-                    },
-                    on_event=on_event,
-                )
-            )
-        except BaseException as error:  # handed over to the waiting thread, which raises it
-            outcome.append(error)
-        finally:
-            ended.set()
 
     def on_event(event: RunEvent) -> None:
         if event.kind == "step_start":
             set_clock(url, speed=START_SPEED, held=False)
 
-    worker = threading.Thread(target=window, name="window", daemon=True)
-    worker.start()
-    try:
-        while not ended.wait(0.5):
-            decided = ledger.count_decisions(account)
-            speed = governor.tick()
-            equity = ledger.account(account).equity
-            tell("paper", decided, total, f"equity {equity:.2f} USDT, {speed:.0f}x")
-    finally:
-        _hold(url)
-    tell("paper", ledger.count_decisions(account), total, "")
-    last = outcome[0]
-    if isinstance(last, BaseException):
-        raise last
-    _insist(last, "trading on paper")
+    config = {
+        "live/decisions": {
+            "account": account,
+            "window_s": MAX_PAPER_S,
+            "window_market_s": int(hours * 3600),
+            "observe_every": 120,
+        }
+    }
+    with ThreadPoolExecutor(1, thread_name_prefix="window") as pool:
+        window = pool.submit(console.run, "live_window", "hydra_live", config=config, on_event=on_event)
+        try:
+            while not wait([window], timeout=0.5).done:
+                speed = governor.tick()
+                equity = ledger.account(account).equity
+                decided = ledger.count_decisions(account)
+                tell("paper", decided, total, f"equity {equity:.2f} USDT, {speed:.0f}x")
+        finally:
+            _hold(url)
+        tell("paper", ledger.count_decisions(account), total, "")
+        _insist(window.result(), "trading on paper")
 
 
 def _hold(url: str) -> None:

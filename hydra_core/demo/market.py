@@ -19,8 +19,10 @@ MIN_DAYS: Final = 20
 """Fewer days of history leave nothing to judge a model on after the look-backs."""
 
 
-def open_synthetic(settings: Settings, seed: int, signal: float, days: int) -> tuple[Home, MarketDescription]:
-    """The home of a synthetic market whose clock stands at its opening.
+def open_synthetic(
+    settings: Settings, seed: int, signal: float, days: int, *, fresh: bool = True
+) -> tuple[Home, MarketDescription]:
+    """The home of a synthetic market, its clock set to its opening where ``fresh``.
 
     Raises
     ------
@@ -31,10 +33,12 @@ def open_synthetic(settings: Settings, seed: int, signal: float, days: int) -> t
     _check_days(days)
     home = home_named(settings.data_root, f"synthetic-{seed}-{signal:g}")
     start = ORIGIN_MS + max(SYNTHETIC_LEAD_DAYS, days + 10) * DAY_MS
-    return _opened(home, MarketDescription("synthetic", seed=seed, signal=signal, days=days, start_ms=start))
+    return _opened(home, MarketDescription("synthetic", seed=seed, signal=signal, days=days, start_ms=start), fresh)
 
 
-def open_recorded(settings: Settings, folder: Path, days: int, paper_hours: float) -> tuple[Home, MarketDescription]:
+def open_recorded(
+    settings: Settings, folder: Path, days: int, paper_hours: float, *, fresh: bool = True
+) -> tuple[Home, MarketDescription]:
     """The home of recorded history whose clock stands so that paper runs on its last part.
 
     Raises
@@ -54,13 +58,15 @@ def open_recorded(settings: Settings, folder: Path, days: int, paper_hours: floa
         )
     home = home_named(settings.data_root, market.name)
     description = MarketDescription("recorded", folder=str(folder.absolute()), days=days, start_ms=start)
-    return _opened(home, description)
+    return _opened(home, description, fresh)
 
 
-def _opened(home: Home, description: MarketDescription) -> tuple[Home, MarketDescription]:
-    """Remember the market and set its clock back: what knows a later time than the opening is set aside."""
+def _opened(home: Home, description: MarketDescription, fresh: bool) -> tuple[Home, MarketDescription]:
+    """Remember the market; a fresh start sets its clock back, and what knows a later time than the opening goes."""
     use_home(home)
     describe_home(home, description)
+    if not fresh:
+        return home, description
     shutil.rmtree(home.venue, ignore_errors=True)
     for stale in home.path.glob("live.db*"):
         stale.unlink()

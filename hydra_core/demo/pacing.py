@@ -1,7 +1,7 @@
 """How fast the local venue may run: as fast as the decision cycles keep up.
 
-The pace follows what the ledger shows (latency of the newest cycles, points missed); the venue's control plane is told. Raised gently, cut
-at once, so that nearly every grid point is decided.
+The pace follows what the ledger shows (latency of the newest cycles, points missed); the venue's control plane is told. It is
+raised gently and cut at once, so that nearly every grid point is decided.
 """
 
 from __future__ import annotations

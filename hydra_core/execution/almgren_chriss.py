@@ -49,7 +49,7 @@ def path(quantity: float, duration: float, steps: int, impact: Impact, risk_aver
     kappa = urgency(tau, impact, risk_aversion)
     if kappa * duration < 1e-6:  # sinh ratio equals the straight line to rounding
         return quantity * (1 - times / duration)
-    return np.asarray(quantity * np.sinh(kappa * (duration - times)) / math.sinh(kappa * duration), dtype=np.float64)
+    return (quantity * np.sinh(kappa * (duration - times)) / math.sinh(kappa * duration)).astype(np.float64)
 
 
 def urgency(tau: float, impact: Impact, risk_aversion: float) -> float:

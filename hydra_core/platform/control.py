@@ -28,7 +28,7 @@ from hydra_core.platform.supervisor import STOP_PATIENCE_S, Supervisor, last_lin
 from hydra_core.settings import Settings
 
 READY: Final = frozenset({"ready", "done"})
-TRIES: Final = 4
+TRIES: Final = 3
 """A part that ended this often before everything was ready will not become ready by waiting."""
 
 Progress = Callable[[PlatformRecord], None]

@@ -94,9 +94,13 @@ def forced_orders(
     share = rng.dirichlet(np.ones(ORDERS), minutes.size)
     total = cascades.drop[pair, minutes] * oi_notional * FORCED_SHARE
     hit = np.flatnonzero((np.abs(surprise) > 1) & (rng.random(surprise.size) < ORDINARY_PER_MINUTE))
-    ts = np.concatenate([(minutes[:, None] * MINUTE_MS + within).ravel(), hit * MINUTE_MS + rng.uniform(0, MINUTE_MS, hit.size)])
+    ts = np.concatenate(
+        [(minutes[:, None] * MINUTE_MS + within).ravel(), hit * MINUTE_MS + rng.uniform(0, MINUTE_MS, hit.size)]
+    )
     long_side = np.concatenate([np.repeat(cascades.long[pair, minutes], ORDERS), surprise[hit] < 0])
-    notional = np.concatenate([(share * total[:, None]).ravel(), oi_notional * 2e-6 * rng.lognormal(0.0, 1.0, hit.size)])
+    notional = np.concatenate(
+        [(share * total[:, None]).ravel(), oi_notional * 2e-6 * rng.lognormal(0.0, 1.0, hit.size)]
+    )
     kept = ts < pr.MINUTES * MINUTE_MS
     order = np.argsort(ts[kept], kind="stable")
     stamps = (start_ms + ts[kept][order]).astype(np.int64)

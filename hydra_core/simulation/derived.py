@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import Floats, MarketRules, MarkReading, Quote
@@ -135,7 +136,7 @@ class DerivedMarket(ABC):
         """Public trades on the walk, in [start, end)."""
         first, after = self._span()
         at, stop = max(start_ms, first), min(end_ms, after)
-        parts: list[tuple[Floats, ...]] = []
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
         while at < stop:
             day = self._day(pair, at)
             lo, hi = day.walk.at.searchsorted((at - day.start_ms, stop - day.start_ms))

@@ -27,8 +27,8 @@ NODES: Final = np.arange(15, HORIZON, 30, dtype=np.float64)
 FAST_WEIGHT: Final = 0.82
 SLOW_WEIGHT: Final = 0.572
 """Weights of the two alphas in the drift; their squares add up to one."""
-DISPLACEMENT: Final = pr.Autoregression(15, 0.16)
-"""The displacement at full strength, in ordinary horizon standard deviations: 14 bp for BTC, 27 bp for DOGE."""
+DISPLACEMENT: Final = pr.Autoregression(15, 0.20)
+"""The displacement at full strength, in ordinary horizon standard deviations: 18 bp for BTC, 34 bp for DOGE."""
 FULL_STRENGTH: Final = 0.3
 """Signal from which on displacement and crowding have their full strength."""
 
@@ -54,7 +54,7 @@ JUMP_SIZE: Final = 10.0
 
 def minute_volatility() -> Floats:
     """Ordinary diffusive standard deviation per minute, shape (P,)."""
-    return np.array([spec.volatility for spec in SPECS.values()]) / np.sqrt(365 * pr.MINUTES)
+    return np.asarray(np.array([spec.volatility for spec in SPECS.values()]) / np.sqrt(365 * pr.MINUTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +161,25 @@ def diffusive_volatility(sigma: float, log_volatility: tuple[Floats, ...], minut
 
 
 def drift_ahead(
-    planted: Planted, pair: int, sigma: float, alphas: tuple[Floats, Floats], log_volatility: tuple[Floats, ...], minute: Floats
+    planted: Planted,
+    pair: int,
+    sigma: float,
+    alphas: tuple[Floats, Floats],
+    log_volatility: tuple[Floats, ...],
+    minute: Floats,
 ) -> Floats:
     """Expected log return over the horizon from the drift, given alphas one reading old, shape (n,)."""
     level = _ahead(log_volatility, minute, 1)
     fast, slow = alphas
-    alpha = (
-        FAST_WEIGHT * fast[:, None] * pr.ALPHA_FAST.phi ** (NODES + READING_AGE)
-        + SLOW_WEIGHT * slow[:, None] * pr.ALPHA_SLOW.phi ** (NODES + READING_AGE)
-    )
+    alpha = FAST_WEIGHT * fast[:, None] * pr.ALPHA_FAST.phi ** (NODES + READING_AGE) + SLOW_WEIGHT * slow[
+        :, None
+    ] * pr.ALPHA_SLOW.phi ** (NODES + READING_AGE)
     return np.asarray(planted.drift[pair] * sigma * 30 * (level * alpha).sum(axis=1))
 
 
-def cascades_ahead(planted: Planted, crowding: Floats, log_volatility: tuple[Floats, ...], minute: Floats) -> tuple[Floats, Floats]:
+def cascades_ahead(
+    planted: Planted, crowding: Floats, log_volatility: tuple[Floats, ...], minute: Floats
+) -> tuple[Floats, Floats]:
     """Expected cascades against longs and against shorts over the horizon, given the hidden state; two arrays (n,)."""
     level = vol_factor(_ahead(log_volatility, minute, 1))
     fade = pr.CROWDING.phi**NODES

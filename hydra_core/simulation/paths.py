@@ -47,7 +47,9 @@ def _shape(bars: Bars, prints: int, rng: np.random.Generator) -> Floats:
     lines = np.where(
         step <= a,
         start + (one - start) * step / a,
-        np.where(step <= b, one + (two - one) * (step - a) / (b - a), two + (end - two) * (step - b) / (prints - 1 - b)),
+        np.where(
+            step <= b, one + (two - one) * (step - a) / (b - a), two + (end - two) * (step - b) / (prints - 1 - b)
+        ),
     )
     noise = rng.standard_normal((count, prints)) * RAGGEDNESS * (bars.high - bars.low)[:, None]
     noise[(step == a) | (step == b) | (step == 0) | (step == prints - 1)] = 0.0

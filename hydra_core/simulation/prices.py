@@ -100,7 +100,12 @@ def to_tick(price: Floats) -> Floats:
 
 
 def make_prices(
-    rng: np.random.Generator, planted: op.Planted, hidden: pr.Hidden, relative: Floats, cascades: cs.Cascades, state: PriceState
+    rng: np.random.Generator,
+    planted: op.Planted,
+    hidden: pr.Hidden,
+    relative: Floats,
+    cascades: cs.Cascades,
+    state: PriceState,
 ) -> PriceBlock:
     """A block of candles.
 

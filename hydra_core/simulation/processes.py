@@ -75,12 +75,12 @@ def day_wave(minute: Floats) -> Floats:
 
 def student(rng: np.random.Generator, freedom: float, shape: tuple[int, ...]) -> Floats:
     """Student-t draws of unit variance."""
-    return rng.standard_t(freedom, shape) * np.sqrt((freedom - 2) / freedom)
+    return np.asarray(rng.standard_t(freedom, shape) * np.sqrt((freedom - 2) / freedom))
 
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """State of the autoregressions, arrays (P,) when carried and (P, M) over a block; unit variance but for the volatilities."""
+    """State of the autoregressions: arrays (P,) when carried, (P, M) over a block; alphas and crowding have unit variance."""
 
     alpha_fast: Floats
     alpha_slow: Floats

@@ -106,7 +106,7 @@ def publish(rng: np.random.Generator, hidden: pr.Hidden, drop: Floats, state: Pu
     settled = np.round(_rate(running[:, :, -1]) + FUNDING_NOISE * rng.standard_normal(running.shape[:2]), 8)
     return PublishedBlock(
         open_interest=np.round(np.exp(log_oi) * _STEPS) / _STEPS,
-        long_short=np.round(np.exp(log_ratio), 4),
+        long_short=np.asarray(np.round(np.exp(log_ratio), 4), np.float64),
         predicted_rate=np.round(_rate(running.reshape(pr.PAIRS, -1)[:, ::STAMP]), 8),
         settled_rate=np.column_stack([state.coming_rate, settled[:, :-1]]),
         state=PublishedState(

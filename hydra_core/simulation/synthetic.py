@@ -7,6 +7,7 @@ it becomes prices and readings in :mod:`prices`, :mod:`cascades` and :mod:`publi
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import Final
@@ -244,3 +245,11 @@ class SyntheticMarket(DerivedMarket):
         """Expected number of cascades against longs and against shorts in the 4 h from ``ts``, two arrays (n,)."""
         state, parts, minute = self._volatility_parts(pair, ts)
         return op.cascades_ahead(self._planted, state[2], parts, minute)
+
+
+def synthetic_named(name: str, days: int = DEFAULT_DAYS) -> SyntheticMarket:
+    """The market of a name ``synthetic-<seed>-<signal>``; raises UsageError for any other text."""
+    match = re.fullmatch(r"synthetic-(\d{1,9})-(\d(?:\.\d+)?)", name)
+    if match is None:
+        raise UsageError(f"not a synthetic market: {name!r}", "Write synthetic-<seed>-<signal>, e.g. synthetic-7-0.3")
+    return SyntheticMarket(int(match[1]), float(match[2]), days)

@@ -36,7 +36,12 @@ class Bracket:
     cumulative: Decimal
 
 
-_STEPS: Final = ((0, 50_000, 1, 1), (50_000, 250_000, 2, 2), (250_000, 1_000_000, 4, 5), (1_000_000, 10_000_000, 10, 12))
+_STEPS: Final = (
+    (0, 50_000, 1, 1),
+    (50_000, 250_000, 2, 2),
+    (250_000, 1_000_000, 4, 5),
+    (1_000_000, 10_000_000, 10, 12),
+)
 """Floor, cap (USDT), divisor of the pair's greatest leverage, multiple of its maintenance rate."""
 
 
@@ -175,9 +180,7 @@ def liquidation_price(
     step = bracket_of(tables[pair], size * marks[pair])
     others = [other for other in account.open_pairs() if other != pair]
     carried = account.wallet + sum((account.positions[o].unrealised(marks[o]) for o in others), ZERO)
-    carried -= sum(
-        (maintenance_margin(tables[o], abs(account.positions[o].quantity) * marks[o]) for o in others), ZERO
-    )
+    carried -= sum((maintenance_margin(tables[o], abs(account.positions[o].quantity) * marks[o]) for o in others), ZERO)
     denominator = size * step.maintenance - held.quantity
     price = (carried + step.cumulative - held.entry * held.quantity) / denominator
     return price if price > 0 else ZERO

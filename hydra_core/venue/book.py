@@ -6,7 +6,6 @@ Only a container: it decides nothing and moves nothing. The venue's price levels
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 
 from hydra_core.domain.pairs import Pair
 from hydra_core.venue.orders import AlgoOrder, Income, Order, Trade
@@ -101,15 +100,13 @@ class OrderBook:
     def trades_of(self, pair: Pair, order_id: int | None = None) -> list[Trade]:
         """Fills of a pair, or of one order of it, oldest first."""
         return [
-            trade
-            for trade in self.trades
-            if trade.pair == pair and (order_id is None or trade.order_id == order_id)
+            trade for trade in self.trades if trade.pair == pair and (order_id is None or trade.order_id == order_id)
         ]
+
+    def is_busy(self, pair: Pair) -> bool:
+        """Whether an order rests or waits in the pair."""
+        return bool(self._open or self._waiting) and pair in self.busy_pairs()
 
     def busy_pairs(self) -> set[Pair]:
         """Pairs with a resting or waiting order."""
         return {order.pair for order in self._open.values()} | {algo.pair for algo in self._waiting.values()}
-
-    def recent_income(self, limit: int) -> list[Income]:
-        """The newest wallet entries, newest first."""
-        return list(islice(reversed(self.income), limit))

@@ -21,7 +21,7 @@ from hydra_core.venue.admission import AlgoRequest, OrderRequest
 from hydra_core.venue.book import OrderBook
 from hydra_core.venue.events import AccountEvent, AlgoEvent, LeverageEvent, OrderEvent, PositionLine, UserEvent
 from hydra_core.venue.feed import SETTLEMENT, Feed
-from hydra_core.venue.margin import MarginState, margin_state
+from hydra_core.venue.margin import MarginState, MarginWatch, margin_state
 from hydra_core.venue.orders import AlgoOrder, Income, Order, Trade
 from hydra_core.venue.state import Changes, VenueStore
 
@@ -54,6 +54,7 @@ class Engine:
         self._store = store
         self._tell = tell
         self._now = now_ms
+        self._watch = MarginWatch()
         self._changes = Changes()
         self._pending: list[UserEvent] = []
         saved = store.document("account")
@@ -70,6 +71,11 @@ class Engine:
         """Market time up to which everything has happened."""
         return self._now
 
+    @property
+    def busy(self) -> bool:
+        """Whether the passing of time can move the account."""
+        return bool(self.book.busy_pairs() or self.account.open_pairs())
+
     # -- time ----------------------------------------------------------------------------------------------------
 
     def advance(self, until_ms: int) -> None:
@@ -82,9 +88,11 @@ class Engine:
             if what == SETTLEMENT:
                 self._settle(pair, value, ts)
             else:
-                self._match_resting(pair, self.feed.price(pair, value), self.feed.quantity(pair, quantity), ts)
-                self._trigger(pair, self.feed.price(pair, value), ts)
-                self._call_margin(ts)
+                if self.book.is_busy(pair):
+                    price = self.feed.price(pair, value)
+                    self._match_resting(pair, price, self.feed.quantity(pair, quantity), ts)
+                    self._trigger(pair, price, ts)
+                self._call_margin(pair, value, ts)
         self._now = until_ms
         self._flush()
 
@@ -234,9 +242,7 @@ class Engine:
             raise refusals.beyond_bracket()
         reference = request.price or self._touch(request)
         before, with_order = self.margin(), self.margin((pair, request.side, reference, request.quantity))
-        claim = (
-            with_order.position_initial + with_order.order_initial - before.position_initial - before.order_initial
-        )
+        claim = with_order.position_initial + with_order.order_initial - before.position_initial - before.order_initial
         if claim <= 0:
             return
         open_loss = max(ZERO, (reference - mark) * request.side) * request.quantity
@@ -393,19 +399,22 @@ class Engine:
             self._enter_income(pair, "FUNDING_FEE", payment, ts)
             self._note_account("FUNDING_FEE", payment, (pair,), ts)
 
-    def _call_margin(self, ts: int) -> None:
+    def _call_margin(self, pair: Pair, price: float, ts: int) -> None:
         """Liquidate the whole account once its balance at the marks no longer covers the maintenance margin."""
         pairs = self.account.open_pairs()
-        if not pairs:
+        if not pairs or not self._watch.due(pair, price, ts):
             return
         marks = self.feed.marks(ts, pairs)
-        if self.account.wallet + self.account.unrealised(marks) > self.account.maintenance(marks, self.feed.tables):
+        slack = self.account.wallet + self.account.unrealised(marks) - self.account.maintenance(marks, self.feed.tables)
+        held = {one: float(self.account.positions[one].quantity) for one in pairs}
+        self._watch.checked(float(slack), held, {one: float(mark) for one, mark in marks.items()}, ts)
+        if slack > 0:
             return
         logger.warning("account is liquidated at market time {}: {}", ts, ", ".join(pairs))
         for order in self.book.open_orders():
             self._close(order, "EXPIRED", ts)
-        for pair in pairs:
-            self._liquidate(pair, marks[pair], ts)
+        for one in pairs:
+            self._liquidate(one, marks[one], ts)
         if self.account.wallet < 0:
             shortfall = -self.account.wallet
             self.account.wallet = ZERO
@@ -472,6 +481,7 @@ class Engine:
             mark = self.feed.mark(pair, ts)
             lines.append(PositionLine(pair, held.quantity, held.entry, held.unrealised(mark)))
         self._changes.account = True
+        self._watch.reset()
         self._pending.append(AccountEvent(reason, self.account.wallet, change, tuple(lines), ts))
 
     def _flush(self) -> None:

@@ -28,7 +28,7 @@ SETTLEMENT: Final = 0
 TRADE: Final = 1
 Step = tuple[int, int, Pair, float, float]
 """Time (epoch ms), what happens (:data:`SETTLEMENT` before :data:`TRADE`), pair, rate or price, quantity."""
-_SETTLEMENT_SPAN_MS: Final = 10 * DAY_MS
+_SETTLEMENT_SPAN_MS: Final = DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,7 @@ class Feed:
             {pair: brackets(rules) for pair, rules in self.rules.items()}
         )
         self.formats: Mapping[Pair, PairFormat] = MappingProxyType(
-            {
-                pair: PairFormat(_digits(rules.tick_size), _digits(rules.step_size))
-                for pair, rules in self.rules.items()
-            }
+            {pair: PairFormat(_digits(rules.tick_size), _digits(rules.step_size)) for pair, rules in self.rules.items()}
         )
         self._settlements: dict[Pair, tuple[int, int, Series]] = {}
         self._taken: dict[tuple[Pair, int], tuple[int, dict[Decimal, Decimal]]] = {}
@@ -131,7 +128,9 @@ class Feed:
             trades = self.market.trades(pair, after_ms + 1, until_ms + 1)
             columns = (trades.ts.tolist(), trades.price.tolist(), trades.quantity.tolist())
             sources.append([(ts, TRADE, pair, price, size) for ts, price, size in zip(*columns, strict=True)])
-            sources.append([(ts, SETTLEMENT, pair, rate, 0.0) for ts, rate in self.settlements(pair, after_ms, until_ms)])
+            sources.append(
+                [(ts, SETTLEMENT, pair, rate, 0.0) for ts, rate in self.settlements(pair, after_ms, until_ms)]
+            )
         return heapq.merge(*sources)
 
     def _taken_at(self, pair: Pair, side: int, ts_ms: int) -> dict[Decimal, Decimal]:

@@ -22,7 +22,7 @@ from hydra_core.venue.orders import CONDITIONAL_TYPES, PLAIN_TYPES, TIMES_IN_FOR
 
 PERPETUAL_DELIVERY_MS: Final = 4_133_404_800_000
 INTEREST_RATE: Final = "0.00010000"
-TRADES_A_MINUTE: Final = 12
+TRADES_A_MINUTE: Final = 20
 """Declared number of trades in a candle, a minute: the market's trades are derived, so their count says nothing."""
 
 
@@ -99,9 +99,7 @@ def kline_rows(bars: Bars, interval: Interval, form: PairFormat) -> str:
     quote = bars.volume * (bars.high + bars.low + bars.close) / 3
     count = TRADES_A_MINUTE * interval.ms // 60_000
     price, quantity = form.price, form.quantity
-    row = (
-        f'[%d,"{price}","{price}","{price}","{price}","{quantity}",%d,"%.5f",{count},"{quantity}","%.5f","0"]'
-    )
+    row = f'[%d,"{price}","{price}","{price}","{price}","{quantity}",%d,"%.5f",{count},"{quantity}","%.5f","0"]'
     columns = (
         bars.ts.tolist(),
         bars.open.tolist(),
@@ -214,7 +212,7 @@ def mark_event(mark: MarkReading, form: PairFormat) -> dict[str, Any]:
         "p": form.price % mark.mark,
         "i": form.price % mark.index,
         "P": form.price % mark.index,
-        "r": "%.8f" % mark.funding_rate,
+        "r": f"{mark.funding_rate:.8f}",
         "T": mark.next_funding_ms,
     }
 
@@ -226,7 +224,7 @@ def premium_index(mark: MarkReading, form: PairFormat) -> dict[str, Any]:
         "markPrice": form.price % mark.mark,
         "indexPrice": form.price % mark.index,
         "estimatedSettlePrice": form.price % mark.index,
-        "lastFundingRate": "%.8f" % mark.funding_rate,
+        "lastFundingRate": f"{mark.funding_rate:.8f}",
         "interestRate": INTEREST_RATE,
         "nextFundingTime": mark.next_funding_ms,
         "time": mark.event_ms,
@@ -236,7 +234,7 @@ def premium_index(mark: MarkReading, form: PairFormat) -> dict[str, Any]:
 def funding_rows(pair: Pair, settled: Series, marks: Iterable[float], form: PairFormat) -> list[dict[str, Any]]:
     """Rows of ``fundingRate``."""
     return [
-        {"symbol": pair, "fundingTime": ts, "fundingRate": "%.8f" % rate, "markPrice": form.price % mark}
+        {"symbol": pair, "fundingTime": ts, "fundingRate": f"{rate:.8f}", "markPrice": form.price % mark}
         for ts, rate, mark in zip(settled.ts.tolist(), settled.value.tolist(), marks, strict=True)
     ]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from hydra_core.domain.intervals import MINUTE_MS
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.venue.account import ZERO, Account, Bracket
@@ -119,3 +120,37 @@ def margin_state(
         available=max(ZERO, balance - position_initial - order_initial),
         pairs=pairs,
     )
+
+
+class MarginWatch:
+    """Says when the margin has to be worked out again: it is exact but dear, and prices move in small steps.
+
+    Since the last time, the account can have lost at most what the positions lost at the traded prices; while that is
+    under half of what the account had to spare, a minute of market time may pass without another look.
+    """
+
+    def __init__(self) -> None:
+        self._slack: float | None = None
+        self._held: Mapping[Pair, float] = {}
+        self._reference: Mapping[Pair, float] = {}
+        self._losses: dict[Pair, float] = {}
+        self._checked_ms = 0
+
+    def reset(self) -> None:
+        """Positions or wallet changed: look again."""
+        self._slack = None
+
+    def checked(self, slack: float, held: Mapping[Pair, float], reference: Mapping[Pair, float], ts: int) -> None:
+        """Remember an exact look: spare margin (USDT), signed positions (base units), marks (USDT), time (epoch ms)."""
+        self._slack, self._held, self._reference, self._checked_ms = slack, held, reference, ts
+        self._losses = {}
+
+    def due(self, pair: Pair, price: float, ts: int) -> bool:
+        """Whether a trade of ``pair`` at ``price`` (USDT) calls for an exact look."""
+        if self._slack is None or ts - self._checked_ms >= MINUTE_MS:
+            return True
+        held = self._held.get(pair)
+        if held is None:
+            return False
+        self._losses[pair] = max(0.0, (self._reference[pair] - price) * held)
+        return sum(self._losses.values()) > self._slack / 2

@@ -171,4 +171,5 @@ Row = TypeVar("Row", Order, AlgoOrder, Trade, Income)
 def from_json(kind: type[Row], values: dict[str, Any]) -> Row:
     """The inverse of :func:`to_json`."""
     money = _DECIMALS[kind]
-    return kind(**{name: Decimal(value) if name in money else value for name, value in values.items()})
+    read: dict[str, Any] = {name: Decimal(value) if name in money else value for name, value in values.items()}
+    return kind(**read)

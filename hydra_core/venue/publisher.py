@@ -295,6 +295,6 @@ _COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume")
 
 def _changes(before: list[list[str]], after: list[list[str]]) -> list[list[str]]:
     """Levels to set so that ``before`` becomes ``after``: new sizes, and size 0 where a level is gone."""
-    old, new = dict(map(tuple, before)), dict(map(tuple, after))
+    old, new = {price: size for price, size in before}, {price for price, _ in after}
     changed = [[price, size] for price, size in after if old.get(price) != size]
     return changed + [[price, "0"] for price, _ in before if price not in new]

@@ -310,9 +310,7 @@ class PrivateApi:
     def trades(self, params: Params) -> Answer:
         """Fills of a pair."""
         pair, from_id = self._pair(params), whole(params, "fromId") or 0
-        chosen = [
-            trade for trade in self._book.trades_of(pair, whole(params, "orderId")) if trade.trade_id >= from_id
-        ]
+        chosen = [trade for trade in self._book.trades_of(pair, whole(params, "orderId")) if trade.trade_id >= from_id]
         return [spell.trade_row(trade) for trade in _window(chosen, params, lambda one: one.ts, from_id > 0)]
 
     def income(self, params: Params) -> Answer:
@@ -364,9 +362,7 @@ def _window(rows: list[Any], params: Params, time_of: Any, from_id: bool) -> lis
     """Rows of the span and limit asked for: the first ones after a start or an id, else the newest."""
     start, end = whole(params, "startTime"), whole(params, "endTime")
     limit = min(whole(params, "limit") or 500, 1_000)
-    chosen = [
-        row for row in rows if (start is None or time_of(row) >= start) and (end is None or time_of(row) <= end)
-    ]
+    chosen = [row for row in rows if (start is None or time_of(row) >= start) and (end is None or time_of(row) <= end)]
     return chosen[:limit] if start is not None or from_id else chosen[-limit:]
 
 

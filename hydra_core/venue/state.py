@@ -67,10 +67,14 @@ class VenueStore:
             self._prepare()
         except sqlite3.OperationalError as error:
             self._db.close()
-            raise LockHeld(f"the venue's state {self.path} is in use ({error})", "Stop the other venue first") from error
+            raise LockHeld(
+                f"the venue's state {self.path} is in use ({error})", "Stop the other venue first"
+            ) from error
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise DataCorrupt(f"the venue's state {self.path} cannot be read ({error})", "Move the file away") from error
+            raise DataCorrupt(
+                f"the venue's state {self.path} cannot be read ({error})", "Move the file away"
+            ) from error
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -107,6 +111,10 @@ class VenueStore:
     def save_clock(self, state: ClockState) -> None:
         """Remember the clock."""
         self._put("clock", {"market_ms": state.market_ms, "speed": state.speed, "held": state.held})
+
+    def save_market(self, name: str) -> None:
+        """Remember which market the state belongs to."""
+        self._put("market", {"name": name})
 
     def orders(self) -> list[Order]:
         """Every order, oldest first."""

@@ -54,8 +54,7 @@ def calm_state(rows: int, pairs: int, **fields: Floats) -> MarketState:
     """A market in which no switch trips."""
     ones = np.ones((rows, pairs))
     values = {
-        name: ones * 0.0
-        for name in ("move_15m", "move_60m", "jump", "jump_rate", "hawkes_intensity", "branching")
+        name: ones * 0.0 for name in ("move_15m", "move_60m", "jump", "jump_rate", "hawkes_intensity", "branching")
     }
     return MarketState(
         **{

@@ -263,8 +263,11 @@ def test_only_one_trader_holds_a_home(tmp_path: Path) -> None:
     import sys
 
     with trader_lock(tmp_path):
-        code = f"from pathlib import Path; from hydra_core.trader.lock import trader_lock\nwith trader_lock(Path({str(tmp_path)!r})): pass"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        code = (
+            "import pathlib, sys; from hydra_core.trader.lock import trader_lock\n"
+            "with trader_lock(pathlib.Path(sys.argv[1])): pass"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
         assert "LockHeld" in done.stderr
         assert "in use by another trader" in done.stderr
     with trader_lock(tmp_path):

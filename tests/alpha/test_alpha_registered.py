@@ -1,0 +1,143 @@
+"""What every registered feature, statistic, crowd column and rule must hold to: causality and its declared look-back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from example_panel import example_panel
+
+from hydra_core.alpha.analyst.readings import LOOKBACK as READINGS_LOOKBACK
+from hydra_core.alpha.analyst.rules import rules_judgement
+from hydra_core.alpha.crowd.columns import columns
+from hydra_core.alpha.features import FeatureSet, features
+from hydra_core.alpha.labels import volatility_scale
+from hydra_core.domain.errors import InputMissing, UsageError
+from hydra_core.domain.market import FIELD_NAMES, FUNDING, Floats, Panel, noise_after
+from hydra_core.domain.panel import MAX_LOOKBACK_BARS
+from hydra_core.statistics.correlation import MATRIX_LOOKBACK, correlations
+from hydra_core.statistics.registry import statistics
+from hydra_core.statistics.state import LOOKBACK, layer2
+from hydra_core.statistics.view import SIGMA_LOOKBACK, View
+
+BARS = 2450
+
+
+@dataclass(frozen=True)
+class Member:
+    name: str
+    lookback: int
+    compute: Callable[[Panel], Floats]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _members() -> list[Member]:
+    of_view = [
+        Member(f"{kind}:{member.name}", member.lookback, lambda panel, member=member: member.compute(View(panel)))
+        for kind, found in (("feature", features()), ("statistic", statistics()), ("crowd", columns()))
+        for member in found
+    ]
+    whole = FeatureSet()
+    return [
+        *of_view,
+        Member("volatility_scale", SIGMA_LOOKBACK, volatility_scale),
+        Member("feature set", whole.lookback, lambda panel: whole.compute(panel).astype(np.float64)),
+        Member("rules:bias", READINGS_LOOKBACK, lambda panel: rules_judgement(panel).bias),
+        Member("rules:crowding", READINGS_LOOKBACK, lambda panel: rules_judgement(panel).crowding),
+        Member("correlation", MATRIX_LOOKBACK, lambda panel: correlations(panel, np.arange(len(panel)))),
+    ]
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    return example_panel(3, BARS)
+
+
+@pytest.fixture(scope="module")
+def gappy() -> Panel:
+    return example_panel(4, BARS, gaps=0.01)
+
+
+@pytest.mark.parametrize("member", _members(), ids=str)
+def test_a_value_ignores_the_future_and_needs_only_its_lookback(member: Member, panel: Panel, gappy: Panel) -> None:
+    """Noise after a row changes nothing up to it, bit for bit; the look-back alone gives the last value; it is finite."""
+    for data in (panel, gappy):
+        values = member.compute(data)
+        assert values.shape[0] == len(data)
+        for row in (len(data) - 1, len(data) - 37):
+            noisy = member.compute(noise_after(data, row, np.random.default_rng(row)))
+            np.testing.assert_array_equal(noisy[:row], values[:row])
+        tail = member.compute(data.last(member.lookback))
+        np.testing.assert_allclose(tail[-1], values[-1], rtol=1e-9, atol=0)
+    assert member.lookback <= MAX_LOOKBACK_BARS
+    assert np.isfinite(member.compute(panel)[member.lookback - 1 :]).all()
+
+
+@pytest.mark.parametrize("member", _members(), ids=str)
+def test_a_value_does_not_depend_on_the_unit_of_price_or_volume(member: Member, panel: Panel) -> None:
+    """A contract of a thousandth's size is the same market (volatility included: it is of log returns)."""
+    scaled = replace(
+        panel,
+        **{name: getattr(panel, name) * 1024.0 for name in ("open", "high", "low", "close")},
+        volume=panel.volume / 1024.0,
+        open_interest=panel.open_interest / 1024.0,
+    )
+    np.testing.assert_allclose(member.compute(scaled)[-1], member.compute(panel)[-1], rtol=1e-6, atol=1e-9)
+
+
+def test_every_feature_really_reads_the_market(panel: Panel) -> None:
+    """Another market gives other values, in every column but the time of day."""
+    other = FeatureSet().compute(example_panel(99, BARS), 5)
+    mine = FeatureSet().compute(panel, 5)
+    same = {name for name, a, b in zip(FeatureSet().names, mine.T, other.T, strict=True) if (a == b).any()}
+    assert same == {"hour_sin", "hour_cos"}
+
+
+def test_asking_for_the_last_rows_gives_the_same_as_asking_for_all(panel: Panel) -> None:
+    """One implementation: a live cycle's row is a backtest's row."""
+    chosen = FeatureSet()
+    np.testing.assert_allclose(chosen.compute(panel, 7), chosen.compute(panel)[-7:], rtol=1e-6)
+    live, whole = layer2(panel, 7), layer2(panel)
+    for name in ("volatility", "variance_ratio", "move_60m", "jump", "hawkes_intensity", "branching", "regimes"):
+        np.testing.assert_allclose(getattr(live, name), getattr(whole, name)[-7:], rtol=1e-9)
+    np.testing.assert_allclose(live.mean_correlation, whole.mean_correlation[-7:], rtol=1e-9)
+    np.testing.assert_allclose(live.correlation, whole.correlation, rtol=1e-9)
+    assert live.known.all()
+    assert LOOKBACK <= MAX_LOOKBACK_BARS
+
+
+def test_a_set_keeps_to_the_inputs_a_panel_holds() -> None:
+    """Without open interest and ratio those columns are gone; asking for them anyway is an error naming them."""
+    bare = example_panel(5, 2100, inputs=frozenset({FUNDING}))
+    kept = FeatureSet().available(bare.inputs)
+    assert "funding_level" in kept.names
+    assert not any(name.startswith(("oi_", "long_short")) for name in kept.names)
+    assert np.isfinite(kept.compute(bare, 1)).all()
+    with pytest.raises(InputMissing, match="open_interest"):
+        FeatureSet().compute(bare, 1)
+    with pytest.raises(UsageError, match="no_such"):
+        FeatureSet(["no_such"])
+
+
+def test_a_short_panel_is_an_error_or_unknown_never_a_guess() -> None:
+    """Three rows give NaN where a week is needed, and no fourth row can be asked for."""
+    short = example_panel(6, 3)
+    assert np.isnan(layer2(short).volatility).all()
+    assert not layer2(short, 1).known.any()
+    with pytest.raises(InputMissing, match="last 4 rows"):
+        FeatureSet().compute(short, 4)
+
+
+def test_a_missing_candle_is_unknown_in_its_own_row_only(panel: Panel) -> None:
+    """One absent candle blinds the bars that need it, not the five days after it."""
+    holed = replace(panel, **{name: getattr(panel, name).copy() for name in FIELD_NAMES})
+    for name in ("open", "high", "low", "close", "volume"):
+        getattr(holed, name)[-600, 1] = np.nan
+    state = layer2(holed)
+    assert not state.known[-600, 1]
+    assert state.known[-1].all()
+    assert np.isfinite(FeatureSet().compute(holed, 1)).all()

@@ -1,0 +1,51 @@
+"""Liquidation prices against the exchange's published formula and against the definition they solve."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra_core.domain.errors import UsageError
+from hydra_core.risk.margin import Tier, isolated_liquidation, liquidation_price, maintenance, tiers
+
+TABLE = tiers([(0, 0.004), (50_000, 0.005), (250_000, 0.01), (1_000_000, 0.025), (10_000_000, 0.05)])
+
+
+@pytest.mark.parametrize(("quantity", "price"), [(1.0, 54_221.1055), (-1.0, 65_721.3930)])
+def test_the_published_example(quantity, price):
+    assert liquidation_price(quantity, 60_000, 6_000, [Tier(0, 0.005, 50)]) == pytest.approx(price, abs=5e-5)
+
+
+def test_cumulative_amounts_are_the_exchanges():
+    assert [round(tier.cum, 6) for tier in TABLE] == [0, 50, 1_300, 16_300, 266_300]
+
+
+@given(st.sampled_from(TABLE[1:]), st.floats(1e-9, 1e-3))
+def test_the_requirement_is_continuous_over_every_edge(tier, distance):
+    below, above = maintenance(tier.floor * (1 - distance), TABLE), maintenance(tier.floor * (1 + distance), TABLE)
+    assert 0 <= above - below <= 2.1 * distance * tier.floor * tier.rate
+
+
+@given(st.floats(0.001, 500), st.sampled_from([-1, 1]), st.floats(0.01, 100_000), st.floats(1.0, 20.0))
+def test_at_the_liquidation_price_equity_is_the_maintenance_margin(size, side, entry, leverage):
+    quantity, wallet = side * size, size * entry / leverage
+    price = liquidation_price(quantity, entry, wallet, TABLE)
+    if price is None:
+        assert side == 1
+        assert wallet - size * entry >= -1e-6 * size * entry
+    else:
+        equity = wallet + quantity * (price - entry)
+        assert equity == pytest.approx(maintenance(size * price, TABLE), abs=1e-8 * size * entry)
+
+
+@given(st.floats(1.0, 20.0), st.sampled_from([-1, 1]))
+def test_one_rate_is_the_general_formula_with_one_tier(leverage, side):
+    general = liquidation_price(side * 2.0, 100.0, 200.0 / leverage, [Tier(0, 0.01)])
+    assert isolated_liquidation(side, 100.0, leverage, 0.01) == pytest.approx(general or 0.0, rel=1e-9, abs=1e-9)
+
+
+def test_tiers_that_do_not_ascend_are_refused():
+    for steps in ([], [(1.0, 0.01)], [(0.0, 0.01), (0.0, 0.02)], [(0.0, 0.02), (5.0, 0.01)]):
+        with pytest.raises(UsageError):
+            tiers(steps)
