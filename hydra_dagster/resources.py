@@ -3,7 +3,6 @@
 Not here: secrets (they stay in the environment) and anything that is slow to make (it is made when asked for).
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,10 +33,9 @@ class Workshop:
     @property
     def venue_url(self) -> str:
         """Base URL of the local venue, empty for a real exchange."""
-        from hydra_core.platform.markets import described
         from hydra_core.platform.parts import venue_url
 
-        return os.environ.get("HYDRA_VENUE_URL") or venue_url(self.settings, described(self.home))
+        return venue_url(self.home, self.settings)
 
     @property
     def endpoint(self) -> "Endpoint":
@@ -51,7 +49,7 @@ class Workshop:
         """The home's Parquet tables."""
         from hydra_core.lake.store import Lake
 
-        return Lake(self.home.lake, self.home.market)
+        return Lake(self.home.lake, self.settings.exchange)
 
     @cached_property
     def registry(self) -> "ModelRegistry":

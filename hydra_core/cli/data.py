@@ -83,7 +83,7 @@ def backfill(
             say_json({"partitions": lines, "rows": sum(one.rows for one in results)})
             return
         out.print(f"{len(results)} partitions, {sum(one.rows for one in results):,} rows, "
-                  f"{sum(one.changed for one in results)} changed, {sum(len(one.gaps) for one in results)} gaps left")  # fmt: skip
+                  f"{sum(one.changed for one in results)} changed, {sum(len(o.gaps) for o in results)} gaps left")  # fmt: skip
         for one in results:
             for warning in one.warnings:
                 err.print(f"[yellow]warning[/] {one.pair} {one.month}: {warning}")

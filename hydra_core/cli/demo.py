@@ -40,8 +40,8 @@ def demo(
 ) -> None:
     """Run the whole chain: collect a market, check it, train on it, validate, trade on paper, report.
 
-    Runs on the local exchange and the project's own Dagster instance; needs no account and no network. `hydra up` afterwards shows every run
-    and its lineage. On a synthetic market profit proves that the machinery works, and nothing else.
+    Runs on the local exchange and the project's own Dagster instance; needs no account and no network. `hydra up` afterwards
+    shows every run and its lineage. On a synthetic market profit proves that the machinery works, and nothing else.
     """
     with reporting_errors():
         if not balance > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,8 +28,8 @@ def register(app: typer.Typer) -> None:
 def kill(flatten: FlattenFlag = False, market: MarketOption = "", as_json: JsonFlag = False) -> None:
     """Pull the manual kill switch: no order but cancels and protective stops until `hydra resume`.
 
-    The switch is a file, so it works with the trader, Dagster and the database down. With --flatten a running trader closes every position;
-    without one this command takes its lock and closes them itself.
+    The switch is a file, so it works with the trader, Dagster and the database down. With --flatten a running trader closes
+    every position; without one this command takes its lock and closes them itself.
     """
     with reporting_errors():
         settings, home = open_home(market)
@@ -69,12 +70,10 @@ def resume(market: MarketOption = "", as_json: JsonFlag = False) -> None:
             out.print(f"resume: {names}" + ("" if alive else "; takes effect when the trader starts"))
 
 
-def _trader_alive(folder: object) -> bool:
+def _trader_alive(folder: Path) -> bool:
     """Whether a trader holds the home's lock."""
-    from pathlib import Path
-
     try:
-        with trader_lock(Path(str(folder))):
+        with trader_lock(folder):
             return False
     except LockHeld:
         return True

@@ -29,12 +29,12 @@ from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import UsageError
 from hydra_core.domain.intervals import iso, parse_time
 from hydra_core.home import Home
+from hydra_core.ledger.records import STRATEGY
 from hydra_core.ledger.store import Ledger
 from hydra_core.platform.control import Platform
 from hydra_core.platform.parts import PARTS, WEBSERVER
 from hydra_core.report.dashboard import dashboard
 from hydra_core.settings import Settings
-from hydra_core.window.config import STRATEGY
 
 
 def register(app: typer.Typer) -> None:

@@ -18,6 +18,7 @@ from hydra_core.domain.errors import HydraError, VenueUnavailable
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, months_between
 from hydra_core.home import Home
 from hydra_core.lake.store import Lake
+from hydra_core.ledger.records import STRATEGY
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.venue_clock import read_anchor, set_clock
 from hydra_core.platform.control import Platform
@@ -27,7 +28,6 @@ from hydra_core.platform.runs import RunConsole, RunEvent, RunOutcome
 from hydra_core.report.build import write_report
 from hydra_core.research.results import Research, latest_research
 from hydra_core.settings import Settings
-from hydra_core.window.config import STRATEGY
 
 PARTS: Final = (VENUE, STORAGE, RESEARCH, LIVE, TRADER, DAEMON)
 MAX_PAPER_S: Final = 3_600

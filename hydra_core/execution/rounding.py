@@ -1,7 +1,8 @@
 """From a wanted position to orders that the exchange's filters can express. Money and sizes are Decimal from here on.
 
-An order never carries the position beyond its target; one that only makes a position smaller is reduce-only, and is
-exempt from the smallest notional (the exchange's own rule), so that a remainder can always be closed.
+An order never carries the position beyond its target, cut toward zero to whole steps; one that only makes a position
+smaller is reduce-only, and is exempt from the smallest notional (the exchange's own rule), so that a remainder can
+always be closed.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ import psutil
 from hydra_core.domain.clock import Clock, SystemClock
 from hydra_core.domain.errors import HydraError, LockHeld
 from hydra_core.home import Home
-from hydra_core.platform.markets import described
 from hydra_core.platform.parts import PartRecord, PlatformRecord, choose, load_record, record_path, venue_url
 from hydra_core.platform.processes import child_environment, create_time, end_all, is_running, marked, start, sweep
 from hydra_core.platform.runs import RunConsole
@@ -138,7 +137,7 @@ class Platform:
     def console(self) -> RunConsole:
         """A console that launches Dagster runs on this platform's code servers."""
         record = self.running()
-        url = record.venue_url if record else venue_url(self.settings, described(self.home))
+        url = record.venue_url if record else venue_url(self.home, self.settings)
         return RunConsole(self.home, child_environment(self.home, self.settings, threads=1, venue_url=url))
 
     def __enter__(self) -> Platform:

@@ -46,13 +46,13 @@ class Finding:
         return asdict(self)
 
 
-def doctor(home: Home | None, settings: Settings) -> list[Finding]:
+def examine(settings: Settings, home: Home | None) -> list[Finding]:
     """Look at everything that must be in order.
 
     Parameters
     ----------
-    home : the market home in use, None when there is none yet
     settings : all settings
+    home : the market home in use, None when there is none yet
     """
     findings = [_python(), _packages(), _checkout(), _disk(home, settings), _memory(), _ports(home, settings)]
     if home is None or not home.path.exists():
@@ -174,7 +174,7 @@ def _live_state(home: Home, settings: Settings) -> Iterator[Finding]:
 def _lake(home: Home, settings: Settings) -> Iterator[Finding]:
     from hydra_core.lake.store import Lake
 
-    lake = Lake(home.lake, home.market)
+    lake = Lake(home.lake, settings.exchange)
     try:
         tables = lake.tables()
         problems = lake.verify()

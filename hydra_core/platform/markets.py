@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Final, Literal
 
 from hydra_core.domain.errors import DataCorrupt, UsageError
+from hydra_core.domain.intervals import DAY_MS
 from hydra_core.home import Home
 
 FILE: Final = "market.json"
 SYNTHETIC: Final = "synthetic"
 RECORDED: Final = "recorded"
 EXCHANGE: Final = "exchange"
+FIRST_DAYS: Final = 150
+"""Days of history that the default market has before its venue opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,14 @@ def described(home: Home) -> MarketDescription:
         return MarketDescription(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise DataCorrupt(f"{path} cannot be read: {error}", "Delete it and run `hydra demo`") from error
+
+
+def default_market() -> tuple[str, MarketDescription]:
+    """Name and description of the market that a fresh checkout opens: synthetic, seed 7, with something to find."""
+    from hydra_core.simulation.synthetic import ORIGIN_MS
+
+    start = ORIGIN_MS + FIRST_DAYS * DAY_MS
+    return "synthetic-7-0.3", MarketDescription(SYNTHETIC, seed=7, signal=0.3, days=120, start_ms=start)
 
 
 def venue_arguments(home: Home, market: MarketDescription, port: int, *, held: bool = False) -> tuple[str, ...]:

@@ -115,14 +115,22 @@ def load_record(home: Home) -> PlatformRecord | None:
 
 
 def with_free_ports(home: Home, settings: Settings, chosen: Iterable[str]) -> Settings:
-    """The settings with every port of the chosen parts replaced by one that is free now (itself where possible)."""
+    """The settings a platform's parts run with: free ports, absolute folders, the address of the local venue.
+
+    A port that is taken is replaced by the next free one. The address is the platform's own venue where it runs one.
+    """
+    names = tuple(chosen)
     wanted = settings.platform
-    names = {VENUE: "venue_port", RESEARCH: "research_port", LIVE: "live_port", WEBSERVER: "webserver_port"}
+    fields = {VENUE: "venue_port", RESEARCH: "research_port", LIVE: "live_port", WEBSERVER: "webserver_port"}
     ports: dict[str, int] = {}
-    for part in chosen:
-        if part in names:
-            ports[names[part]] = free_port(wanted.host, getattr(wanted, names[part]), ports.values())
-    update = {"platform": wanted.model_copy(update=ports), "market": home.market, "data_root": home.root.absolute()}
+    for part in names:
+        if part in fields:
+            ports[fields[part]] = free_port(wanted.host, getattr(wanted, fields[part]), ports.values())
+    platform = wanted.model_copy(update=ports)
+    own = f"http://{platform.host}:{platform.venue_port}"
+    local = described(home).local
+    url = own if VENUE in names else (settings.venue_url or own) if local else ""
+    update = {"platform": platform, "market": home.market, "data_root": home.root.absolute(), "venue_url": url}
     return settings.model_copy(update=update)
 
 
@@ -138,9 +146,11 @@ def choose(home: Home, parts: Iterable[str] | None = None) -> tuple[str, ...]:
     return tuple(part for part in PARTS if part in named)
 
 
-def venue_url(settings: Settings, market: MarketDescription) -> str:
-    """Base URL of the local venue, empty where the market is an exchange."""
-    return f"http://{settings.platform.host}:{settings.platform.venue_port}" if market.local else ""
+def venue_url(home: Home, settings: Settings) -> str:
+    """Address of the venue that a home's market is served at: as set, else this machine's; empty for an exchange."""
+    if not described(home).local:
+        return ""
+    return settings.venue_url or f"http://{settings.platform.host}:{settings.platform.venue_port}"
 
 
 def make_parts(home: Home, settings: Settings, chosen: Iterable[str]) -> tuple[Part, ...]:
@@ -149,12 +159,12 @@ def make_parts(home: Home, settings: Settings, chosen: Iterable[str]) -> tuple[P
     market = described(home)
     makers: dict[str, Callable[[], Part]] = {
         VENUE: lambda: _venue(home, settings, market),
-        STORAGE: lambda: _part(home, settings, market, STORAGE, ("dagster", "instance", "migrate"), once=True),
-        RESEARCH: lambda: _code_server(home, settings, market, RESEARCH, settings.platform.research_port),
-        LIVE: lambda: _code_server(home, settings, market, LIVE, settings.platform.live_port),
-        TRADER: lambda: _trader(home, settings, market, names),
-        DAEMON: lambda: _daemon(home, settings, market, names),
-        WEBSERVER: lambda: _webserver(home, settings, market, names),
+        STORAGE: lambda: _part(home, settings, STORAGE, ("dagster", "instance", "migrate"), once=True),
+        RESEARCH: lambda: _code_server(home, settings, RESEARCH, settings.platform.research_port),
+        LIVE: lambda: _code_server(home, settings, LIVE, settings.platform.live_port),
+        TRADER: lambda: _trader(home, settings, names),
+        DAEMON: lambda: _daemon(home, settings, names),
+        WEBSERVER: lambda: _webserver(home, settings, names),
     }
     write_workspace(home, settings, names)
     return tuple(makers[name]() for name in names)
@@ -186,7 +196,6 @@ def _present(names: tuple[str, ...], *wanted: str) -> tuple[str, ...]:
 def _part(
     home: Home,
     settings: Settings,
-    market: MarketDescription,
     name: str,
     module: tuple[str, ...],
     *,
@@ -196,35 +205,35 @@ def _part(
 ) -> Part:
     # One thread for everything but training: the machine is shared, and a live cycle needs no more.
     threads = settings.training.threads if name == RESEARCH else 1
-    environment = child_environment(home, settings, threads=threads, venue_url=venue_url(settings, market))
+    environment = child_environment(home, settings, threads=threads, venue_url=settings.venue_url)
     return Part(name, (sys.executable, "-m", *module), environment, port, after, once)
 
 
 def _venue(home: Home, settings: Settings, market: MarketDescription) -> Part:
     port = settings.platform.venue_port
     module = ("hydra_core.venue", *venue_arguments(home, market, port))
-    return _part(home, settings, market, VENUE, module, port=port)
+    return _part(home, settings, VENUE, module, port=port)
 
 
-def _trader(home: Home, settings: Settings, market: MarketDescription, names: tuple[str, ...]) -> Part:
-    where = ("--base-url", venue_url(settings, market)) if market.local else ()
-    return _part(home, settings, market, TRADER, ("hydra_core.trader", *where), after=_present(names, VENUE))
+def _trader(home: Home, settings: Settings, names: tuple[str, ...]) -> Part:
+    where = ("--base-url", settings.venue_url) if settings.venue_url else ()
+    return _part(home, settings, TRADER, ("hydra_core.trader", *where), after=_present(names, VENUE))
 
 
-def _code_server(home: Home, settings: Settings, market: MarketDescription, name: str, port: int) -> Part:
+def _code_server(home: Home, settings: Settings, name: str, port: int) -> Part:
     location, module_name = LOCATIONS[name]
     serve = ("dagster", "api", "grpc", "--module-name", module_name, "--location-name", location)
     where = ("--host", settings.platform.host, "--port", str(port), "--use-python-environment-entry-point")
-    return _part(home, settings, market, name, (*serve, *where), port=port)
+    return _part(home, settings, name, (*serve, *where), port=port)
 
 
-def _daemon(home: Home, settings: Settings, market: MarketDescription, names: tuple[str, ...]) -> Part:
+def _daemon(home: Home, settings: Settings, names: tuple[str, ...]) -> Part:
     module = ("dagster._daemon", "run", "-w", str(workspace_path(home).absolute()))
-    return _part(home, settings, market, DAEMON, module, after=_present(names, STORAGE, RESEARCH, LIVE))
+    return _part(home, settings, DAEMON, module, after=_present(names, STORAGE, RESEARCH, LIVE))
 
 
-def _webserver(home: Home, settings: Settings, market: MarketDescription, names: tuple[str, ...]) -> Part:
+def _webserver(home: Home, settings: Settings, names: tuple[str, ...]) -> Part:
     port = settings.platform.webserver_port
     where = ("-w", str(workspace_path(home).absolute()), "-h", settings.platform.host, "-p", str(port))
     after = _present(names, STORAGE, RESEARCH, LIVE)
-    return _part(home, settings, market, WEBSERVER, ("dagster_webserver", *where), port=port, after=after)
+    return _part(home, settings, WEBSERVER, ("dagster_webserver", *where), port=port, after=after)

@@ -29,6 +29,8 @@ class RunEvent:
     step : the asset or check it happened in, e.g. ``market__candles``; empty for the run itself
     message : what it said
     progress : (done, total) where the message reports progress
+    passed : of an evaluated check, whether it passed; None for everything else
+    blocking : of an evaluated check, whether failing stops the run
     """
 
     run_id: str
@@ -36,6 +38,8 @@ class RunEvent:
     step: str
     message: str
     progress: tuple[int, int] | None = None
+    passed: bool | None = None
+    blocking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

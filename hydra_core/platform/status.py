@@ -30,13 +30,12 @@ LOW_DISK: Final = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
-    """One thing that can be well or not; ``optional`` ones never make the platform unhealthy."""
+class Line:
+    """One thing and how it is; ``healthy`` is None for what is worth knowing but no fault."""
 
     name: str
-    healthy: bool
+    healthy: bool | None
     detail: str
-    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +47,14 @@ class Status:
     healthy: bool
     webserver_url: str
     venue_url: str
-    components: tuple[Component, ...]
+    lines: tuple[Line, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
 
-def status(home: Home, settings: Settings, clock: Clock | None = None) -> Status:
+def look(home: Home, settings: Settings, clock: Clock | None = None) -> Status:
     """Ask every part of a home's platform how it is.
 
     Parameters
@@ -64,75 +63,75 @@ def status(home: Home, settings: Settings, clock: Clock | None = None) -> Status
 
     Returns
     -------
-    Status : ``running`` says whether a supervisor is alive, ``healthy`` whether all that must be well is
+    Status : ``running`` says whether a supervisor is alive, ``healthy`` whether one is and nothing is at fault
     """
     clock = clock or SystemClock()
     record = running(home)
-    components = [*_processes(home, settings, record, clock), *_books(home, settings, record, clock)]
-    components += [_seats(home), _disk(home), _failed_runs(home), _language_model(settings)]
+    lines = [*_processes(home, settings, record, clock), *_books(home, settings, record, clock)]
+    lines += [_seats(home), _disk(home), _failed_runs(home), _language_model(settings)]
     return Status(
         market=home.market,
         running=record is not None,
-        healthy=record is not None and all(each.healthy or each.optional for each in components),
+        healthy=record is not None and all(line.healthy is not False for line in lines),
         webserver_url=record.webserver_url if record else "",
         venue_url=record.venue_url if record else "",
-        components=tuple(components),
+        lines=tuple(lines),
     )
 
 
-def _processes(home: Home, settings: Settings, record: PlatformRecord | None, clock: Clock) -> Iterator[Component]:
+def _processes(home: Home, settings: Settings, record: PlatformRecord | None, clock: Clock) -> Iterator[Line]:
     if record is None:
-        yield Component("platform", False, "not running: start it with `hydra up`")
+        yield Line("platform", False, "not running: start it with `hydra up`")
         return
     since = (clock.wall_ms() - record.started_wall_ms) / 1000
-    yield Component("supervisor", True, f"process {record.pid}, up for {_span(since)}")
+    yield Line("supervisor", True, f"process {record.pid}, up for {_span(since)}")
     for part in record.parts.values():
         health = probe(part, home, settings, clock)
         restarts = f", started again {part.restarts} times" if part.restarts else ""
-        yield Component(part.name, health.healthy, health.detail + restarts)
+        yield Line(part.name, health.healthy, health.detail + restarts)
 
 
-def _books(home: Home, settings: Settings, record: PlatformRecord | None, clock: Clock) -> Iterator[Component]:
+def _books(home: Home, settings: Settings, record: PlatformRecord | None, clock: Clock) -> Iterator[Line]:
     """What the ledger tells: account, window, switches."""
     try:
         with existing_ledger(home, settings) as ledger:
             account = ledger.current_account()
             if account is None:
-                yield Component("account", False, "no account yet", optional=True)
+                yield Line("account", None, "no account yet")
                 return
-            yield Component("account", True, f"{account.name} ({account.kind}), equity {account.equity:.2f} USDT")
+            yield Line("account", True, f"{account.name} ({account.kind}), equity {account.equity:.2f} USDT")
             yield _window(ledger, account.name, record, clock)
             yield _last_decision(ledger, account.name, clock)
             yield _switches(home, ledger, account.name)
     except HydraError as error:
-        yield Component("ledger", record is None, str(error), optional=record is None)
+        yield Line("ledger", None if record is None else False, str(error))
 
 
-def _window(ledger: Ledger, account: str, record: PlatformRecord | None, clock: Clock) -> Component:
+def _window(ledger: Ledger, account: str, record: PlatformRecord | None, clock: Clock) -> Line:
     lease = ledger.lease(lease_name(account, STRATEGY))
     now = clock.wall_ms()
     # Between two windows the lease is free for some seconds: that alone is no fault.
     if lease is not None and lease.held(now):
         held = (now - lease.acquired_wall_ms) / 1000
-        return Component(
+        return Line(
             "window", True, f"run {lease.run_id[:8]} for {_span(held)}, fence {lease.fence}", optional=True
         )
     free = f"free for {_span((now - lease.expires_wall_ms) / 1000)}" if lease is not None else "never held"
-    return Component("window", record is None, f"no window is deciding, the lease is {free}", optional=True)
+    return Line("window", None, f"no window is deciding, the lease is {free}")
 
 
-def _last_decision(ledger: Ledger, account: str, clock: Clock) -> Component:
+def _last_decision(ledger: Ledger, account: str, clock: Clock) -> Line:
     lines = ledger.decisions(account, limit=1)
     if not lines:
-        return Component("last decision", False, "none yet", optional=True)
+        return Line("last decision", None, "none yet")
     line = lines[0]
     age = (clock.wall_ms() - line.committed_wall_ms) / 1000
     said = ", ".join(f"{count} {name}" for name, count in sorted(line.outcomes.items()))
     detail = f"{_span(age)} ago for {iso(line.cycle_ms)}: {line.mode}, {said}, {line.latency_ms} ms"
-    return Component("last decision", True, detail)
+    return Line("last decision", True, detail)
 
 
-def _switches(home: Home, ledger: Ledger, account: str) -> Component:
+def _switches(home: Home, ledger: Ledger, account: str) -> Line:
     latched = ledger.latched(account)
     said = [f"{name} ({latch.mode}: {latch.reason})" for name, latch in sorted(latched.items())]
     beat = ledger.heartbeats().get(TRADER)
@@ -142,39 +141,39 @@ def _switches(home: Home, ledger: Ledger, account: str) -> Component:
     if home.kill_file.exists():
         said.insert(0, f"the kill file {home.kill_file}")
     detail = f"tripped: {'; '.join(said)}. Release with `hydra resume`" if said else "none tripped"
-    return Component("kill switches", not said, detail, optional=True)
+    return Line("kill switches", None if said else True, detail)
 
 
-def _seats(home: Home) -> Component:
+def _seats(home: Home) -> Line:
     from hydra_core.alpha.registry import ModelRegistry
 
     try:
         champions = ModelRegistry(home.models).champions()
     except HydraError as error:
-        return Component("champions", False, str(error))
+        return Line("champions", False, str(error))
     said = [f"{kind} {champions[kind][:12]}" if kind in champions else f"{kind} vacant" for kind in KINDS]
-    return Component("champions", True, ", ".join(said), optional=True)
+    return Line("champions", True if champions else None, ", ".join(said))
 
 
-def _disk(home: Home) -> Component:
+def _disk(home: Home) -> Line:
     place = next(folder for folder in (home.path, *home.path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    return Component("disk", free >= LOW_DISK, f"{free / 1e9:.1f} GB free")
+    return Line("disk", free >= LOW_DISK, f"{free / 1e9:.1f} GB free")
 
 
-def _failed_runs(home: Home) -> Component:
+def _failed_runs(home: Home) -> Line:
     lines = failures(home)
     if not lines:
-        return Component("failed runs", True, "none", optional=True)
+        return Line("failed runs", True, "none")
     last = lines[-1]
     detail = f"{len(lines)} kept, newest: {last.job} {last.run_id[:8]}: {last.error[:200]}"
-    return Component("failed runs", False, detail, optional=True)
+    return Line("failed runs", None, detail)
 
 
-def _language_model(settings: Settings) -> Component:
+def _language_model(settings: Settings) -> Line:
     if settings.groq_api_key is None:
-        return Component("analyst", True, "rules (no GROQ_API_KEY)", optional=True)
-    return Component("analyst", True, f"{settings.analyst.model}, key set", optional=True)
+        return Line("analyst", None, "rules (no GROQ_API_KEY)")
+    return Line("analyst", True, f"{settings.analyst.model}, key set")
 
 
 def _span(seconds: float) -> str:

@@ -25,7 +25,6 @@ from loguru import logger
 from hydra_core.domain.clock import Clock, SystemClock
 from hydra_core.domain.errors import HydraError
 from hydra_core.home import Home, home_named
-from hydra_core.platform.markets import described
 from hydra_core.platform.parts import (
     DAEMON,
     VENUE,
@@ -36,7 +35,6 @@ from hydra_core.platform.parts import (
     choose,
     make_parts,
     record_path,
-    venue_url,
     with_free_ports,
 )
 from hydra_core.platform.probes import Health, probe
@@ -134,7 +132,7 @@ class Supervisor:
             create_time=psutil.Process().create_time(),
             started_wall_ms=now,
             host=settings.platform.host,
-            venue_url=venue_url(settings, described(self.home)) if VENUE in self._children else "",
+            venue_url=settings.venue_url,
             webserver_url=f"http://{settings.platform.host}:{web}" if WEBSERVER in self._children else "",
             parts={name: child.record for name, child in self._children.items()},
         )

@@ -63,12 +63,12 @@ def test_orders_never_pass_the_target(target, thousandths, price):
         moved = position + order.side * order.quantity
         assert order.quantity > 0
         if order.reduce_only:
-            assert abs(moved) < abs(position) and moved * position >= 0
+            assert abs(moved) < abs(position)
+            assert moved * position >= 0
         position = moved
-    goal = D(repr(target))
-    assert abs(position - goal) <= abs(current - goal)
-    tolerance = D("1e-9") * RULES.step_size * 2
-    assert min(current, goal) - tolerance <= position <= max(current, goal) + tolerance
+    goal = floor_quantity(target, RULES)
+    assert abs(goal) <= abs(D(repr(target))) + D("1e-9") * RULES.step_size
+    assert min(current, goal) <= position <= max(current, goal)
 
 
 def test_stops_round_toward_the_market():

@@ -39,9 +39,10 @@ def test_a_child_has_the_very_settings_of_its_parent(home: Home, monkeypatch: py
         pairs=("BTCUSDT", "ETHUSDT"),
         risk=RiskSettings(kelly_fraction=0.125),
         platform=PlatformSettings(venue_port=9001, live_sensor=False),
+        venue_url="http://127.0.0.1:9001",
     )
     code = "from hydra_core.settings import Settings; print(Settings().model_dump_json())"
-    environment = child_environment(home, settings, threads=1, venue_url="http://127.0.0.1:9001")
+    environment = child_environment(home, settings, threads=1, venue_url=settings.venue_url)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     ours = json.loads(settings.model_dump_json())
     assert json.loads(done.stdout) == ours

@@ -20,7 +20,7 @@ from hydra_core.platform.control import Platform, down, running
 from hydra_core.platform.markets import MarketDescription, describe_home
 from hydra_core.platform.parts import PARTS, choose, load_record, record_path
 from hydra_core.platform.processes import is_running, marked
-from hydra_core.platform.status import status
+from hydra_core.platform.status import look
 from hydra_core.settings import PlatformSettings, Settings
 
 
@@ -58,8 +58,8 @@ def test_a_killed_part_is_started_again_and_down_leaves_no_process(home: Home) -
             return part is not None and part.restarts == 1 and part.state == "ready" and part.pid != first.pid
 
         eventually(came_back, "the part was not started again")
-        said = status(home, platform.settings)
-        live = next(each for each in said.components if each.name == "live")
+        said = look(home, platform.settings)
+        live = next(each for each in said.lines if each.name == "live")
         assert (said.running, live.healthy) == (True, True)
         assert "started again 1 times" in live.detail
         again = Platform(home, platform.settings, ["live"]).start()
@@ -68,7 +68,7 @@ def test_a_killed_part_is_started_again_and_down_leaves_no_process(home: Home) -
             Platform(home, platform.settings, ["live", "research"]).start()
     assert marked(home) == []
     assert load_record(home) is None
-    assert not status(home, platform.settings).running
+    assert not look(home, platform.settings).running
 
 
 def test_a_tied_platform_ends_with_its_caller_even_when_that_is_killed(home: Home) -> None:

@@ -56,8 +56,15 @@ def test_switches_on_the_account(account, trips, mode):
 
 @pytest.mark.parametrize(
     ("quantity", "mark", "closes"),
-    [("1", 70.01, False), ("1", 70.0, True), ("1", 60.0, True), ("-1", 129.99, False), ("-1", 130.0, True), ("1", 130.0, False)],
-)  # fmt: skip
+    [
+        ("1", 70.01, False),
+        ("1", 70.0, True),
+        ("1", 60.0, True),
+        ("-1", 129.99, False),
+        ("-1", 130.0, True),
+        ("1", 130.0, False),
+    ],
+)
 def test_a_position_that_lost_three_percent_of_equity_is_closed_and_the_rest_goes_on(quantity, mark, closes):
     judged = evaluate(
         portfolio(positions={BTC: (quantity, "100"), ETH: ("1", "50")}), {BTC: mark, ETH: 50}, CALM, (), RISK

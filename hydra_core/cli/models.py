@@ -1,0 +1,228 @@
+"""``hydra train``, ``backtest``, ``report``, ``audit-leaks``, ``bench``: models and what they are worth."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hydra_core.cli.common import (
+    JsonFlag,
+    MarketOption,
+    account_of,
+    err,
+    open_home,
+    open_ledger,
+    out,
+    reporting_errors,
+    say_json,
+)
+from hydra_core.cli.platform import wait_with_progress
+from hydra_core.domain.errors import HydraError, UsageError
+from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, iso
+from hydra_core.domain.market import CANDLES, Panel
+from hydra_core.domain.pairs import Pair, parse_pairs
+from hydra_core.domain.panel import MAX_LOOKBACK_BARS, build_panel
+from hydra_core.lake.panel import load_panel
+from hydra_core.lake.store import Lake
+from hydra_core.platform.control import Platform
+from hydra_core.platform.parts import DAEMON, RESEARCH, STORAGE
+from hydra_core.platform.runs import RunEvent
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(train)
+    app.command("backtest")(backtest_command)
+    app.command("report")(report_command)
+    app.command("audit-leaks")(audit_leaks)
+    app.command()(bench)
+
+
+def train(
+    pairs: Annotated[str, typer.Option(help="Pairs, comma-separated, or all.")] = "all",
+    candles: Annotated[int, typer.Option(help="Newest 5m candles a pair to train on, at most.")] = 100_000,
+    market: MarketOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train, validate and promote what passes the gates, as a Dagster run on the lake as it is.
+
+    Uses the running platform, or starts what a training needs and ends it again.
+    """
+    with reporting_errors():
+        settings, home = open_home(market)
+        chosen = parse_pairs(pairs, settings.pairs)
+        if candles < MAX_LOOKBACK_BARS:
+            raise UsageError(f"--candles {candles} is too few", f"At least {MAX_LOOKBACK_BARS}: the longest look-back")
+        platform = Platform(home, settings, (STORAGE, RESEARCH, DAEMON), tied=True)
+        started = platform.running() is None
+        try:
+            platform.start()
+            wait_with_progress(platform)
+            config = {"research/dataset": {"pairs": list(chosen), "candles": candles}}
+            with (
+                platform.console() as console,
+                Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err) as bar,
+            ):
+                task = bar.add_task("training", total=None)
+
+                def show(event: RunEvent) -> None:
+                    if event.progress:
+                        bar.update(
+                            task, description=event.message[:60], completed=event.progress[0], total=event.progress[1]
+                        )
+
+                outcome = console.run("research", "hydra_research", config=config, on_event=show)
+        finally:
+            if started:
+                platform.stop()
+        if not outcome.succeeded:
+            raise HydraError(f"training failed (run {outcome.run_id[:8]}): {outcome.error}", "`hydra up` shows the run")
+        from hydra_core.alpha.registry import ModelRegistry
+
+        champions = ModelRegistry(home.models).champions()
+        if as_json:
+            say_json({"run": outcome.run_id, "seconds": outcome.seconds, "champions": champions})
+        else:
+            seats = ", ".join(f"{kind} {version[:12]}" for kind, version in champions.items()) or "none: see the report"
+            out.print(f"trained in {outcome.seconds:.0f} s; champions: {seats}")
+
+
+def backtest_command(
+    days: Annotated[int, typer.Option(help="Newest days of the lake to trade.")] = 30,
+    balance: Annotated[float, typer.Option(help="USDT to start with.")] = 10_000.0,
+    market: MarketOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Trade the newest days of the lake with the standing champions, through the whole decision chain.
+
+    Days that a champion was trained on flatter it: the report's lock-box figures are the honest ones.
+    """
+    from hydra_core.alpha.models import load_models
+    from hydra_core.alpha.registry import ModelRegistry
+    from hydra_core.research.backtest import backtest
+    from hydra_core.research.metrics import max_drawdown, sharpe
+    from hydra_core.risk.limits import Limits
+
+    with reporting_errors():
+        settings, home = open_home(market)
+        if days < 1:
+            raise UsageError(f"--days {days} is not positive")
+        if not balance > 0:
+            raise UsageError(f"--balance {balance:g} is not positive", "Give --balance 10000, for example")
+        panel = newest_panel(Lake(home.lake, settings.exchange), settings.pairs, days)
+        registry = ModelRegistry(home.models)
+        models = load_models(registry, registry.champions())
+        limits = Limits(settings.decision, settings.risk, settings.costs, settings.training.horizon_bars)
+        first = min(MAX_LOOKBACK_BARS, len(panel) - 1)
+        result = backtest(panel, models, limits, first, initial_equity=balance)
+        _, daily = result.daily()
+        found = {
+            "from": iso(int(result.ts[0])),
+            "to": iso(int(result.ts[-1])),
+            "trades": len(result.trades),
+            "net_return": float(result.equity[-1] / balance - 1),
+            "sharpe": float(sharpe(daily)) if np.std(daily) > 0 else 0.0,
+            "max_drawdown": float(max_drawdown(result.equity)),
+            "fees": float(result.fees.sum()),
+            "funding": float(result.funding.sum()),
+            "liquidations": result.liquidations,
+            "absent": dict(models.absent),
+        }
+        if as_json:
+            say_json(found)
+            return
+        table = Table(title="backtest of the champions", show_header=False)
+        for name, value in found.items():
+            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        out.print(table)
+
+
+def report_command(market: MarketOption = "", account: str = "", as_json: JsonFlag = False) -> None:
+    """Write the HTML report of the market home and say where it is."""
+    from hydra_core.report.build import write_report
+
+    with reporting_errors(), open_ledger(market) as (settings, home, ledger):
+        path = write_report(home, ledger, account_of(ledger, account).name, settings)
+        if as_json:
+            say_json({"report": str(path)})
+        else:
+            out.print(str(path), soft_wrap=True)
+
+
+def audit_leaks(
+    replay: Annotated[
+        Path | None, typer.Option(help="Folder of recorded history; left out: the lake of the home.")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Random rows after which the future is replaced by noise.")] = 20,
+    market: MarketOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Check on this data that no feature knows the future: the past must stay bit for bit when the future becomes noise."""
+    from hydra_core.research.leaks import audit_features
+
+    with reporting_errors():
+        if replay is not None:
+            panel = recorded_panel(replay)
+        else:
+            settings, home = open_home(market)
+            panel = newest_panel(Lake(home.lake, settings.exchange), settings.pairs, 10)
+        lines = audit_features(panel, rows=rows, seed=7)
+        leaks = [line for line in lines if not line.clean]
+        if as_json:
+            say_json({"features": len(lines), "leaks": [line.name for line in leaks]})
+        else:
+            for line in lines:
+                out.print(f"{'[green]clean[/]' if line.clean else '[red]leak [/]'} {line.name} {line.detail}")
+        if leaks:
+            raise typer.Exit(1)
+
+
+def bench(
+    only: Annotated[str, typer.Argument(help="Group of benchmarks; left out: all.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the benchmarks: ours beside a peer or a limit in the same run, with the ratio."""
+    with reporting_errors():
+        if not Path("benchmarks/__main__.py").is_file():
+            raise UsageError("benchmarks are part of the checkout", "Run this in HYDRA's folder")
+        command = [sys.executable, "-m", "benchmarks", *([only] if only else []), *(["--json"] if as_json else [])]
+        code = subprocess.run(command, check=False).returncode
+    if code:
+        raise typer.Exit(code)
+
+
+def newest_panel(lake: Lake, pairs: tuple[Pair, ...], days: int) -> Panel:
+    """The newest days of the lake with the look-back before them; raises UsageError when it holds no candles."""
+    newest = [lake.read(f"{CANDLES}_{FORECAST_INTERVAL}", pair)["ts"].dt.epoch("ms").max() for pair in pairs]
+    if any(stamp is None for stamp in newest):
+        raise UsageError("the lake holds no candles of some pair", "Run `hydra demo` or `hydra backfill` first")
+    end = min(int(stamp) for stamp in newest if stamp is not None) + FORECAST_INTERVAL.ms  # type: ignore[call-overload]
+    return load_panel(lake, pairs, end - days * DAY_MS - MAX_LOOKBACK_BARS * FORECAST_INTERVAL.ms, end)
+
+
+def recorded_panel(folder: Path, days: int = 20) -> Panel:
+    """The newest days of a folder of recorded history."""
+    from hydra_core.simulation import open_market
+
+    market = open_market("recorded", folder, days)
+    end = market.end_ms or 0
+    start = max(market.origin_ms, end - days * DAY_MS)
+    pairs = market.pairs
+    return build_panel(
+        pairs,
+        FORECAST_INTERVAL,
+        start,
+        end,
+        {pair: market.candles(pair, FORECAST_INTERVAL, start, end) for pair in pairs},
+        {pair: market.funding(pair, start - DAY_MS, end) for pair in pairs},
+        {pair: market.open_interest(pair, start - DAY_MS, end) for pair in pairs},
+        {pair: market.long_short(pair, start - DAY_MS, end) for pair in pairs},
+        None,
+    )

@@ -1,0 +1,136 @@
+"""Group champions: who holds each seat.
+
+An asset of its own, because a blocking check stops only its own run: before a candidate takes a seat, the check of exactly
+that candidate is read again. The asset is made in every run; its version is the seat's holder, its metadata say why.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from hydra_core.alpha.models import KINDS
+from hydra_core.domain.intervals import iso
+from hydra_dagster import keys, reporting, versions
+from hydra_dagster.resources import Workshop
+
+VACANT: Final = "vacant"
+
+
+class ChampionConfig(dg.Config):
+    """What to do with the seat."""
+
+    action: Literal["promote", "rollback", "vacate"] = Field(
+        default="promote",
+        description="promote the candidate if its gates passed; give the seat back to the one before; empty the seat",
+    )
+    version: str = Field(default="", description="with rollback: an earlier champion's version (or its first digits)")
+    reason: str = Field(default="", description="kept in the history")
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Who holds a seat after the asset was made, and why."""
+
+    holder: str | None
+    action: str
+    why: str
+
+
+def settle(
+    instance: dg.DagsterInstance, workshop: Workshop, kind: str, config: ChampionConfig, at_ms: int
+) -> Seat:
+    """Promote, roll back or vacate; a candidate that may not take the seat leaves its holder where he is."""
+    registry = workshop.registry
+    if config.action == "vacate":
+        registry.demote(kind, config.reason or "vacated by hand", at_ms=at_ms)
+        return Seat(None, "vacated", config.reason or "vacated by hand")
+    if config.action == "rollback":
+        return _roll_back(workshop, kind, config, at_ms)
+    candidate = versions.latest(instance, keys.candidate(kind))
+    version = str(candidate.result.get("version") or "")
+    standing = registry.champion(kind)
+    if not version:
+        return Seat(standing, "kept", f"there is no candidate: {candidate.result.get('absent') or 'nothing was trained'}")
+    validation = versions.latest(instance, keys.validation(kind))
+    word = versions.word_of(instance, keys.validation(kind), keys.GATES)
+    if refusal := versions.refusal(validation, word, version):
+        return Seat(standing, "refused", refusal)
+    registry.promote(kind, version, dict(validation.result), at_ms=at_ms)
+    return Seat(version, "promoted" if version != standing else "kept", "its gates passed")
+
+
+def _roll_back(workshop: Workshop, kind: str, config: ChampionConfig, at_ms: int) -> Seat:
+    registry = workshop.registry
+    reason = config.reason or "rolled back by hand"
+    if not config.version:
+        return Seat(registry.rollback(kind, reason, at_ms=at_ms), "rolled back", reason)
+    former = {str(row["version"]) for row in registry.history(kind) if row["version"]}
+    found = sorted(version for version in former if version.startswith(config.version))
+    if len(found) != 1:
+        known = ", ".join(version[:12] for version in sorted(former)) or "none"
+        raise dg.Failure(
+            f"{config.version!r} names {len(found)} former {kind} champions. Former champions: {known}", allow_retries=False
+        )
+    registry.promote(kind, found[0], {"reason": reason}, at_ms=at_ms)
+    return Seat(found[0], "rolled back", reason)
+
+
+def _history(workshop: Workshop, kind: str) -> dg.MetadataValue:
+    return reporting.table(
+        [
+            {
+                "market time": iso(row["at_ms"]),
+                "action": row["action"],
+                "version": (row["version"] or VACANT)[:12],
+                "before": (row["previous"] or VACANT)[:12],
+            }
+            for row in reversed(workshop.registry.history(kind)[-20:])
+        ]
+    )
+
+
+def _make(kind: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=keys.champion(kind),
+        group_name=keys.CHAMPIONS,
+        deps=[keys.candidate(kind), keys.validation(kind)],
+        code_version=versions.CODE,
+        kinds={"registry"},
+        description=f"Who holds the {kind}'s seat. Roll back by materializing it with config action: rollback.",
+    )
+    def champion(
+        context: dg.AssetExecutionContext, config: ChampionConfig, workshop: dg.ResourceParam[Workshop]
+    ) -> dg.MaterializeResult[None]:
+        with reporting.plain_failures():
+            seat = settle(context.instance, workshop, kind, config, _market_time(workshop))
+            metadata = _metadata(workshop, kind, seat)
+        context.log.info(f"{kind}: {seat.action}, holder {(seat.holder or VACANT)[:12]}: {seat.why}")
+        return dg.MaterializeResult(data_version=dg.DataVersion(seat.holder or VACANT), metadata=metadata)
+
+    return champion
+
+
+def _market_time(workshop: Workshop) -> int:
+    """Market time for the history; a roll-back must work with the venue down, so then it is the newest known."""
+    from hydra_core.domain.errors import VenueError
+
+    try:
+        return workshop.market_now()
+    except VenueError:
+        rows: list[Any] = list(workshop.registry.history())
+        return max((int(row["at_ms"]) for row in rows), default=0)
+
+
+def _metadata(workshop: Workshop, kind: str, seat: Seat) -> dict[str, Any]:
+    return {
+        "holder": seat.holder or VACANT,
+        "action": seat.action,
+        "why": seat.why,
+        "history": _history(workshop, kind),
+        versions.RESULT: dg.MetadataValue.json({"version": seat.holder, "action": seat.action, "why": seat.why}),
+    }
+
+
+ASSETS: Final = [_make(kind) for kind in KINDS]

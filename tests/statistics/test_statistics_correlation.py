@@ -1,0 +1,69 @@
+"""Correlation: shrinkage as the reference library computes it, the UTC grid, the fast alarm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.covariance import LedoitWolf
+
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.intervals import Interval
+from hydra_core.domain.market import CANDLES, Floats, Panel
+from hydra_core.domain.pairs import DEFAULT_PAIRS
+from hydra_core.statistics import correlation as co
+
+
+def panel_of(returns: Floats, start_ms: int = 1_717_200_000_000) -> Panel:
+    close = 100 * np.exp(np.cumsum(returns, axis=0))
+    none = np.full(close.shape, np.nan)
+    ts = start_ms + 300_000 * np.arange(close.shape[0], dtype=np.int64)
+    pairs = DEFAULT_PAIRS[: close.shape[1]]
+    return Panel(pairs, Interval.M5, ts, close, close, close, close, close, *[none] * 5, frozenset({CANDLES}))
+
+
+def test_shrinkage_is_that_of_the_reference_library() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(60, 8)) @ rng.normal(size=(8, 8))
+    covariance, shrinkage = co.ledoit_wolf(x)
+    reference = LedoitWolf().fit(x)
+    np.testing.assert_allclose(covariance, reference.covariance_, rtol=1e-10)
+    assert shrinkage == pytest.approx(reference.shrinkage_, rel=1e-10)
+
+
+def test_what_cannot_be_measured_gets_no_credit_for_diversification() -> None:
+    """A pair without data, a pair that stands still and a short history count as moving with everything."""
+    r = np.random.default_rng(2).normal(size=(288, 4))
+    r[:, 1], r[:, 2] = np.nan, 0.0
+    out = co.shrunk_correlation(r)
+    assert (out[1] == 1).all()
+    assert (out[2] == 1).all()
+    assert abs(out[0, 3]) < 0.2
+    assert (co.shrunk_correlation(r[:10]) == 1).all()
+    assert np.linalg.eigvalsh(co.shrunk_correlation(r[:, [0, 3]])).min() >= 0
+
+
+def test_a_matrix_is_renewed_on_the_utc_grid_only() -> None:
+    """Live and backtest agree because both wait for the same bar: one that closes at 00, 04, 08, … UTC."""
+    panel = panel_of(np.random.default_rng(3).normal(0, 0.001, (500, 3)), start_ms=1_717_200_000_000 + 7 * 300_000)
+    rows = np.arange(400, 500)
+    matrices = co.correlations(panel, rows)
+    changed = rows[1:][np.array([not np.array_equal(a, b) for a, b in zip(matrices, matrices[1:], strict=False)])]
+    assert changed.size in (2, 3)
+    assert all(int(panel.close_ms[row]) % (4 * 3_600_000) == 0 for row in changed)
+    np.testing.assert_array_equal(co.correlations(panel.last(co.MATRIX_LOOKBACK), np.array([co.MATRIX_LOOKBACK - 1]))[0], matrices[-1])
+    with pytest.raises(InputMissing, match="empty"):
+        co.correlations(panel.last(0), np.array([0]))
+
+
+def test_the_alarm_rises_within_an_hour_when_everything_moves_as_one() -> None:
+    """Correlation goes from .2 to .95: the fast mean passes .8 within 12 bars, though a shrunk day would not."""
+    rng = np.random.default_rng(4)
+
+    def market(n: int, rho: float, scale: float) -> Floats:
+        return scale * (np.sqrt(rho) * rng.normal(size=(n, 1)) + np.sqrt(1 - rho) * rng.normal(size=(n, 8)))
+
+    panel = panel_of(np.vstack([market(600, 0.2, 0.001), market(12, 0.95, 0.004)]))
+    fast = co.mean_correlation(panel)
+    assert fast[599] == pytest.approx(0.2, abs=0.15)
+    assert fast[-1] > 0.8
+    assert co.mean_correlation(panel_of(rng.normal(size=(400, 1)) * 0.001))[-1] == 0
