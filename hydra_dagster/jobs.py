@@ -9,7 +9,6 @@ from typing import Final
 import dagster as dg
 
 from hydra_dagster import keys, tags
-from hydra_dagster.partitions import PAIR_MONTH
 
 MARKET: Final = dg.AssetSelection.groups(keys.MARKET)
 LEARNING: Final = dg.AssetSelection.groups(
@@ -22,7 +21,6 @@ collect: Final = dg.define_asset_job(
     description="Collect and check market tables for the months and pairs of the run's range of partitions.",
     tags=tags.lane(tags.COLLECT),
     executor_def=dg.in_process_executor,
-    partitions_def=PAIR_MONTH,
 )
 research: Final = dg.define_asset_job(
     "research",
@@ -37,7 +35,6 @@ retrain: Final = dg.define_asset_job(
     description="Refresh the range of market tables, then all that `research` does; a failed expectation stops it.",
     tags=tags.lane(tags.TRAIN),
     executor_def=dg.in_process_executor,
-    partitions_def=PAIR_MONTH,
 )
 live_window: Final = dg.define_asset_job(
     "live_window",

@@ -6,7 +6,7 @@ calls it bar by bar), :func:`decide` wraps one step into a :class:`Decision` tha
 themselves (``risk``, ``execution``), clocks, files, sockets.
 """
 
-from hydra_core.decision.assessment import Assessment, Opinions, Row, assemble, assess
+from hydra_core.decision.assessment import Assessment, Row, assemble, assess
 from hydra_core.decision.canonical import canonical_json, plain
 from hydra_core.decision.cycle import decide
 from hydra_core.decision.snapshot import Faults, Snapshot, find_faults
@@ -20,7 +20,6 @@ __all__ = [
     "Book",
     "Faults",
     "Limits",
-    "Opinions",
     "Row",
     "Snapshot",
     "Step",

@@ -11,10 +11,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from hydra_core.alpha.analyst import rules
 from hydra_core.alpha.models import Forecast, Hazard, Models, PolicyObservation
 from hydra_core.alpha.policy.observation import policy_inputs
 from hydra_core.domain.errors import InputMissing
@@ -26,23 +27,6 @@ from hydra_core.risk.sizing import Sizing, leverage_cap, size
 from hydra_core.risk.switches import Stress
 from hydra_core.statistics.correlation import correlations, matrix_anchors
 from hydra_core.statistics.state import MarketState, layer2
-
-RULES: Final = "rules"
-"""Source of an analysis that was made inline, from the panel alone."""
-
-
-@dataclass(frozen=True, eq=False)
-class Opinions:
-    """The rules analyst over many bars; arrays (n, P): +1 long, -1 short, 0 neither, NaN where there is no analysis.
-
-    Parameters
-    ----------
-    bias : which way it leans
-    trap : the side likely to be trapped
-    """
-
-    bias: Floats
-    trap: Floats
 
 
 @dataclass(slots=True)
@@ -86,7 +70,7 @@ class Row:
             hazard_short=none,
             bias=[None] * pairs,
             trap=[None] * pairs,
-            source=[RULES] * pairs,
+            source=[rules.SOURCE] * pairs,
             correlation=[none] * pairs,
             stress=Stress(math.nan, math.nan, math.nan),
             observation=None,
@@ -111,7 +95,7 @@ class Assessment:
     forecast : Forecast (n, P), all NaN without a forecaster
     sizing : Sizing (n, P)
     hazard : Hazard (n, P) or None without a crowd model
-    opinions : Opinions (n, P) or None without an analyst
+    opinions : the rules analyst's judgement (n, P)
     observation : PolicyObservation (n, P) with positions of zero, or None without a forecaster
     absent : seat -> why it is empty
     faults : declared inputs of seated models that the panel lacks; they block entries
@@ -125,7 +109,7 @@ class Assessment:
     forecast: Forecast
     sizing: Sizing
     hazard: Hazard | None
-    opinions: Opinions | None
+    opinions: rules.Judgement
     observation: PolicyObservation | None
     absent: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
@@ -139,7 +123,6 @@ class Assessment:
         sizing, state = self.sizing, self.state
         unknown = np.full(self.forecast.confidence.shape, np.nan)
         hazard = self.hazard or Hazard(unknown, unknown)
-        opinions = self.opinions or Opinions(unknown, unknown)
         return {
             "close": self.bar_close_ms.tolist(),
             "expected_return": self.forecast.expected_return.tolist(),
@@ -152,8 +135,8 @@ class Assessment:
             "leverage": sizing.leverage.tolist(),
             "hazard_long": hazard.long.tolist(),
             "hazard_short": hazard.short.tolist(),
-            "bias": _choices(opinions.bias),
-            "trap": _choices(opinions.trap),
+            "bias": _choices(self.opinions.bias),
+            "trap": _choices(self.opinions.trap),
             "correlation": self.correlation.tolist(),
             "correlation_at": self.correlation_at.tolist(),
             "mean_correlation": state.mean_correlation.tolist(),
@@ -180,7 +163,7 @@ class Assessment:
             hazard_short=at["hazard_short"][index],
             bias=list(at["bias"][index]),
             trap=list(at["trap"][index]),
-            source=[RULES] * len(self.pairs),
+            source=[rules.SOURCE] * len(self.pairs),
             correlation=at["correlation"][at["correlation_at"][index]],
             stress=Stress(at["mean_correlation"][index], at["variance_ratio"][index], at["extreme"][index]),
             observation=seen if seen is None else _observation_row(seen, index),
@@ -263,9 +246,9 @@ def assemble(
             limits,
         ),
         hazard=hazard,
-        opinions=None,
+        opinions=rules.rules_judgement(panel, n),
         observation=None if forecast is None else policy_inputs(panel, forecast, limits.round_trip * 1e4, n),
-        absent={**empty, ANALYST: "no analysis", **(absent or {})},
+        absent={**empty, ANALYST: "no positioning is known of the pair", **(absent or {})},
         faults=faults,
     )
 

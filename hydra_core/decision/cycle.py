@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from hydra_core.alpha.analyst.rules import SOURCE as RULES
 from hydra_core.alpha.models import Models
 from hydra_core.decision.assessment import Assessment, Row, assess
 from hydra_core.decision.snapshot import Faults, Snapshot, find_faults
@@ -108,10 +109,12 @@ def _row(snapshot: Snapshot, assessment: Assessment | None) -> Row:
 
 
 def _hear_analyst(row: Row, snapshot: Snapshot) -> None:
-    """Let fresher analyses from beside the cycle take the seat of the rules analysis; an expired one is not heard."""
+    """Let a language model's analyses take the seat of the rules; an expired one is not heard, nor rules at second hand."""
     for i, pair in enumerate(snapshot.panel.pairs):
         said: Analysis | None = snapshot.analyses.get(pair)
-        if said is not None and said.made_ms <= snapshot.cycle_ms < said.expires_ms:
+        if said is None or said.source == RULES:
+            continue
+        if said.made_ms <= snapshot.cycle_ms < said.expires_ms:
             row.bias[i], row.trap[i], row.source[i] = _LEANS.get(said.bias), _LEANS.get(said.trap), said.source
 
 
@@ -202,7 +205,7 @@ def _plan(snapshot: Snapshot, portfolio: Portfolio, limits: Limits, result: Step
         standing = snapshot.standing_target(pair)
         before = standing.quantity if standing else _held(pair, portfolio)
         urgent = result.outcome[i] == CLOSE and result.reason[i] in URGENT
-        same = quantity == before
+        same = quantity == before and not (urgent and standing and not standing.urgent)
         if same and standing:
             targets.append(standing)
             continue

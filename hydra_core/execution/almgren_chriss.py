@@ -48,8 +48,9 @@ def path(quantity: float, duration: float, steps: int, impact: Impact, risk_aver
     times = np.arange(steps + 1) * tau
     kappa = urgency(tau, impact, risk_aversion)
     if kappa * duration < 1e-6:  # sinh ratio equals the straight line to rounding
-        return quantity * (1 - times / duration)
-    return (quantity * np.sinh(kappa * (duration - times)) / math.sinh(kappa * duration)).astype(np.float64)
+        return np.asarray(quantity * (1 - times / duration))
+    left: Floats = np.array([math.sinh(kappa * (duration - t)) for t in times.tolist()])
+    return quantity * left / math.sinh(kappa * duration)
 
 
 def urgency(tau: float, impact: Impact, risk_aversion: float) -> float:

@@ -1,5 +1,6 @@
-"""The four seats: each a function from what it may see to a vote with its reason; three approvals of four pass a
-proposal.
+"""The four seats: each a function from what it may see to a vote with its reason.
+
+Three approvals of four pass a proposal, the forecaster's own among them: it proposes, and stands by it or not.
 
 An empty, failing or champion-less seat abstains, and an abstention is not an approval. Risk holds a veto, not a seat:
 only sized proposals come here. Reducing and closing need no vote.
@@ -108,8 +109,9 @@ def vote(proposal: Proposal, settings: DecisionSettings, assumed: Set[str] = fro
 
 
 def passes(votes: tuple[Vote, ...], settings: DecisionSettings) -> bool:
-    """Whether the approvals suffice."""
-    return sum(v.choice is Choice.APPROVE for v in votes) >= settings.approvals_needed
+    """Whether the approvals suffice, the proposer's own among them: others cannot carry what it has no confidence in."""
+    approvals = [v.seat for v in votes if v.choice is Choice.APPROVE]
+    return len(approvals) >= settings.approvals_needed and FORECASTER in approvals
 
 
 def _vote(seat: str, approves: bool, reason: str) -> Vote:

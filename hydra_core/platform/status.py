@@ -113,9 +113,7 @@ def _window(ledger: Ledger, account: str, record: PlatformRecord | None, clock: 
     # Between two windows the lease is free for some seconds: that alone is no fault.
     if lease is not None and lease.held(now):
         held = (now - lease.acquired_wall_ms) / 1000
-        return Line(
-            "window", True, f"run {lease.run_id[:8]} for {_span(held)}, fence {lease.fence}", optional=True
-        )
+        return Line("window", True, f"run {lease.run_id[:8]} for {_span(held)}, fence {lease.fence}")
     free = f"free for {_span((now - lease.expires_wall_ms) / 1000)}" if lease is not None else "never held"
     return Line("window", None, f"no window is deciding, the lease is {free}")
 

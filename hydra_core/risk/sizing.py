@@ -141,7 +141,7 @@ def size(
         leverage = safe_leverage(stop, leverage_caps)
         kelly_share = np.where(net > 0, risk.kelly_fraction * fraction / loss * multipliers, 0.0)
         return Sizing(
-            side=np.where(known, np.sign(expected_return), 0.0),
+            side=np.where(known, np.where(expected_return >= 0, 1.0, -1.0), 0.0),
             edge=np.where(known, net / volatility, np.nan),
             kelly_share=np.where(known, kelly_share, np.nan),
             risk_share=np.where(known, risk.risk_per_trade / stop * multipliers, np.nan),

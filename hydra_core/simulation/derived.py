@@ -42,15 +42,15 @@ def prints_per_candle(interval: Interval) -> int:
     return min(60, 20 * interval.ms // Interval.M1.ms)
 
 
-def _uniform(*words: int) -> float:
-    """A number in [0, 1) that is a function of the words (splitmix64)."""
+def _mix(*words: int) -> int:
+    """64 bits that are a function of the words (splitmix64)."""
     state = 0
     for word in words:
         state = (state ^ word) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
         state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
-    return (state >> 11) / float(1 << 53)
+    return state
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -161,10 +161,11 @@ class DerivedMarket(ABC):
         base_open = self._base.floor(ts_ms)
         known = self.candles(pair, self._base, opened, base_open)
         parts = [(known.open, known.high, known.low, known.close, known.volume)] if len(known) else []
-        trades = self.trades(pair, base_open, ts_ms + 1)
-        if len(trades):
-            price = trades.price
-            parts.append((price[:1], price, price, price[-1:], trades.quantity))
+        day = self._day(pair, self._clamp(base_open))
+        lo, hi = day.walk.at.searchsorted((base_open - day.start_ms, ts_ms + 1 - day.start_ms))
+        price, quantity = day.walk.price[lo:hi], day.walk.quantity[lo:hi]
+        if quantity.any():
+            parts.append((price[:1], price, price, price[-1:], quantity))
         if not parts:
             return None
         columns = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
@@ -183,21 +184,27 @@ class DerivedMarket(ABC):
             bid, ask = 1, 1 + spread
         return bid / ticks, ask / ticks, widen
 
-    def _size(self, pair: Pair, ts_ms: int, side: int, level: int, price: float, thin: float) -> float:
-        """Resting size in base units: declared, jittered, thinner after a wild candle."""
-        jitter = 0.4 + 1.2 * _uniform(self._seed, self._number[pair], ts_ms // QUOTE_MS, side, level)
+    def _size(self, pair: Pair, key: int, level: int, price: float, thin: float) -> float:
+        """Resting size in base units: declared, jittered, thinner after a wild candle; ``key`` seeds the jitter of a side."""
+        jitter = 0.4 + 1.2 * (key * (2 * level + 1) % (1 << 61)) / (1 << 61)
         size = SPECS[pair].top_notional / price * jitter * (1 + LEVEL_GROWTH * level) / thin
         return max(1.0, round(size * self._steps[pair])) / self._steps[pair]
+
+    def _keys(self, pair: Pair, ts_ms: int) -> tuple[int, int]:
+        """Seeds of the sizes on the bid and on the ask side, constant for a quarter of a second."""
+        key = _mix(self._seed, self._number[pair], ts_ms // QUOTE_MS)
+        return key >> 1, _mix(key) >> 1
 
     def quote(self, pair: Pair, ts_ms: int) -> Quote:
         """Best bid and ask at ``ts_ms``."""
         bid, ask, thin = self._touch(pair, ts_ms)
+        bid_key, ask_key = self._keys(pair, ts_ms)
         return Quote(
             pair=pair,
             bid=bid,
-            bid_size=self._size(pair, ts_ms, 0, 0, bid, thin),
+            bid_size=self._size(pair, bid_key, 0, bid, thin),
             ask=ask,
-            ask_size=self._size(pair, ts_ms, 1, 0, ask, thin),
+            ask_size=self._size(pair, ask_key, 0, ask, thin),
             event_ms=ts_ms,
             received_wall_ms=ts_ms,
         )
@@ -205,14 +212,15 @@ class DerivedMarket(ABC):
     def depth(self, pair: Pair, ts_ms: int, levels: int = 20) -> Depth:
         """The book at ``ts_ms``; its first level is the quote's."""
         bid, ask, thin = self._touch(pair, ts_ms)
+        bid_key, ask_key = self._keys(pair, ts_ms)
         ticks = self._ticks[pair]
         gap = max(1, round(1e-4 * LEVEL_BP * bid * ticks))
         bids = [(round(bid * ticks) - level * gap) / ticks for level in range(levels)]
         asks = [(round(ask * ticks) + level * gap) / ticks for level in range(levels)]
         return Depth(
             pair=pair,
-            bids=np.array([(p, self._size(pair, ts_ms, 0, i, p, thin)) for i, p in enumerate(bids) if p > 0]),
-            asks=np.array([(p, self._size(pair, ts_ms, 1, i, p, thin)) for i, p in enumerate(asks)]),
+            bids=np.array([(p, self._size(pair, bid_key, i, p, thin)) for i, p in enumerate(bids) if p > 0]),
+            asks=np.array([(p, self._size(pair, ask_key, i, p, thin)) for i, p in enumerate(asks)]),
             event_ms=ts_ms,
         )
 

@@ -25,7 +25,7 @@ class Walk:
     """Prints of n consecutive candles, K each, flattened to (n * K,): a print's price holds until the next print.
 
     ``at`` ms after the first candle's open, ascending; ``price`` on the tick grid; ``quantity`` base units (0 where the
-    candle's volume is too small for another trade); ``buy`` True where the buyer was the aggressor.
+    candle's volume is too small for a trade at every print); ``buy`` True where the buyer was the aggressor.
     """
 
     at: Ints
@@ -73,7 +73,8 @@ def walk(bars: Bars, interval_ms: int, prints: int, ticks: float, steps: float, 
 
     share = rng.standard_exponential((len(bars), prints))
     whole = np.round(bars.volume * steps)
-    pieces = np.floor(share / share.sum(axis=1, keepdims=True) * whole[:, None])
+    floor = np.where(whole >= prints, 1.0, 0.0)[:, None]
+    pieces = floor + np.floor(share / share.sum(axis=1, keepdims=True) * (whole[:, None] - floor * prints))
     pieces[:, -1] += whole - pieces.sum(axis=1)
 
     flat = price.ravel()

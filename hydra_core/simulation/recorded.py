@@ -136,8 +136,9 @@ class RecordedMarket(DerivedMarket):
             border = int(inner.ts[0]) if len(inner) else self._end_ms
             finer = [i for i in Interval if self._base.ms < i.ms <= interval.ms and pair in self._files.get(i, {})]
             if finer:
-                older = aggregate(self._files[finer[-1]][pair], interval)
-                inner = _join(_between(older, 0, border), inner)
+                source = self._files[finer[-1]][pair]
+                whole_from = -(-int(source.ts[0]) // interval.ms) * interval.ms if len(source) else border
+                inner = _join(_between(aggregate(source, interval), whole_from, border), inner)
             self._derived[key] = inner
         return self._derived[key]
 

@@ -12,7 +12,7 @@ import math
 from hydra_core.domain.clock import AnchoredClock, Clock, ClockAnchor, SystemClock
 from hydra_core.domain.errors import UsageError
 
-MAX_SPEED = 3_600.0
+MAX_SPEED = 86_400.0
 
 
 def checked_speed(speed: float) -> float:

@@ -68,6 +68,11 @@ class Connection:
         self._closing = self._closing or (code, reason.encode())
         self._ready.set()
 
+    @property
+    def ending(self) -> bool:
+        """Whether the venue has decided to close the connection."""
+        return self._closing is not None
+
     def too_chatty(self, wall_ms: int) -> bool:
         """Count an inbound message; True beyond the exchange's rate."""
         self._inbound.append(wall_ms)

@@ -261,9 +261,11 @@ class PrivateApi:
 
     def cancel_batch(self, params: Params) -> Answer:
         """Take several orders out, each on its own."""
-        by_id = "orderIdList" in params
+        # The exchange takes these two names in either spelling; ccxt writes them in lower case.
+        lists = {name.lower(): text for name, text in params.items()}
+        by_id = "orderidlist" in lists
         out: list[Any] = []
-        for one in _json_list(params, "orderIdList" if by_id else "origClientOrderIdList"):
+        for one in _json_list(lists, "orderidlist" if by_id else "origclientorderidlist"):
             named = {"symbol": params.get("symbol", ""), "orderId" if by_id else "origClientOrderId": str(one)}
             try:
                 out.append(self.cancel(named))

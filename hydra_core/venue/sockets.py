@@ -55,7 +55,8 @@ class Sockets:
             await self._listen(connection)
         finally:
             venue.hub.leave(connection)
-            sender.cancel()
+            if not connection.ending:
+                sender.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await sender
         return socket

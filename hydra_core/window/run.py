@@ -176,7 +176,8 @@ class _Window:
         """Wait for the next undecided grid point, keeping the lease; returns why the window ends, or nothing."""
         while True:
             now = self._clock.market_ms()
-            due = now - now % self._step_ms if self._last is None else self._last + self._step_ms
+            current = now - now % self._step_ms
+            due = current if self._last is None else max(current, self._last + self._step_ms)
             ahead_s = max(0.0, self._clock.wall_seconds_until(due))
             if stop():
                 return "stopped"

@@ -38,9 +38,7 @@ class Seat:
     why: str
 
 
-def settle(
-    instance: dg.DagsterInstance, workshop: Workshop, kind: str, config: ChampionConfig, at_ms: int
-) -> Seat:
+def settle(instance: dg.DagsterInstance, workshop: Workshop, kind: str, config: ChampionConfig, at_ms: int) -> Seat:
     """Promote, roll back or vacate; a candidate that may not take the seat leaves its holder where he is."""
     registry = workshop.registry
     if config.action == "vacate":
@@ -52,7 +50,9 @@ def settle(
     version = str(candidate.result.get("version") or "")
     standing = registry.champion(kind)
     if not version:
-        return Seat(standing, "kept", f"there is no candidate: {candidate.result.get('absent') or 'nothing was trained'}")
+        return Seat(
+            standing, "kept", f"there is no candidate: {candidate.result.get('absent') or 'nothing was trained'}"
+        )
     validation = versions.latest(instance, keys.validation(kind))
     word = versions.word_of(instance, keys.validation(kind), keys.GATES)
     if refusal := versions.refusal(validation, word, version):
@@ -71,7 +71,8 @@ def _roll_back(workshop: Workshop, kind: str, config: ChampionConfig, at_ms: int
     if len(found) != 1:
         known = ", ".join(version[:12] for version in sorted(former)) or "none"
         raise dg.Failure(
-            f"{config.version!r} names {len(found)} former {kind} champions. Former champions: {known}", allow_retries=False
+            f"{config.version!r} names {len(found)} former {kind} champions. Former champions: {known}",
+            allow_retries=False,
         )
     registry.promote(kind, found[0], {"reason": reason}, at_ms=at_ms)
     return Seat(found[0], "rolled back", reason)

@@ -210,7 +210,7 @@ def _make(table: str) -> dg.AssetsDefinition:
     )
     def market_table(
         context: dg.AssetExecutionContext, config: CollectConfig, workshop: dg.ResourceParam[Workshop]
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         cells = months_by_pair(context.partition_keys)
         with reporting.plain_failures():
             found = _collect(workshop, table, cells, config, reporting.progress_to(context.log))

@@ -99,14 +99,18 @@ def test_the_stationary_bootstrap_draws_runs_of_the_length_asked_for():
     assert np.bincount(rows.ravel(), minlength=1000).std() < 30  # every row is as likely
 
 
-def test_the_interval_of_a_mean_covers_as_often_as_it_says():
+def coverage(kernel, mean_block):
     rng = np.random.default_rng(7)
-    hits = 0
-    for seed in range(200):
-        series = np.convolve(rng.standard_normal(303), [0.5, 0.3, 0.2, 0.1], "valid")
-        found = mean_interval(series, mean_block=10, draws=300, seed=seed)
-        hits += found.low <= 0 <= found.high
-    assert hits / 200 == pytest.approx(0.93, abs=0.06)
+    series = [np.convolve(rng.standard_normal(300), kernel, "valid") for _ in range(150)]
+    found = [mean_interval(values, mean_block, draws=300, seed=seed) for seed, values in enumerate(series)]
+    return np.mean([interval.low <= 0 <= interval.high for interval in found])
+
+
+def test_the_interval_of_a_mean_covers_as_often_as_it_says_and_blocks_are_why():
+    assert coverage([1.0], 1.0) == pytest.approx(0.95, abs=0.05)
+    hanging_together = [0.5, 0.4, 0.3, 0.2, 0.1]
+    assert coverage(hanging_together, 12.0) > 0.85
+    assert coverage(hanging_together, 1.0) < 0.75
 
 
 def test_the_day_interval_keeps_days_whole():

@@ -17,15 +17,15 @@ def test_the_threshold_is_the_published_one() -> None:
 
 
 def test_large_moves_are_flagged_and_ordinary_ones_are_not() -> None:
-    """In forty Gaussian months at most four hold a false flag; of moves of 8 sigma nearly all are found, of 4 sigma few."""
+    """Of forty Gaussian months at most four hold a false flag; of added jumps of 4, 6, 8 sigma 15, 80, 99 % are found."""
     rng = np.random.default_rng(11)
     r = rng.normal(0, 0.001, (MONTH, 40))
     shock = jumps.local_shock(r)
     assert (np.nanmax(np.abs(shock), axis=0) > jumps.THRESHOLD).sum() <= 4
     rows = np.arange(400, MONTH, 400)
-    for size, low, high in ((4.0, 0.05, 0.3), (8.0, 0.98, 1.0)):
+    for size, low, high in ((4.0, 0.10, 0.22), (6.0, 0.76, 0.92), (8.0, 0.98, 1.0)):
         hit = r.copy()
-        hit[rows] = np.sign(hit[rows]) * size * 0.001
+        hit[rows] += size * 0.001
         found = np.abs(jumps.local_shock(hit))[rows] > jumps.THRESHOLD
         assert low <= found.mean() <= high, size
 
@@ -72,4 +72,4 @@ def test_merton_recovers_its_parameters_within_their_errors() -> None:
 
 def test_plain_returns_are_not_given_jumps() -> None:
     """On Gaussian returns the information criterion prefers no jumps, whatever the seed."""
-    assert not any(jumps.fit_merton(np.random.default_rng(s).normal(0, 0.001, 4000)).jumps for s in range(12))
+    assert not any(jumps.fit_merton(np.random.default_rng(s).normal(0, 0.001, 3000)).jumps for s in range(8))

@@ -12,7 +12,9 @@ from hydra_core.statistics import volatility as vol
 SIGMA = 0.001
 
 
-def bars(seed: int, n: int, ticks: int, sigma: float = SIGMA, drift: float = 0.0, gap: float = 0.0) -> tuple[Floats, ...]:
+def bars(
+    seed: int, n: int, ticks: int, sigma: float = SIGMA, drift: float = 0.0, gap: float = 0.0
+) -> tuple[Floats, ...]:
     """Open, high, low, close of n bars, each a Gaussian walk of so many ticks; drift and gap in log return per bar."""
     rng = np.random.default_rng(seed)
     out = np.empty((4, n))

@@ -86,7 +86,7 @@ class Served:
         """Market time now."""
         return int((await self.control("GET", "clock"))["market_ms"])
 
-    async def pass_to(self, market_ms: int, speed: float = 1_800.0) -> None:
+    async def pass_to(self, market_ms: int, speed: float = 30_000.0) -> None:
         """Let market time run fast until it has reached a moment, then hold it."""
         await self.control("POST", "clock", {"speed": speed, "held": False})
 
@@ -103,9 +103,9 @@ class Served:
         async with self.session.get(self.base + path, params=params) as answer:
             return await answer.json()
 
-    async def exchange(self, **config: Any) -> Any:
+    async def exchange(self, kind: type[Any] = ccxt.pro.binanceusdm, **config: Any) -> Any:
         """A ccxt.pro instance with its markets loaded, its clock the venue's."""
-        exchange = ccxt.pro.binanceusdm(
+        exchange = kind(
             {
                 "apiKey": LOCAL_KEY,
                 "secret": LOCAL_SECRET,
@@ -120,6 +120,7 @@ class Served:
                 **config,
             }
         )
+        exchange.timeout_on_exit = 0
         point_at_venue(exchange, self.base)
         exchange.milliseconds = (await self.clock()).market_ms
         self.exchanges.append(exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -66,17 +67,14 @@ class Session:
         self.ledger.record_fill(fill)
 
 
-@pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    """A session with the account ``paper`` of 1000 USDT, fresh readings and a trader that has just given a sign."""
-    monkeypatch.chdir(tmp_path)
-    home = Home(tmp_path, "synthetic-1-0").create()
-    wall = SystemClock()
+@pytest.fixture(scope="session")
+def market_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, dict[Pair, float]]:
+    """A home with bars, slow readings and rules on file, made once, and the newest close of every pair."""
+    home = Home(tmp_path_factory.mktemp("market"), "synthetic-1-0").create()
     rng = np.random.default_rng(11)
-    bars, prices = MAX_LOOKBACK_BARS + AHEAD, {}
+    bars, prices, rules = MAX_LOOKBACK_BARS + AHEAD, {}, {}
     ts = T0 + np.arange(bars) * STEP
-    with LiveStateWriter(home.live_state) as writer, Ledger.open(home.ledger_url) as ledger:
-        rules = {}
+    with LiveStateWriter(home.live_state) as writer:
         for number, pair in enumerate(DEFAULT_PAIRS):
             walk = 100 * (number + 1) * np.exp(np.cumsum(rng.normal(0, 0.001, bars + 1)))
             opened, close = walk[:-1], walk[1:]
@@ -89,9 +87,23 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
             prices[pair] = float(close[MAX_LOOKBACK_BARS - 1])
             rules[pair] = MarketRules(pair, Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(5))
         writer.set_rules(rules)
+    return home, prices
+
+
+@pytest.fixture
+def session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, market_files: tuple[Home, dict[Pair, float]]
+) -> Iterator[Session]:
+    """A session with the account ``paper`` of 1000 USDT, fresh readings and a trader that has just given a sign."""
+    monkeypatch.chdir(tmp_path)
+    made, prices = market_files
+    home = Home(tmp_path, made.market).create()
+    shutil.copy(made.live_state, home.live_state)
+    wall = SystemClock()
+    with LiveStateWriter(home.live_state) as writer, Ledger.open(home.ledger_url) as ledger:
         writer.set_clock(ClockAnchor(NOW, wall.wall_ms(), 300.0, False))
         ledger.open_account("paper", Decimal(1000), T0)
-        session = Session(home, Settings(data_root=tmp_path), ledger, writer, wall, prices)
+        session = Session(home, Settings(data_root=tmp_path), ledger, writer, wall, dict(prices))
         session.feed()
         session.beat()
         yield session

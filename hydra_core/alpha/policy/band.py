@@ -33,7 +33,7 @@ class Band:
 
     def target(self, observation: PolicyObservation) -> Floats:
         """Wanted positions of the observation's shape; 0 where the forecast is unknown."""
-        return _band_target(_worth(observation), observation.position, self.enter, self.leave)
+        return band_target(worth(observation), observation.position, self.enter, self.leave)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +100,10 @@ def tune_band(book: Lanes) -> Band:
     grid = [(enter, leave) for enter, leave in itertools.product(ENTER_GRID, LEAVE_GRID) if leave < enter]
     enter, leave = (np.array(column)[:, None] for column in zip(*grid, strict=True))
     total = np.zeros(len(grid))
-    worth = _worth(book.observation)
+    value = worth(book.observation)
     position = np.zeros((len(grid), book.returns.shape[1]))
     for row in range(len(book)):
-        wanted = _band_target(worth[row][None], position, enter, leave)
+        wanted = band_target(value[row][None], position, enter, leave)
         total += (wanted * (book.returns[row] - book.funding[row])).sum(axis=1)
         total -= book.side_cost * np.abs(wanted - position).sum(axis=1)
         position = wanted
@@ -111,16 +111,24 @@ def tune_band(book: Lanes) -> Band:
     return Band(*grid[best])
 
 
-def _worth(observation: PolicyObservation) -> Floats:
-    """Expected return in round trips, signed."""
+def worth(observation: PolicyObservation) -> Floats:
+    """Expected return in round trips, signed, of the observation's shape."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return observation.forecast_z / observation.cost_bp_over_sigma
 
 
-def _band_target(worth: Floats, position: Floats, enter: float | Floats, leave: float | Floats) -> Floats:
-    known = np.isfinite(worth)
-    keep = known & (position != 0) & (np.sign(position) * worth >= leave)
-    entered = np.where(known & (np.abs(worth) > enter), np.sign(worth), 0.0)
+def band_target(value: Floats, position: Floats, enter: float | Floats, leave: float | Floats) -> Floats:
+    """What the rule holds next: -1, 0 or 1; 0 where the value is unknown.
+
+    Parameters
+    ----------
+    value : expected return in round trips, as from :func:`worth`
+    position : what it holds now; only the sign counts
+    enter, leave : thresholds in round trips
+    """
+    known = np.isfinite(value)
+    keep = known & (position != 0) & (np.sign(position) * value >= leave)
+    entered = np.where(known & (np.abs(value) > enter), np.sign(value), 0.0)
     return np.where(entered != 0, entered, np.where(keep, np.sign(position), 0.0))
 
 

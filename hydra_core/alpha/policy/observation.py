@@ -17,7 +17,6 @@ _FEATURES: Final = FeatureSet(("displacement_6", "vol_ratio_12_288"))
 LOOKBACK: Final = _FEATURES.lookback
 """Rows that :func:`policy_inputs` needs before and including the first one asked for."""
 _CLIP: Final = 8.0
-_WORTH_CLIP: Final = 8.0
 
 
 def policy_inputs(panel: Panel, forecast: Forecast, round_trip_bp: float, last: int) -> PolicyObservation:
@@ -43,33 +42,6 @@ def policy_inputs(panel: Panel, forecast: Forecast, round_trip_bp: float, last: 
             volatility_ratio=np.clip(columns[:, :, 1], -_CLIP, _CLIP),
             cost_bp_over_sigma=round_trip_bp / (forecast.volatility * 1e4),
         )
-
-
-def canonical(observation: PolicyObservation) -> tuple[Floats, Floats]:
-    """The observation seen from the forecast's side, as the network reads it, and that side.
-
-    A short in a falling forecast is a long in a rising one: with everything signed taken times the forecast's sign, one
-    half of the experience teaches the other. A target read from the network is turned back by the same sign.
-
-    Returns
-    -------
-    (columns, side) : array (..., 6) and array (...) of +1 and -1; NaN columns where anything is unknown
-    """
-    side = np.where(observation.forecast_z >= 0, 1.0, -1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        worth = np.abs(observation.forecast_z) / observation.cost_bp_over_sigma
-    columns = np.stack(
-        [
-            np.clip(worth, 0.0, _WORTH_CLIP) / 2 - 1.0,
-            4.0 * (observation.confidence - 0.5),
-            side * observation.position,
-            np.clip(2.0 * side * observation.displacement_z, -3.0, 3.0),
-            np.clip(observation.volatility_ratio, -3.0, 3.0),
-            np.clip(5.0 * observation.cost_bp_over_sigma, 0.0, 3.0) - 1.0,
-        ],
-        axis=-1,
-    )
-    return columns, side
 
 
 def _own_part(displacement: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Training of the policy: imitate the no-trade band, then improve on it by PPO; the best on later rows is kept.
+"""Training of the policy: PPO learns when to make the moves that the no-trade band wishes for.
 
 Not here: lanes and rewards (``env``), the rule (``band``), the sealed folder (``artifact``). Source: Schulman et al. (2017).
 """
@@ -13,29 +13,27 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from torch.nn import functional
 
 from hydra_core.alpha.models import PolicyObservation
-from hydra_core.alpha.policy.band import Band, Lanes, Target, trade, tune_band
-from hydra_core.alpha.policy.env import TARGETS, ForecastLanes
-from hydra_core.alpha.policy.observation import canonical
+from hydra_core.alpha.policy.band import Band, Lanes, tune_band
+from hydra_core.alpha.policy.env import TimingLanes
+from hydra_core.alpha.policy.timing import timed_target
 from hydra_core.domain.market import Floats
 
-CHECKS = 5
-"""How often in a training the policy is judged on the later rows."""
-VALID_SHARE = 0.25
+Report = Callable[[int, int, float], None]
+"""Called now and then with (steps done, steps in all, mean reward of recent lanes); may raise to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyHyper:
     """What a sweep may vary."""
 
-    learning_rate: float = 1e-3
-    gamma: float = 0.97
+    learning_rate: float = 2e-3
+    gamma: float = 0.98
     gae_lambda: float = 0.9
-    entropy: float = 0.003
-    every: int = 3
-    lanes: int = 64
+    entropy: float = 0.01
+    width: int = 32
+    lanes: int = 128
     steps: int = 100_000
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,31 +41,8 @@ class PolicyHyper:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedPolicy:
-    """A trained network with the rule it started from.
-
-    Parameters
-    ----------
-    gains : mean net return beyond the band on the later rows (bp per bar and pair) at every check; the largest was kept
-    """
-
-    network: torch.nn.Module
-    band: Band
-    hyper: PolicyHyper
-    gains: tuple[float, ...]
-
-    def target(self, observation: PolicyObservation) -> Floats:
-        """Wanted positions of the observation's shape, as the exported policy gives them."""
-        columns, side = canonical(observation)
-        known = np.isfinite(columns).all(axis=-1)
-        with torch.inference_mode():
-            scores = self.network(torch.from_numpy(np.nan_to_num(columns).astype(np.float32)))
-        return np.where(known, TARGETS[scores.argmax(-1).numpy()] * side, 0.0)
-
-
 class ActionScores(torch.nn.Module):
-    """The part of a PPO policy that chooses actions: canonical columns (n, 6) to scores (n, 3)."""
+    """The part of a PPO policy that chooses: canonical columns (n, 6) to scores of waiting and moving (n, 2)."""
 
     def __init__(self, model: PPO) -> None:
         super().__init__()
@@ -75,108 +50,74 @@ class ActionScores(torch.nn.Module):
         self.head = model.policy.action_net
 
     def forward(self, columns: torch.Tensor) -> torch.Tensor:
-        """Scores of the three targets."""
+        """Scores of the two choices."""
         scores: torch.Tensor = self.head(self.body(columns))
         return scores
 
 
+@dataclass(frozen=True, eq=False)
+class TrainedPolicy:
+    """A trained network with the band whose wishes it times."""
+
+    network: ActionScores
+    band: Band
+    hyper: PolicyHyper
+
+    def target(self, observation: PolicyObservation) -> Floats:
+        """Wanted positions of the observation's shape, as the exported policy gives them."""
+        return timed_target(observation, self.band, self._scores)
+
+    def _scores(self, columns: Floats) -> Floats:
+        with torch.inference_mode():
+            return self.network(torch.from_numpy(columns.astype(np.float32))).numpy().astype(np.float64)
+
+
 def train_policy(
-    book: Lanes,
-    hyper: PolicyHyper,
-    *,
-    seed: int,
-    threads: int = 1,
-    progress: Callable[[int, int, float], None] | None = None,
+    book: Lanes, hyper: PolicyHyper, *, seed: int, threads: int = 1, progress: Report | None = None
 ) -> TrainedPolicy:
-    """Train on recorded out-of-sample forecasts.
+    """Train on recorded out-of-sample forecasts: the band is tuned on them, then the timing learnt.
 
     Parameters
     ----------
-    book : Lanes; the newest quarter chooses among checkpoints, the rest trains
-    progress : called with (check, checks, gain in bp per bar and pair); may raise to stop early
+    book : Lanes
+    seed : of starts, weights and exploration
+
+    Raises
+    ------
+    InputMissing : the tuned band never wishes to move
     """
     torch.set_num_threads(threads)
-    split = int(len(book) * (1 - VALID_SHARE))
     band = tune_band(book)
-    early, late = book.rows(slice(0, split)), book.rows(slice(split, len(book)))
-    env = ForecastLanes(early, band, count=hyper.lanes, every=hyper.every, seed=seed)
     model = PPO(
         "MlpPolicy",
-        env,
+        TimingLanes(book, band, count=hyper.lanes, seed=seed),
         learning_rate=lambda left: hyper.learning_rate * left,
         n_steps=64,
-        batch_size=1024,
+        batch_size=2048,
         n_epochs=6,
         gamma=hyper.gamma,
         gae_lambda=hyper.gae_lambda,
-        clip_range=0.15,
+        clip_range=0.2,
         ent_coef=hyper.entropy,
-        policy_kwargs={"net_arch": [48, 48]},
+        policy_kwargs={"net_arch": [hyper.width, hyper.width]},
         seed=seed,
         device="cpu",
     )
-    _imitate(model, early, band, seed)
-    judge = _Judge(model, late, band, hyper.steps, progress)
-    judge.check()
-    model.learn(hyper.steps, callback=judge)
-    network = ActionScores(model)
-    network.load_state_dict(judge.best)
-    network.eval()
-    return TrainedPolicy(network, band, hyper, tuple(judge.gains))
+    model.learn(hyper.steps, callback=None if progress is None else _Reporter(progress, hyper.steps))
+    return TrainedPolicy(ActionScores(model).eval(), band, hyper)
 
 
-def _imitate(model: PPO, book: Lanes, band: Band, seed: int, steps: int = 300) -> None:
-    """Teach the policy the band's choice in every row and every position, softly, so that it goes on exploring."""
-    rng = np.random.default_rng(seed)
-    seen = book.observation
-    usable = np.flatnonzero(np.isfinite(canonical(seen)[0]).all(axis=-1).ravel())
-    scores = ActionScores(model)
-    optimizer = torch.optim.Adam(scores.parameters(), lr=3e-3)
-    for _ in range(steps):
-        at = rng.choice(usable, 1024)
-        part = PolicyObservation(
-            forecast_z=seen.forecast_z.ravel()[at],
-            confidence=seen.confidence.ravel()[at],
-            position=rng.choice(TARGETS, at.size),
-            displacement_z=seen.displacement_z.ravel()[at],
-            volatility_ratio=seen.volatility_ratio.ravel()[at],
-            cost_bp_over_sigma=seen.cost_bp_over_sigma.ravel()[at],
-        )
-        columns, side = canonical(part)
-        wanted = torch.from_numpy(np.rint(band.target(part) * side).astype(np.int64) + 1)
-        optimizer.zero_grad()
-        functional.cross_entropy(
-            scores(torch.from_numpy(columns.astype(np.float32))), wanted, label_smoothing=0.1
-        ).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+class _Reporter(BaseCallback):
+    """Tells of the progress after each collection of experience."""
 
-
-class _Judge(BaseCallback):
-    """Judges the policy on the later rows a few times and keeps the best weights."""
-
-    def __init__(
-        self, model: PPO, late: Lanes, band: Band, steps: int, progress: Callable[[int, int, float], None] | None
-    ) -> None:
+    def __init__(self, report: Report, steps: int) -> None:
         super().__init__()
-        self._ppo, self._late, self._progress = model, late, progress
-        self._between = max(1, steps // CHECKS)
-        self._reference = trade(late, band.target)[0]
-        self.gains: list[float] = []
-        self.best: dict[str, torch.Tensor] = {}
+        self._report, self._steps = report, steps
 
-    def check(self) -> None:
-        """Judge now."""
-        network = ActionScores(self._ppo)
-        rule = TrainedPolicy(network, Band(0, 0), PolicyHyper(), ())
-        target: Target = rule.target
-        gain = float((trade(self._late, target)[0] - self._reference).mean()) * 1e4
-        if not self.gains or gain > max(self.gains):
-            self.best = {name: value.clone() for name, value in network.state_dict().items()}
-        self.gains.append(gain)
-        if self._progress is not None:
-            self._progress(len(self.gains) - 1, CHECKS, gain)
+    def _on_rollout_end(self) -> None:
+        self._report(
+            min(self.num_timesteps, self._steps), self._steps, float(np.mean(self.locals["rollout_buffer"].rewards))
+        )
 
     def _on_step(self) -> bool:
-        if self.num_timesteps >= self._between * len(self.gains):
-            self.check()
         return True

@@ -1,0 +1,292 @@
+"""The report's sections: tables and plots of an account's session, its decisions, the data and the models.
+
+Plots are plotly figures as HTML fragments; no text from outside is put into one unescaped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from hydra_core.domain.intervals import iso, utc
+from hydra_core.home import Home
+from hydra_core.lake.store import Lake
+from hydra_core.ledger.records import STRATEGY, BookedFill, EquityPoint
+from hydra_core.ledger.store import Ledger
+from hydra_core.report.account import AccountView
+from hydra_core.report.research import Research
+from hydra_core.settings import Settings
+
+ALL: Final = 1_000_000
+VOTES_READ: Final = 400
+"""Decisions whose votes are counted, spread evenly over the session: reading every one would take minutes."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a section."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    id: str
+    title: str
+    text: str = ""
+    plots: Sequence[Any] = field(default_factory=tuple)
+    tables: Sequence[Table] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number at the top of the page."""
+
+    name: str
+    value: str
+    tone: str = ""
+
+
+def tiles(view: AccountView, decided: int, ledger: Ledger, research: Research) -> list[Tile]:
+    """What a reader wants first."""
+    fills = ledger.fills(view.account, limit=ALL)
+    missed = sum(span.points for span in ledger.missed(view.account, STRATEGY))
+    share = decided / (decided + missed) if decided + missed else 0.0
+    made = [
+        Tile("equity", f"{view.equity:,.2f} USDT"),
+        Tile("net return", f"{view.net_return:+.2%}", "good" if view.net_return >= 0 else "bad"),
+        Tile("fills", f"{len(fills):,}"),
+        Tile("fees", f"{view.fees:,.2f} USDT"),
+        Tile("decisions", f"{decided:,}"),
+        Tile("grid decided", f"{share:.1%}"),
+        Tile("champions", str(len(research.champions))),
+    ]
+    return made
+
+
+def account_sections(home: Home, ledger: Ledger, view: AccountView, settings: Settings) -> list[Section]:
+    """The session on paper: worth, exposure, pairs, decisions, votes, data."""
+    curve = ledger.equity_curve(view.account, limit=ALL)
+    fills = list(reversed(ledger.fills(view.account, limit=ALL)))
+    return [
+        _worth(curve, fills, ledger, view),
+        _pairs(fills, view),
+        _decisions(ledger, view),
+        _data(home, settings),
+    ]
+
+
+def research_sections(home: Home, research: Research, settings: Settings) -> list[Section]:
+    """The models: gates, figures, calibration, lock-box."""
+    tables: list[Table] = []
+    plots: list[Any] = []
+    for candidate in research.candidates:
+        rows = [
+            (
+                gate["name"],
+                "passed" if gate["passed"] else "failed",
+                gate.get("value"),
+                gate.get("limit"),
+                gate.get("note", ""),
+            )
+            for gate in candidate["gates"]
+        ]
+        title = (
+            f"{candidate['kind']} {candidate['version'][:12]}: {'promoted' if candidate['passed'] else 'not promoted'}"
+        )
+        tables.append(Table(("gate", "verdict", "value", "limit", "meaning"), rows, title))
+    for name, points in research.curves.items():
+        plots.append(_line(name, [utc(int(ts)) for ts in points["ts"]], {name: points["value"]}, "USDT"))
+    if research.calibration:
+        plots.append(_calibration(research.calibration))
+    text = research.why_flat or "Every candidate's gates, and who holds which seat."
+    return [Section("models", "Models and gates", text, plots, tables)]
+
+
+def _worth(curve: Sequence[EquityPoint], fills: Sequence[BookedFill], ledger: Ledger, view: AccountView) -> Section:
+    if not curve:
+        return Section("worth", "Worth", "No equity has been booked yet.")
+    times = [utc(point.ts_ms) for point in curve]
+    equity = np.array([float(point.equity) for point in curve])
+    drawdown = equity / np.maximum.accumulate(equity) - 1
+    plots = [
+        _line("equity", times, {"equity": equity.tolist()}, "USDT"),
+        _line("drawdown", times, {"drawdown": drawdown.tolist()}, "share of the peak", fill=True),
+    ]
+    if fills:
+        steps, sizes = _exposure(fills)
+        plots.append(_line("exposure by pair", steps, sizes, "USDT at the fill price", stepped=True))
+    flows = [
+        ("realised", view.realised),
+        ("fees", -view.fees),
+        ("funding", view.funding),
+        ("unrealised", view.unrealised),
+    ]
+    return Section("worth", "Worth and exposure", "", plots, [Table(("flow", "USDT"), flows)])
+
+
+def _exposure(fills: Sequence[BookedFill]) -> tuple[list[datetime], dict[str, list[float]]]:
+    """Signed notional held after each fill, by pair."""
+    held: dict[str, float] = {}
+    times: list[datetime] = []
+    curves: dict[str, list[float]] = {one.fill.pair: [] for one in fills}
+    for one in fills:
+        held[one.fill.pair] = float(one.position_after * one.fill.price)
+        times.append(utc(one.fill.event_ms))
+        for pair, values in curves.items():
+            values.append(held.get(pair, 0.0))
+    return times, curves
+
+
+def _pairs(fills: Sequence[BookedFill], view: AccountView) -> Section:
+    profit: dict[str, float] = {}
+    fees: dict[str, float] = {}
+    count: Counter[str] = Counter()
+    for one in fills:
+        pair = one.fill.pair
+        profit[pair] = profit.get(pair, 0.0) + float(one.realised)
+        fees[pair] = fees.get(pair, 0.0) + float(one.fill.fee)
+        count[pair] += 1
+    open_profit = {line.pair: line.profit for line in view.positions}
+    pairs = sorted({*profit, *open_profit})
+    if not pairs:
+        return Section("pairs", "Profit by pair", "No order was filled.")
+    net = {pair: profit.get(pair, 0.0) - fees.get(pair, 0.0) + open_profit.get(pair, 0.0) for pair in pairs}
+    rows = [
+        (pair, count[pair], profit.get(pair, 0.0), fees.get(pair, 0.0), open_profit.get(pair, 0.0), net[pair])
+        for pair in pairs
+    ]
+    table = Table(("pair", "fills", "realised", "fees", "unrealised", "net"), rows)
+    newest = [
+        (iso(one.fill.event_ms), one.fill.pair, "buy" if one.fill.side > 0 else "sell", float(one.fill.quantity),
+         float(one.fill.price), float(one.realised), one.fill.reason)
+        for one in reversed(fills[-40:])
+    ]  # fmt: skip
+    return Section(
+        "pairs",
+        "Profit by pair",
+        "",
+        [_bars("net profit by pair, USDT", pairs, [net[pair] for pair in pairs])],
+        [table, Table(("time", "pair", "side", "quantity", "price", "realised", "why"), newest, "newest fills")],
+    )
+
+
+def _decisions(ledger: Ledger, view: AccountView) -> Section:
+    lines = ledger.decisions(view.account, limit=ALL)
+    if not lines:
+        return Section("decisions", "Decisions", "Nothing has been decided yet.")
+    outcomes: Counter[str] = Counter()
+    for line in lines:
+        outcomes.update(dict(line.outcomes))
+    votes: dict[str, Counter[str]] = {}
+    step = max(1, len(lines) // VOTES_READ)
+    for line in lines[::step]:
+        record = ledger.decision(line.account, line.strategy, line.cycle_ms)
+        for pair in record.decision.pairs if record is not None else ():
+            for vote in pair.votes:
+                votes.setdefault(vote.seat, Counter())[vote.choice.value] += 1
+    latency = np.array([line.latency_ms for line in lines])
+    missed = sum(span.points for span in ledger.missed(view.account, STRATEGY))
+    facts = [
+        ("grid points decided", len(lines)),
+        ("grid points missed", missed),
+        ("latency, median (ms)", float(np.median(latency))),
+        ("latency, 99th percentile (ms)", float(np.percentile(latency, 99))),
+        ("first", iso(lines[-1].cycle_ms)),
+        ("last", iso(lines[0].cycle_ms)),
+    ]
+    seats = [(seat, counts["approve"], counts["reject"], counts["abstain"]) for seat, counts in sorted(votes.items())]
+    tables = [
+        Table(("", ""), facts),
+        Table(("outcome", "pairs x cycles"), outcomes.most_common(), "what was decided"),
+        Table(("seat", "approve", "reject", "abstain"), seats, f"votes on proposals (every {step}. decision read)"),
+    ]
+    names = [name for name, _ in outcomes.most_common()]
+    plot = _bars("outcomes over pairs and cycles", names, [outcomes[name] for name in names])
+    return Section("decisions", "Decisions and votes", "", [plot], tables)
+
+
+def _data(home: Home, settings: Settings) -> Section:
+    lake = Lake(home.lake, settings.exchange)
+    damaged = lake.verify()
+    rows = []
+    for table in lake.tables():
+        entries = [
+            (pair, month, entry) for pair, months in lake.entries(table).items() for month, entry in months.items()
+        ]
+        months = sorted({month for _, month, _ in entries})
+        rows.append(
+            (
+                table,
+                len({pair for pair, _, _ in entries}),
+                f"{months[0]} to {months[-1]}",
+                sum(entry.rows for _, _, entry in entries),
+                sum(len(entry.gaps) for _, _, entry in entries),
+                "damaged" if any(table in problem for problem in damaged) else "held",
+            )
+        )
+    table = Table(("table", "pairs", "months", "rows", "gaps that remain", "hashes"), rows)
+    problems = [Table(("problem",), [(line,) for line in damaged])] if damaged else []
+    return Section("data", "Data quality", "Every file is checked against its recorded hash.", (), [table, *problems])
+
+
+def _line(
+    title: str,
+    x: Sequence[datetime],
+    series: Mapping[str, Sequence[float]],
+    unit: str,
+    *,
+    fill: bool = False,
+    stepped: bool = False,
+) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, values in series.items():
+        shape = {"shape": "hv"} if stepped else {}
+        figure.add_trace(
+            go.Scatter(x=list(x), y=list(values), name=name, mode="lines", line=shape, fill="tozeroy" if fill else None)
+        )
+    figure.update_layout(yaxis_title=unit, showlegend=len(series) > 1)
+    return _html(figure, title)
+
+
+def _bars(title: str, names: Sequence[str], values: Sequence[float]) -> Any:
+    import plotly.graph_objects as go
+
+    return _html(go.Figure(go.Bar(x=list(names), y=list(values))), title)
+
+
+def _calibration(points: Mapping[str, Sequence[float]]) -> Any:
+    """Said probability against what came true; the diagonal is honesty."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    ends = [min(points["said"]), max(points["said"])]
+    figure.add_trace(go.Scatter(x=ends, y=ends, mode="lines", name="honest", line={"dash": "dot", "color": "#98a2b3"}))
+    figure.add_trace(
+        go.Scatter(x=list(points["said"]), y=list(points["came"]), mode="lines+markers", name="forecaster")
+    )
+    figure.update_layout(xaxis_title="said probability of winning net of costs", yaxis_title="share that won")
+    return _html(figure, "calibration")
+
+
+def _html(figure: Any, title: str) -> Any:
+    from markupsafe import Markup
+
+    figure.update_layout(
+        title={"text": title, "font": {"size": 14}},
+        height=300,
+        margin={"l": 60, "r": 20, "t": 40, "b": 40},
+        template="plotly_white",
+    )
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False))

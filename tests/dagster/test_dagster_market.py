@@ -1,0 +1,173 @@
+"""Market assets and their checks: a range of partitions in one run, on the real lake and the real expectations."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+from conftest import NOW_MS
+from market_double import collecting, first_price_negative
+
+from hydra_core.domain.intervals import DAY_MS
+from hydra_core.domain.market import Liquidation
+from hydra_core.domain.pairs import DEFAULT_PAIRS
+from hydra_core.lake.spool import Spool
+from hydra_dagster import checks, keys
+from hydra_dagster.assets import market
+from hydra_dagster.jobs import collect as collect_job
+from hydra_dagster.partitions import range_tags
+from hydra_dagster.resources import Workshop, WorkshopResource
+from hydra_dagster.schedules import collect_config, open_months
+
+BTC, ETH = DEFAULT_PAIRS[:2]
+START = NOW_MS - 33 * DAY_MS
+MONTHS = ["2024-08", "2024-09"]
+
+
+def run(resource: WorkshopResource, instance: dg.DagsterInstance, more: tuple = (), job=collect_job, **config):
+    """One run over August's end and September of two pairs."""
+    definitions = dg.Definitions(
+        assets=[*market.ASSETS, *more],
+        asset_checks=checks.CHECKS,
+        jobs=[job],
+        resources={"workshop": resource},
+        executor=dg.in_process_executor,
+    )
+    return definitions.resolve_job_def(job.name).execute_in_process(
+        instance=instance,
+        run_config=collect_config(NOW_MS, start_ms=START, end_ms=NOW_MS) | config,
+        tags=range_tags(MONTHS, [BTC, ETH]),
+        raise_on_error=False,
+    )
+
+
+def newest(instance: dg.DagsterInstance, table: str) -> dg.AssetMaterialization:
+    event = instance.fetch_materializations(keys.market(table), limit=1).records[0].asset_materialization
+    assert event is not None
+    return event
+
+
+def test_a_range_of_months_and_pairs_is_one_run_with_each_partition_told(
+    monkeypatch, instance, resource, workshop
+) -> None:
+    """Two months of two pairs: four partitions of every table, rows and hashes of each, the checks evaluated once."""
+    calls: list[tuple] = []
+    monkeypatch.setattr("hydra_core.lake.collect.collect", collecting(calls=calls))
+    with Spool(workshop.home.spool) as spool:
+        spool.add(Liquidation(BTC, NOW_MS - DAY_MS, True, 0.5, 60_000.0))
+    done = run(resource, instance)
+    assert done.success
+    assert {(pair, month) for pair, month, *_ in calls} == {(p, m) for p in (BTC, ETH) for m in MONTHS}
+    assert {(now, clip, refresh) for *_, now, clip, refresh in calls} == {(NOW_MS, (START, NOW_MS), False)}
+    made = instance.get_materialized_partitions(keys.CANDLES_KEY)
+    assert made == {"2024-08-01|BTCUSDT", "2024-08-01|ETHUSDT", "2024-09-01|BTCUSDT", "2024-09-01|ETHUSDT"}
+    event = newest(instance, "funding")
+    held = workshop.lake.read("funding", ETH, START, NOW_MS).height
+    assert event.metadata["rows_in_run"].value == 2 * held
+    assert 0 < event.metadata["dagster/row_count"].value < held
+    assert workshop.lake.read("liquidations", BTC)["side"].to_list() == ["long"]
+    words = {(e.asset_key.path[-1], e.check_name): e.passed for e in done.get_asset_check_evaluations()}
+    assert all(words.values())
+    assert {name for name in words} >= {
+        ("candles", "expectations"),
+        ("candles", "intervals_agree"),
+        ("funding", "no_gaps"),
+    }
+
+
+def test_collecting_again_gives_the_same_data_version(monkeypatch, instance, resource) -> None:
+    monkeypatch.setattr("hydra_core.lake.collect.collect", collecting())
+    versions = []
+    for _ in range(2):
+        assert run(resource, instance).success
+        versions.append(newest(instance, "candles").tags["dagster/data_version"])
+    assert versions[0] == versions[1]
+    assert newest(instance, "candles").metadata["months_changed"].value == 0
+
+
+def test_a_broken_row_fails_the_check_and_stops_what_stands_after_it_in_the_run(
+    monkeypatch, instance, resource
+) -> None:
+    """One price of 5m candles is negative: the rule and the pair are named, the dataset is not made on it."""
+
+    @dg.asset(key=keys.DATASET, deps=[keys.CANDLES_KEY])
+    def dataset() -> None:
+        raise AssertionError("made on rows that failed their check")
+
+    job = dg.define_asset_job("both", selection="*", executor_def=dg.in_process_executor)
+    monkeypatch.setattr("hydra_core.lake.collect.collect", collecting(first_price_negative))
+    done = run(resource, instance, more=(dataset,), job=job)
+    assert not done.success
+    failed = [e for e in done.get_asset_check_evaluations() if not e.passed]
+    assert [(e.asset_key, e.check_name, e.blocking) for e in failed] == [(keys.CANDLES_KEY, keys.EXPECTATIONS, True)]
+    table = [record.data for record in failed[0].metadata["expectations"].value]
+    assert any(row["table"] == "candles_5m" and row["severity"] == "critical" and row["rows"] >= 1 for row in table)
+    assert instance.get_latest_materialization_event(keys.DATASET) is None
+
+
+def test_a_gap_and_a_remark_warn_and_stop_nothing(monkeypatch, instance, resource) -> None:
+    from dataclasses import replace
+
+    from hydra_core.lake.gaps import Gap, GapKind
+
+    plain = collecting()
+
+    def with_remarks(*arguments, **options):
+        hole = Gap(START, START + DAY_MS, GapKind.INSIDE)
+        line = "candles_1h differs from what 1m candles make: 1 of 700 candles"
+        return [replace(one, gaps=(hole,), warnings=(line,)) for one in plain(*arguments, **options)]
+
+    monkeypatch.setattr("hydra_core.lake.collect.collect", with_remarks)
+    done = run(resource, instance)
+    assert done.success
+    failed = {e.check_name: e.severity for e in done.get_asset_check_evaluations() if not e.passed}
+    assert failed == {"no_gaps": dg.AssetCheckSeverity.WARN, "intervals_agree": dg.AssetCheckSeverity.WARN}
+
+
+def test_the_exchanges_silence_is_tried_again_and_then_told_in_one_line(monkeypatch, instance, resource) -> None:
+    from hydra_core.domain.errors import Refused, VenueUnavailable
+
+    tries = []
+
+    def silent(*arguments, **options):
+        tries.append("candles")
+        raise (VenueUnavailable if len(tries) == 1 else Refused)("no word from the exchange", "Look at its status page")
+
+    monkeypatch.setattr("hydra_core.lake.collect.collect", silent)
+    monkeypatch.setattr("dagster._core.execution.plan.active.time.time", lambda: 4e9)
+    done = run(resource, instance)
+    assert not done.success
+    failures = [e for e in done.all_events if e.is_step_failure]
+    said = {
+        e.step_failure_data.user_failure_data.description for e in failures if e.step_failure_data.user_failure_data
+    }
+    assert said == {"no word from the exchange. Look at its status page"}
+    retried = [e for e in done.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
+    assert len(retried) == 1
+
+
+def test_the_open_months_are_this_and_the_one_before() -> None:
+    assert open_months(NOW_MS) == ("2024-09", "2024-10")
+    assert open_months(NOW_MS - 1) == ("2024-08", "2024-09")
+
+
+def test_market_time_is_asked_from_the_venue_when_the_run_was_not_told(monkeypatch, instance, resource) -> None:
+    calls: list[tuple] = []
+    monkeypatch.setattr("hydra_core.lake.collect.collect", collecting(calls=calls))
+    monkeypatch.setattr(Workshop, "market_now", lambda self: NOW_MS - 5)
+    done = dg.materialize(
+        [market.ASSETS[1]],
+        instance=instance,
+        resources={"workshop": resource},
+        partition_key="2024-09-01|BTCUSDT",
+        raise_on_error=True,
+    )
+    assert done.success
+    assert [(pair, month, table, now, clip) for pair, month, table, now, clip, _ in calls] == [
+        (BTC, "2024-09", "funding", NOW_MS - 5, None)
+    ]
+
+
+@pytest.mark.parametrize("table", ["candles", "liquidations"])
+def test_every_market_asset_is_backfilled_by_one_run(table: str) -> None:
+    asset = next(each for each in market.ASSETS if each.key == keys.market(table))
+    assert asset.backfill_policy == dg.BackfillPolicy.single_run()

@@ -1,0 +1,128 @@
+"""Replay: every recorded decision comes out again to the last bit, and what was altered is found."""
+
+from __future__ import annotations
+
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hydra_core.domain.errors import ArtifactInvalid, HydraError, UsageError
+from hydra_core.domain.intervals import Interval
+from hydra_core.domain.market import Liquidation
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.trading import Mode
+from hydra_core.ledger import codec
+from hydra_core.replay import replay
+from hydra_core.settings import Settings
+from hydra_core.window import CycleReport, WindowConfig, run_window
+from hydra_core.window.cycle import Frame
+
+BTC, ETH = Pair("BTCUSDT"), Pair("ETHUSDT")
+
+
+@pytest.fixture
+def recorded(session):
+    """A session of 24 decisions over two bar closes: prices move, readings are revised, an exit is planned, a switch trips."""
+    session.hold(BTC, "0.5", session.prices[BTC])
+    session.hold(ETH, "-0.4", session.prices[ETH] * 0.5)
+    rng = np.random.default_rng(5)
+
+    def live(report: CycleReport) -> None:
+        at = report.cycle_ms
+        session.feed(drift=float(rng.normal(0, 0.001)))
+        session.writer.add_liquidation(Liquidation(BTC, at - 1, True, float(rng.uniform(1, 2)), 100.1), 0)
+        session.writer.add_series("open_interest", ETH, at - at % Interval.M5.ms, float(rng.uniform(9e3, 1e4)), 0)
+        session.writer.flush()
+        if report.cycle_ms % 120_000 == 0:
+            session.ledger.latch("paper", "manual", "by hand", Mode.REDUCING, at)
+        session.beat()
+
+    run_window(
+        WindowConfig("paper", {}, "r1", cycles=24), session.home, session.settings, session.clock(600.0),
+        session.ledger, live,
+    )  # fmt: skip
+    return session
+
+
+def test_every_decision_of_a_session_replays_bit_for_bit(recorded) -> None:
+    lines = recorded.ledger.decisions("paper")
+    assert len(lines) == 24
+    assert any(line.plan_id for line in lines), "the session must contain a plan to be worth replaying"
+    assert len({line.mode for line in lines}) > 1
+    hashes = set()
+    for line in lines:
+        result = replay(line.cycle_ms, recorded.home, recorded.ledger)
+        assert result.identical, result.differences
+        assert (result.differences, result.notes) == ((), ())
+        assert codec.dumps(result.remade) == codec.dumps(result.stored)
+        hashes.add(result.stored.data_hash)
+    assert len(hashes) == 24, "each cycle saw other data"
+
+
+def test_a_replay_uses_the_settings_of_then(recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    cycle = recorded.ledger.decisions("paper")[0].cycle_ms
+    monkeypatch.setenv("HYDRA_RISK__KELLY_FRACTION", "0.9")
+    assert replay(cycle, recorded.home, recorded.ledger).identical
+
+
+def test_an_altered_candle_is_found(recorded) -> None:
+    cycle = recorded.ledger.decisions("paper")[0].cycle_ms
+    with sqlite3.connect(recorded.home.live_state) as connection:
+        connection.execute(
+            "UPDATE candle SET close = close * 1.0000001 WHERE pair = 'BTCUSDT' AND ts = ?",
+            (Interval.M5.last_closed(cycle) - 10 * Interval.M5.ms,),
+        )
+    connection.close()
+    result = replay(cycle, recorded.home, recorded.ledger)
+    assert not result.identical
+    assert {"inputs.panel_hash", "data_hash"} <= {found.path for found in result.differences}
+    assert result.to_json()["identical"] is False
+
+
+def test_a_lost_live_state_is_named(recorded, tmp_path: Path) -> None:
+    from hydra_core.ledger.livestate import LiveStateWriter
+
+    cycle = recorded.ledger.decisions("paper")[0].cycle_ms
+    recorded.writer.close()
+    for file in recorded.home.path.glob("live.db*"):
+        file.unlink()
+    recorded.writer = LiveStateWriter(recorded.home.live_state)
+    with pytest.raises(HydraError, match="lost and rebuilt"):
+        replay(cycle, recorded.home, recorded.ledger)
+
+
+def test_a_cycle_that_was_not_decided_is_the_callers_mistake(recorded) -> None:
+    with pytest.raises(UsageError, match="no decision at 1970"):
+        replay(30_000, recorded.home, recorded.ledger)
+
+
+def test_an_earlier_accounts_decision_is_found_without_naming_it(recorded) -> None:
+    cycle = recorded.ledger.decisions("paper")[0].cycle_ms
+    recorded.ledger.open_account("paper", Decimal(5), cycle)
+    assert replay(cycle, recorded.home, recorded.ledger).account == "paper"
+    with pytest.raises(UsageError):
+        replay(cycle, recorded.home, recorded.ledger, account="paper-2")
+
+
+def test_limits_survive_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_RISK__KELLY_FRACTION", "0.123456789")
+    frame = Frame.of(Settings(pairs=(ETH, BTC)))
+    kept = frame.kept()
+    assert Frame.read(kept.text) == frame
+    assert Frame.read(kept.text).kept() == kept
+    monkeypatch.setenv("HYDRA_RISK__KELLY_FRACTION", "0.2")
+    assert Frame.of(Settings(pairs=(ETH, BTC))).kept() != kept
+
+
+def test_a_missing_model_is_noted(session) -> None:
+    """The pinned artifact never existed: its seat was empty then and is empty now, and the replay says so."""
+    wanted = WindowConfig("paper", {"crowd": "c" * 64}, "r1", cycles=1, follow_champions=False)
+    run_window(wanted, session.home, session.settings, session.clock(200.0), session.ledger)
+    result = replay(session.ledger.decisions("paper")[0].cycle_ms, session.home, session.ledger)
+    assert result.identical
+    assert any("pinned crowd does not load" in note for note in result.notes)
+    assert issubclass(ArtifactInvalid, HydraError)
