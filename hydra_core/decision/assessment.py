@@ -31,7 +31,10 @@ from hydra_core.statistics.state import MarketState, layer2
 
 @dataclass(slots=True)
 class Row:
-    """One instant of an :class:`Assessment`; lists of length P in the panel's order, NaN (or None) where unknown."""
+    """One instant of an :class:`Assessment`; lists of length P in the panel's order, NaN where unknown.
+
+    The lists are shared with the assessment: whoever changes a row puts new lists in it.
+    """
 
     bar_close_ms: int
     expected_return: list[float]
@@ -44,8 +47,8 @@ class Row:
     leverage: list[float]
     hazard_long: list[float]
     hazard_short: list[float]
-    bias: list[int | None]
-    trap: list[int | None]
+    bias: list[float]
+    trap: list[float]
     source: list[str]
     correlation: list[list[float]]
     stress: Stress
@@ -68,8 +71,8 @@ class Row:
             leverage=none,
             hazard_long=none,
             hazard_short=none,
-            bias=[None] * pairs,
-            trap=[None] * pairs,
+            bias=none,
+            trap=none,
             source=[rules.SOURCE] * pairs,
             correlation=[none] * pairs,
             stress=Stress(math.nan, math.nan, math.nan),
@@ -121,8 +124,7 @@ class Assessment:
     def _lists(self) -> dict[str, Any]:
         """Every array as nested lists, once: reading a row is then free of conversions."""
         sizing, state = self.sizing, self.state
-        unknown = np.full(self.forecast.confidence.shape, np.nan)
-        hazard = self.hazard or Hazard(unknown, unknown)
+        nothing = [[math.nan] * len(self.pairs)] * len(self)
         return {
             "close": self.bar_close_ms.tolist(),
             "expected_return": self.forecast.expected_return.tolist(),
@@ -133,10 +135,11 @@ class Assessment:
             "risk_share": sizing.risk_share.tolist(),
             "stop_distance": sizing.stop_distance.tolist(),
             "leverage": sizing.leverage.tolist(),
-            "hazard_long": hazard.long.tolist(),
-            "hazard_short": hazard.short.tolist(),
-            "bias": _choices(self.opinions.bias),
-            "trap": _choices(self.opinions.trap),
+            "hazard_long": self.hazard.long.tolist() if self.hazard else nothing,
+            "hazard_short": self.hazard.short.tolist() if self.hazard else nothing,
+            "bias": self.opinions.bias.tolist(),
+            "trap": self.opinions.trap.tolist(),
+            "source": [rules.SOURCE] * len(self.pairs),
             "correlation": self.correlation.tolist(),
             "correlation_at": self.correlation_at.tolist(),
             "mean_correlation": state.mean_correlation.tolist(),
@@ -161,9 +164,9 @@ class Assessment:
             leverage=at["leverage"][index],
             hazard_long=at["hazard_long"][index],
             hazard_short=at["hazard_short"][index],
-            bias=list(at["bias"][index]),
-            trap=list(at["trap"][index]),
-            source=[rules.SOURCE] * len(self.pairs),
+            bias=at["bias"][index],
+            trap=at["trap"][index],
+            source=at["source"],
             correlation=at["correlation"][at["correlation_at"][index]],
             stress=Stress(at["mean_correlation"][index], at["variance_ratio"][index], at["extreme"][index]),
             observation=seen if seen is None else _observation_row(seen, index),
@@ -278,10 +281,6 @@ def _typical(values: Floats) -> Floats:
     enough = known.mean(axis=1) >= 0.5
     out[enough] = np.nanmedian(np.where(known, values, np.nan)[enough], axis=1)
     return out
-
-
-def _choices(values: Floats) -> list[list[int | None]]:
-    return [[None if v != v else int(v) for v in row] for row in values.tolist()]
 
 
 def _observation_row(seen: PolicyObservation, index: int) -> PolicyObservation:

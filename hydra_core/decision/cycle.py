@@ -46,7 +46,7 @@ from hydra_core.domain.trading import (
 from hydra_core.risk.limits import Limits
 from hydra_core.risk.switches import UNREADABLE_INPUT, Judgement, evaluate
 
-_LEANS: Final[Mapping[str, int]] = {"long": 1, "short": -1, "neutral": 0, "none": 0}
+_LEANS: Final[Mapping[str, float]] = {"long": 1.0, "short": -1.0, "neutral": 0.0, "none": 0.0}
 _STATE_FIELDS: Final = (
     "volatility", "variance_ratio", "move_15m", "move_60m", "jump", "jump_rate", "hawkes_intensity", "branching", "extreme",
 )  # fmt: skip
@@ -110,12 +110,16 @@ def _row(snapshot: Snapshot, assessment: Assessment | None) -> Row:
 
 def _hear_analyst(row: Row, snapshot: Snapshot) -> None:
     """Let a language model's analyses take the seat of the rules; an expired one is not heard, nor rules at second hand."""
+    if not snapshot.analyses:
+        return
+    row.bias, row.trap, row.source = list(row.bias), list(row.trap), list(row.source)
     for i, pair in enumerate(snapshot.panel.pairs):
         said: Analysis | None = snapshot.analyses.get(pair)
         if said is None or said.source == RULES:
             continue
         if said.made_ms <= snapshot.cycle_ms < said.expires_ms:
-            row.bias[i], row.trap[i], row.source[i] = _LEANS.get(said.bias), _LEANS.get(said.trap), said.source
+            row.bias[i], row.trap[i] = _LEANS.get(said.bias, math.nan), _LEANS.get(said.trap, math.nan)
+            row.source[i] = said.source
 
 
 def _book(snapshot: Snapshot, portfolio: Portfolio, judgement: Judgement, faults: Faults) -> Book:
@@ -134,7 +138,7 @@ def _book(snapshot: Snapshot, portfolio: Portfolio, judgement: Judgement, faults
         price=[_price(pair, snapshot) for pair in pairs],
         equity=portfolio.equity,
         exits=exits,
-        barred=[pair in portfolio.barred or pair in judgement.close for pair in pairs],
+        barred=[pair in portfolio.barred or bool(why) for pair, why in zip(pairs, exits, strict=True)],
         fault=[pair in faults.by_pair for pair in pairs],
         step=[float(rule.step_size) if rule else 0.0 for rule in rules],
         min_quantity=[float(rule.min_quantity) if rule else 0.0 for rule in rules],

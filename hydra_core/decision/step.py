@@ -266,28 +266,32 @@ def _propose(
     """Size the candidates one after the other against what is already granted, put each to the vote, and grant it."""
     risk, settings = limits.risk, limits.decision
     notionals = [q * p if q else 0.0 for q, p in zip(out.target, book.price, strict=True)]
-    wanted = _policy_targets(policy, row, book, limits)
+    gross = sum(map(abs, notionals))
+    count = sum(n != 0.0 for n in notionals)
     cap = gross_cap(book.equity, risk)
+    wanted: Sequence[float] = ()
     for i in candidates:
         price, side = book.price[i], int(row.side[i])
         held = abs(notionals[i])
-        gross = sum(map(abs, notionals)) - held
-        if held == 0.0 and sum(n != 0.0 for n in notionals) >= risk.max_positions:
+        if held == 0.0 and count >= risk.max_positions:
             _refuse(out, i, "slots")
             continue
         share = min(row.kelly_share[i], row.risk_share[i], row.leverage[i])
-        penalty = correlation_penalty(i, side, notionals, row.correlation, risk.correlation_penalty)
-        granted = min(share * book.equity * penalty, risk.max_position_notional, cap - gross)
-        quantity = _to_step(granted / price, book.step[i]) if granted > 0 else 0.0
-        if held > 0.0 and quantity * price <= held * (1 + settings.resize_band):
+        room = min(risk.max_position_notional, cap - gross + held)
+        least = held * (1 + settings.resize_band)  # what a larger position must exceed to be worth the trade
+        if held > 0.0 and min(share * book.equity, room) <= least:
             out.reason[i] = "band"
             continue
-        if not quantity > 0:
-            _refuse(out, i, "no-room" if not granted > 0 else "minimum")
+        penalty = correlation_penalty(i, side, notionals, row.correlation, risk.correlation_penalty)
+        granted = min(share * book.equity * penalty, room)
+        quantity = _to_step(granted / price, book.step[i]) if granted > 0 else 0.0
+        if held > 0.0 and quantity * price <= least:
+            out.reason[i] = "band"
             continue
-        if quantity < book.min_quantity[i] or quantity * price < book.min_notional[i]:
-            _refuse(out, i, "minimum")
+        if not quantity > 0 or quantity < book.min_quantity[i] or quantity * price < book.min_notional[i]:
+            _refuse(out, i, "minimum" if granted > 0 else "no-room")
             continue
+        wanted = wanted or _policy_targets(policy, row, book, limits)
         out.notional[i], out.leverage[i] = quantity * price, row.leverage[i]
         out.votes[i] = committee.vote(_proposal(row, i, side, wanted[i]), settings, assumed)
         if not committee.passes(out.votes[i], settings):
@@ -299,6 +303,8 @@ def _propose(
         stop = price * (1 - side * row.stop_distance[i])
         out.stop[i] = stop if not held or math.isnan(book.stop[i]) else side * max(side * stop, side * book.stop[i])
         notionals[i] = side * quantity * price
+        gross += quantity * price - held
+        count += held == 0.0
 
 
 def _refuse(out: Step, i: int, why: str) -> None:

@@ -22,7 +22,7 @@ ANALYST: Final = "analyst"
 POLICY: Final = "policy"
 
 NEUTRAL: Final = 0
-SIDE_NAMES: Final[Mapping[int, str]] = {1: "long", -1: "short", 0: "neutral"}
+SIDE_NAMES: Final[Mapping[float, str]] = {1: "long", -1: "short", 0: "neutral"}
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Proposal:
     side : int, +1 long, -1 short
     confidence : float, probability in [0, 1] that the trade wins net of costs
     hazard : float, probability in [0, 1] of a forced exit against the side within the horizon
-    bias, trap : int or None, the analyst's bias and the side likely to be trapped: +1 long, -1 short, 0 neither
+    bias, trap : float, the analyst's bias and the side likely to be trapped: +1 long, -1 short, 0 neither
     source : str, who made the analysis
     policy_target : float, the policy's wanted position in [-1, 1]
     absent : seat -> why it is empty
@@ -43,8 +43,8 @@ class Proposal:
     side: int
     confidence: float
     hazard: float
-    bias: int | None
-    trap: int | None
+    bias: float
+    trap: float
     source: str
     policy_target: float
     absent: Mapping[str, str]
@@ -73,7 +73,7 @@ def crowd_seat(proposal: Proposal, settings: DecisionSettings) -> Vote:
 
 def analyst_seat(proposal: Proposal, settings: DecisionSettings) -> Vote:
     """Approve unless the bias is against the side or the side is the one likely to be trapped."""
-    if proposal.bias is None or proposal.trap is None:
+    if math.isnan(proposal.bias) or math.isnan(proposal.trap):
         return _abstain(ANALYST, proposal, "no analysis")
     approves = proposal.bias != -proposal.side and proposal.trap != proposal.side
     trapped = SIDE_NAMES[proposal.trap] if proposal.trap else "none"

@@ -190,7 +190,7 @@ class ExchangeClient:
         window = limit * (step_ms if step_ms > 1 else FUNDING_PAGE_SPAN)
 
         def rows(answer: Any) -> Rows:
-            return {name: _column(answer, field, name) for name, field in fields.items()}
+            return {name: _column([row[field] for row in answer], name) for name, field in fields.items()}
 
         try:
             pages = await self._pages(method, params, start_ms, end, step_ms, limit, rows, window)
@@ -264,14 +264,16 @@ Rows = dict[str, npt.NDArray[Any]]
 
 def _candle_rows(answer: Any) -> Rows:
     """Columns of a klines answer: rows of open time, o, h, l, c, v and more."""
-    return {name: _column(answer, place, name) for place, name in enumerate(schema_of(candle_table(Interval.M1)))}
+    names = list(schema_of(candle_table(Interval.M1)))
+    columns = list(zip(*answer, strict=True)) or [()] * len(names)
+    return {name: _column(columns[place], name) for place, name in enumerate(names)}
 
 
-def _column(answer: Any, field: str | int, name: str) -> npt.NDArray[Any]:
-    """One field of every row: epoch ms as int64, everything else as float64."""
+def _column(values: Sequence[Any], name: str) -> npt.NDArray[Any]:
+    """Values as they come, strings mostly: epoch ms as int64, everything else as float64."""
     if name == "ts":
-        return np.fromiter((int(row[field]) for row in answer), np.int64, len(answer))
-    return np.fromiter((float(row[field]) for row in answer), np.float64, len(answer))
+        return np.fromiter(map(int, values), np.int64, len(values))
+    return np.fromiter(map(float, values), np.float64, len(values))
 
 
 def _inside(page: Rows, start_ms: int, end_ms: int) -> Rows:

@@ -101,7 +101,6 @@ class _Log:
     realised: list[float] = field(default_factory=list)
     fees: list[float] = field(default_factory=list)
     funding: list[float] = field(default_factory=list)
-    gross: list[float] = field(default_factory=list)
     quantity: list[list[float]] = field(default_factory=list)
     worth: list[list[float]] = field(default_factory=list)
     target: list[list[float]] = field(default_factory=list)
@@ -259,7 +258,8 @@ class _Run:
         account, log = self.account, self.log
         account.finish(self.end - 1, self.price)
         equity, cash = np.array(log.equity), np.array(log.cash)
-        worth = np.array(log.worth)
+        worth, quantity = np.array(log.worth), np.array(log.quantity)
+        gross = (np.abs(quantity) * _filled_forward(self.panel.close[self.start : self.end])).sum(axis=1)
         votes: dict[str, dict[str, int]] = {}
         for (seat, choice), count in sorted(log.votes.items()):
             votes.setdefault(seat, {})[choice] = count
@@ -273,8 +273,8 @@ class _Run:
             realised=np.array(log.realised),
             fees=np.array(log.fees),
             funding=np.array(log.funding),
-            exposure=np.array(log.gross) / np.where(equity > 0, equity, np.nan),
-            quantity=np.array(log.quantity),
+            exposure=gross / np.where(equity > 0, equity, np.nan),
+            quantity=quantity,
             pair_profit=np.diff(worth, axis=0, prepend=np.zeros((1, worth.shape[1]))),
             target=np.array(log.target),
             outcomes=dict(sorted(log.outcomes.items())),
@@ -371,13 +371,12 @@ class _Run:
         log.realised.append(account.realised)
         log.fees.append(account.fees)
         log.funding.append(account.funding)
-        log.gross.append(sum(abs(q) * p for q, p in zip(account.quantity, self.price, strict=True) if q))
         log.quantity.append(list(account.quantity))
         log.worth.append(worth)
         log.target.append(list(decided.target))
         log.outcomes.update(decided.outcome)
         for votes in decided.votes:
-            for vote in votes:
+            for vote in votes:  # empty where nothing was proposed
                 log.votes[vote.seat, vote.choice.value] += 1
 
     def _day_volatility(self) -> Floats:
@@ -388,6 +387,12 @@ class _Run:
         known = assessed >= 0  # the value of the bar before: an order at the open knows no more
         out[known] = self.signals.state.volatility[assessed[known]] * math.sqrt(bars_a_day)
         return np.nan_to_num(out, nan=0.0)
+
+
+def _filled_forward(close: Floats) -> Floats:
+    """Closes with missing bars at the last known price, 0 before the first."""
+    rows = np.where(np.isfinite(close), np.arange(close.shape[0])[:, None], 0)
+    return np.nan_to_num(np.take_along_axis(close, np.maximum.accumulate(rows, axis=0), axis=0))
 
 
 def _day_notional(panel: Panel) -> Floats:

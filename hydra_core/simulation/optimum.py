@@ -32,7 +32,7 @@ DISPLACEMENT: Final = pr.Autoregression(15, 0.20)
 FULL_STRENGTH: Final = 0.3
 """Signal from which on displacement and crowding have their full strength."""
 
-CASCADES_PER_HORIZON: Final = 0.05
+CASCADES_PER_HORIZON: Final = 0.055
 """Expected cascades per side and horizon at ordinary volatility."""
 HAZARD_SLOPE: Final = 1.6
 """Log hazard per standard deviation of crowding, at full strength."""

@@ -2,7 +2,7 @@
 
 Every window of n rows is composed of windows of 1, 2, 4, … rows by one fixed tree of additions. A value therefore
 depends on its own n rows only, bit for bit, wherever the array begins: running sums would carry the rounding of all
-rows before them, and one-pass recursions their starting value. The cost is about log2(n) array additions.
+rows before them, and one-pass recursions their starting value. The cost is about log2(n) passes.
 
 Arrays have time first, shape (T, ...); rows before the first full window are NaN.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats
@@ -21,51 +22,82 @@ MIN_SHARE = 0.9
 
 _TINY = 1e-300
 
-_Join = Callable[[Floats, Floats, int], Floats]
-"""Joins the earlier part of a window with its later part, which is so many rows long."""
 
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _tree(flat: Floats, width: int, n: int, decay: float) -> Floats:
+    """Sum over windows of ``n`` rows of ``width`` values, the value k rows before a window's end weighted ``decay**k``.
 
-def _windows(values: Floats, n: int, join: _Join) -> Floats:
-    if n < 1:
-        raise InputMissing(f"window of {n} rows", "A window has at least one row")
-    rows = values.shape[0]
-    out = np.full(values.shape, np.nan)
-    if rows < n:
-        return out
-    block, size = values, 1
-    whole: Floats | None = None
-    covered, left = 0, n
+    Entry i of the result is the window that begins with row i. Slices instead of offsets let the loops be vectorised.
+    """
+    block, spare = flat.copy(), np.empty(flat.size)
+    whole = np.empty(0)
+    covered, size, left, fade = 0, 1, n, decay
     while True:
         if left & 1:
-            if whole is None:
-                whole, covered = block, size
+            if covered == 0:
+                whole = block.copy()
             else:
-                count = rows - covered - size + 1
-                whole = join(whole[:count], block[covered : covered + count], size)
-                covered += size
+                count = flat.size - (covered + size - 1) * width
+                later = block[covered * width : covered * width + count]
+                for i in range(count):
+                    whole[i] = whole[i] * fade + later[i]
+            covered += size
         left >>= 1
-        if not left:
+        if left == 0:
             break
-        count = rows - 2 * size + 1
-        block = join(block[:count], block[size : size + count], size)
+        count = flat.size - (2 * size - 1) * width
+        later = block[size * width : size * width + count]
+        for i in range(count):
+            spare[i] = block[i] * fade + later[i]
+        block, spare = spare, block
         size *= 2
-    out[n - 1 :] = whole
+        fade *= fade
+    return whole
+
+
+def _weighted_sum(values: Floats, n: int, decay: float) -> Floats:
+    if n < 1:
+        raise InputMissing(f"window of {n} rows", "A window has at least one row")
+    out = np.full(values.shape, np.nan)
+    rows = values.shape[0]
+    if rows >= n:
+        width = values[0].size
+        flat = _tree(np.ascontiguousarray(values, np.float64).reshape(-1), width, n, decay)
+        out[n - 1 :] = flat[: (rows - n + 1) * width].reshape(out[n - 1 :].shape)
     return out
 
 
 def rolling_sum(values: Floats, n: int) -> Floats:
     """Sum over the last ``n`` rows; NaN where any of them is."""
-    return _windows(values, n, lambda old, new, _: old + new)
+    return _weighted_sum(values, n, 1.0)
+
+
+def _extremes(values: Floats, n: int, join: Callable[[Floats, Floats], Floats]) -> Floats:
+    """The same tree for extremes, whose blocks may overlap: two blocks of a power of two cover any window."""
+    if n < 1:
+        raise InputMissing(f"window of {n} rows", "A window has at least one row")
+    out = np.full(values.shape, np.nan)
+    rows = values.shape[0]
+    if rows < n:
+        return out
+    block, size = values, 1
+    while 2 * size <= n:
+        count = rows - 2 * size + 1
+        block = join(block[:count], block[size : size + count])
+        size *= 2
+    count = rows - n + 1
+    out[n - 1 :] = join(block[:count], block[n - size : n - size + count])
+    return out
 
 
 def rolling_max(values: Floats, n: int) -> Floats:
     """Largest finite value of the last ``n`` rows."""
-    return _windows(values, n, lambda old, new, _: np.fmax(old, new))
+    return _extremes(values, n, np.fmax)
 
 
 def rolling_min(values: Floats, n: int) -> Floats:
     """Smallest finite value of the last ``n`` rows."""
-    return _windows(values, n, lambda old, new, _: np.fmin(old, new))
+    return _extremes(values, n, np.fmin)
 
 
 def rolling_mean(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
@@ -98,17 +130,13 @@ def exponential_mean(values: Floats, half_life: float, n: int) -> Floats:
     n : int, rows in the window; older rows have no weight at all, so the look-back is exactly ``n``
     """
     decay = 0.5 ** (1.0 / half_life)
-
-    def join(old: Floats, new: Floats, size: int) -> Floats:
-        return np.asarray(old * decay**size + new)
-
     # The full weight is summed by the same tree, so a window is bit-identical whether or not another one has a gap.
-    full = float(_windows(np.ones(n), n, join)[-1])
+    full = float(_weighted_sum(np.ones(n), n, decay)[-1])
     missing = np.isnan(values)
     if not missing.any():
-        return np.asarray(_windows(values, n, join) / full)
-    total = _windows(np.where(missing, 0.0, values), n, join)
-    weight = _windows((~missing).astype(np.float64), n, join)
+        return np.asarray(_weighted_sum(values, n, decay) / full)
+    total = _weighted_sum(np.where(missing, 0.0, values), n, decay)
+    weight = _weighted_sum((~missing).astype(np.float64), n, decay)
     return np.where(weight >= MIN_SHARE * full, total / np.maximum(weight, _TINY), np.nan)
 
 

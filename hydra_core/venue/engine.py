@@ -41,7 +41,8 @@ class Engine:
     opening_balance : Decimal
         Wallet (USDT) when the store holds no account yet.
     now_ms : int
-        Market time at which the engine resumes.
+        Market time up to which the account was last known to be settled; what lies between then and the next
+        :meth:`advance` still happens to it.
     tell : callable
         Handed every user event, in order, after it is on disk.
     """
@@ -64,6 +65,8 @@ class Engine:
             self._flush()
         else:
             self.account = Account.from_json(saved)
+            # The account may have been written after the clock: nothing that it has been through may happen twice.
+            self._now = max(now_ms, int(saved["settled_ms"]))
             self.book.load(store.orders(), store.algo_orders(), store.trades(), store.income())
 
     @property
@@ -487,7 +490,7 @@ class Engine:
     def _flush(self) -> None:
         """Write the step, then tell of it."""
         if self._changes:
-            self._store.commit(self._changes, self.account.to_json())
+            self._store.commit(self._changes, {**self.account.to_json(), "settled_ms": self._now})
             self._changes = Changes()
         events, self._pending = self._pending, []
         for event in events:

@@ -48,7 +48,7 @@ class Venue:
         self.store = VenueStore(config.state_dir)
         self._check_market()
         saved = self.store.clock()
-        start = ClockState(config.start_ms, config.speed, config.held) if saved is None else saved
+        start = saved or ClockState(config.start_ms, config.speed, config.held, config.start_ms)
         market = config.market
         self.clock = VenueClock(start.market_ms, start.speed, start.held, market.end_ms)
         self.feed = Feed(market)
@@ -58,7 +58,7 @@ class Venue:
         self.gate = Gate(config.api_key, config.secret)
         self.faults = Faults()
         self.publisher = Publisher(self.feed, self.hub, self.clock)
-        self.engine = Engine(self.feed, self.store, config.balance, self.clock.market_ms(), self._tell)
+        self.engine = Engine(self.feed, self.store, config.balance, start.settled_ms, self._tell)
         public = PublicApi(self.clock, self.feed, self.limits, self.publisher)
         self.routes = public.routes() | PrivateApi(self.feed, self.engine, self.keys).routes()
         self.unknown_requests: deque[str] = deque(maxlen=UNKNOWN_KEPT)
@@ -78,7 +78,9 @@ class Venue:
     def save_clock(self, *, exact: bool = False) -> None:
         """Write the clock; unless exact, with a little market time reserved ahead."""
         ahead = 0 if exact or self.clock.held else int(RESERVED_WALL_S * 1000 * self.clock.speed)
-        self.store.save_clock(ClockState(self.clock.market_ms() + ahead, self.clock.speed, self.clock.held))
+        self.store.save_clock(
+            ClockState(self.clock.market_ms() + ahead, self.clock.speed, self.clock.held, self.engine.now_ms)
+        )
 
     def settle_account(self) -> None:
         """Bring the account up to now."""

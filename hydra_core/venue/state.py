@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +24,12 @@ _TABLES: Final = {"orders": Order, "algo_orders": AlgoOrder, "trades": Trade, "i
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """The clock as it was saved: market time (epoch ms), speed, hold."""
+    """The clock as it was saved: market time (epoch ms), speed, hold, and up to when the account was settled."""
 
     market_ms: int
     speed: float
     held: bool
+    settled_ms: int
 
 
 @dataclass(slots=True)
@@ -106,11 +107,13 @@ class VenueStore:
     def clock(self) -> ClockState | None:
         """The clock as last saved."""
         body = self.document("clock")
-        return None if body is None else ClockState(int(body["market_ms"]), float(body["speed"]), bool(body["held"]))
+        if body is None:
+            return None
+        return ClockState(int(body["market_ms"]), float(body["speed"]), bool(body["held"]), int(body["settled_ms"]))
 
     def save_clock(self, state: ClockState) -> None:
         """Remember the clock."""
-        self._put("clock", {"market_ms": state.market_ms, "speed": state.speed, "held": state.held})
+        self._put("clock", asdict(state))
 
     def save_market(self, name: str) -> None:
         """Remember which market the state belongs to."""

@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Final, TypeVar
 
+from pydantic import SecretStr
+
 from hydra_core import __version__
+from hydra_core.alpha.analyst import AnalystDesk
 from hydra_core.alpha.models import Models, load_models
 from hydra_core.alpha.registry import ModelRegistry
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.errors import HydraError, InputMissing, LeaseLost
 from hydra_core.domain.intervals import FORECAST_INTERVAL, HOUR_MS, iso
-from hydra_core.domain.market import MarketRules
+from hydra_core.domain.market import MarketRules, Panel
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Analysis, Decision, Pins
+from hydra_core.domain.trading import Decision, Pins
 from hydra_core.home import Home
 from hydra_core.ledger import codec
 from hydra_core.ledger.livestate import LiveStateClock, LiveStateReader
@@ -41,8 +44,6 @@ from hydra_core.window.cycle import (
 from hydra_core.window.lease import ChampionWatch, Lease, stopping_on_terminate, take_lease
 
 T = TypeVar("T")
-Analyses = Callable[[int], Mapping[Pair, Analysis]]
-"""Newest analyses from beside the cycle, by market time; must answer at once."""
 
 _NAP_S: Final = 0.1
 _SETTLE_S: Final = 1.5
@@ -59,7 +60,7 @@ def run_window(
     ledger: Ledger,
     on_cycle: Callable[[CycleReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-    analyses: Analyses | None = None,
+    desk: AnalystDesk | None = None,
 ) -> WindowSummary:
     """Decide grid point after grid point until the window is over; the lease is given back whatever happens.
 
@@ -72,7 +73,7 @@ def run_window(
     ledger : Ledger, open
     on_cycle : called after every commit
     should_stop : asked several times a second; True ends the window after its cycle (SIGTERM does too, where unhandled)
-    analyses : newest analyses from beside the cycle
+    desk : where analyses come from; None: a language model's where the settings hold its key, else none (rules only)
 
     Raises
     ------
@@ -92,10 +93,18 @@ def run_window(
         stack.callback(lease.release)
         registry = ModelRegistry(home.models)
         models = load_models(registry, config.pins)
+        if desk is None and settings.groq_api_key is not None:
+            desk = stack.enter_context(_language_desk(settings, settings.groq_api_key, clock))
         lease.keep()
-        window = _Window(config, settings, clock, ledger, reader, lease, models, on_cycle, analyses)
+        window = _Window(config, settings, clock, ledger, reader, lease, models, on_cycle, desk)
         watch = ChampionWatch(registry, dict(config.pins)) if config.follow_champions else None
         return window.run(watch, stop)
+
+
+def _language_desk(settings: Settings, key: SecretStr, clock: Clock) -> AnalystDesk:
+    from hydra_core.alpha.analyst.groq_client import GroqAnalyst
+
+    return AnalystDesk(GroqAnalyst(settings.analyst, key, clock), settings.analyst.ttl_s * 1000)
 
 
 class _Window:
@@ -111,7 +120,7 @@ class _Window:
         lease: Lease,
         models: Models,
         on_cycle: Callable[[CycleReport], None] | None,
-        analyses: Analyses | None,
+        desk: AnalystDesk | None,
     ) -> None:
         self._config = config
         self._settings = settings
@@ -121,7 +130,8 @@ class _Window:
         self._lease = lease
         self._models = models
         self._on_cycle = on_cycle
-        self._analyses = analyses
+        self._desk = desk
+        self._considered: Panel | None = None
         self._frame = Frame.of(settings)
         self._limits_blob = self._keep(LIMITS_BLOB, self._frame.kept())
         self._rules: Mapping[Pair, MarketRules] | None = None
@@ -232,6 +242,15 @@ class _Window:
             work_ms = (time.perf_counter() - began - settled_s) * 1000
             self._tell(CycleReport(cycle_ms, decision, self._clock.wall_ms() - grid_wall, work_ms))
 
+        if self._desk is not None:
+            self._consult(self._desk, self._reader.panel(cycle_ms))
+
+    def _consult(self, desk: AnalystDesk, panel: Panel) -> None:
+        """Ask the analyst about a new bar, after the commit: the answer is for later cycles."""
+        if panel is not self._considered:
+            self._considered = panel
+            desk.consider(panel)
+
     def _tell(self, report: CycleReport) -> None:
         self._first = report.cycle_ms if self._first is None else self._first
         self._reports.append((report.latency_ms, report.work_ms))
@@ -275,7 +294,7 @@ class _Window:
             standing=ledger.standing_plan(account, cycle_ms),
             faults=unmarked(portfolio, readings.marks),
             halt=halt_reason(ledger.heartbeats().get(TRADER), wall_ms, risk.max_heartbeat_age_s),
-            analyses=self._analyses(cycle_ms) if self._analyses is not None else {},
+            analyses=self._desk.all(cycle_ms) if self._desk is not None else {},
         )
         return inputs, make_decision(inputs, panel, readings.rules, self._models, self._frame.limits, assessment)
 

@@ -7,11 +7,12 @@ import pytest
 from conftest import NOW_MS
 from market_double import collecting, first_price_negative
 
+from hydra_core.domain.errors import DataCorrupt, Refused, VenueUnavailable
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import Liquidation
 from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.lake.spool import Spool
-from hydra_dagster import checks, keys
+from hydra_dagster import checks, keys, reporting
 from hydra_dagster.assets import market
 from hydra_dagster.jobs import collect as collect_job
 from hydra_dagster.partitions import range_tags
@@ -99,7 +100,7 @@ def test_a_broken_row_fails_the_check_and_stops_what_stands_after_it_in_the_run(
     assert not done.success
     failed = [e for e in done.get_asset_check_evaluations() if not e.passed]
     assert [(e.asset_key, e.check_name, e.blocking) for e in failed] == [(keys.CANDLES_KEY, keys.EXPECTATIONS, True)]
-    table = [record.data for record in failed[0].metadata["expectations"].value]
+    table = [record.data for record in failed[0].metadata["expectations"].records]
     assert any(row["table"] == "candles_5m" and row["severity"] == "critical" and row["rows"] >= 1 for row in table)
     assert instance.get_latest_materialization_event(keys.DATASET) is None
 
@@ -123,26 +124,17 @@ def test_a_gap_and_a_remark_warn_and_stop_nothing(monkeypatch, instance, resourc
     assert failed == {"no_gaps": dg.AssetCheckSeverity.WARN, "intervals_agree": dg.AssetCheckSeverity.WARN}
 
 
-def test_the_exchanges_silence_is_tried_again_and_then_told_in_one_line(monkeypatch, instance, resource) -> None:
-    from hydra_core.domain.errors import Refused, VenueUnavailable
-
-    tries = []
-
-    def silent(*arguments, **options):
-        tries.append("candles")
-        raise (VenueUnavailable if len(tries) == 1 else Refused)("no word from the exchange", "Look at its status page")
-
-    monkeypatch.setattr("hydra_core.lake.collect.collect", silent)
-    monkeypatch.setattr("dagster._core.execution.plan.active.time.time", lambda: 4e9)
-    done = run(resource, instance)
-    assert not done.success
-    failures = [e for e in done.all_events if e.is_step_failure]
-    said = {
-        e.step_failure_data.user_failure_data.description for e in failures if e.step_failure_data.user_failure_data
-    }
-    assert said == {"no word from the exchange. Look at its status page"}
-    retried = [e for e in done.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
-    assert len(retried) == 1
+def test_only_the_exchanges_silence_is_worth_another_try_and_each_failure_is_one_line() -> None:
+    for error, again in (
+        (VenueUnavailable("no word", "Wait"), True),
+        (Refused("no"), False),
+        (DataCorrupt("bad"), False),
+    ):
+        with pytest.raises(dg.Failure) as caught, reporting.plain_failures():
+            raise error
+        assert (caught.value.description, caught.value.allow_retries) == (str(error), again)
+    with pytest.raises(ZeroDivisionError), reporting.plain_failures():
+        raise ZeroDivisionError
 
 
 def test_the_open_months_are_this_and_the_one_before() -> None:

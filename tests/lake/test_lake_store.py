@@ -162,13 +162,13 @@ def _write_pair(root: Path, number: int) -> None:
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    workers = [multiprocessing.get_context("fork").Process(target=_write_pair, args=(tmp_path, n)) for n in range(4)]
+    workers = [multiprocessing.get_context("spawn").Process(target=_write_pair, args=(tmp_path, n)) for n in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     lake = Lake(tmp_path, "binanceusdm")
-    assert [lake.read(MINUTES, pair).height for pair in lake.pairs(MINUTES)] == [14] * 4
+    assert [lake.read(MINUTES, pair).height for pair in lake.pairs(MINUTES)] == [14] * 3
 
 
 def test_reading_spans_months_and_cuts_exactly(lake: Lake) -> None:
@@ -211,7 +211,7 @@ def test_catalogue_shows_current_files_only(lake: Lake, tmp_path: Path) -> None:
         assert count == [("BTCUSDT", 30), ("ETHUSDT", 5)]
         assert base.execute("select count(*) from files").fetchone() == (3,)
         columns = [row[0] for row in base.execute(f"describe {MINUTES}").fetchall()]
-        assert columns == ["pair", *candles(0).columns]
+        assert columns == ["pair", *candles(1).columns]
     assert not list(tmp_path.glob(".catalog*"))
 
 
@@ -221,7 +221,7 @@ def test_gaps_of_a_grid() -> None:
     assert [(gap.kind, (gap.start - JUNE) // 60_000, (gap.end - JUNE) // 60_000) for gap in gaps] == [
         (GapKind.BEFORE, 0, 2), (GapKind.INSIDE, 40, 43), (GapKind.AFTER, 99, 100),
     ]  # fmt: skip
-    assert find_gaps(candles(0), Interval.M1, JUNE, JUNE + 60_000)[0].kind is GapKind.ALL
+    assert find_gaps(candles(1).clear(), Interval.M1, JUNE, JUNE + 60_000)[0].kind is GapKind.ALL
     assert find_gaps(candles(100), Interval.M1, JUNE, JUNE + 100 * 60_000) == []
     assert unverified(gaps, [(gaps[0].start, gaps[0].end)]) == gaps[1:]
 

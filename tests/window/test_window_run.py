@@ -166,7 +166,7 @@ def test_a_market_second_limit_and_a_stop_flag_end_it(session) -> None:
         asked.append(1)
         return len(asked) > 3
 
-    assert window(session, config(window_s=30), speed=0.001, should_stop=stop).ended == "stopped"
+    assert window(session, config(), speed=0.001, should_stop=stop).ended == "stopped"
 
 
 def test_a_held_market_is_waited_out(session) -> None:
@@ -248,9 +248,7 @@ with Ledger.open(home.ledger_url) as ledger:
 """
 
 
-@pytest.mark.parametrize(
-    ("word", "ending"), [(signal.SIGTERM, "stopped"), (signal.SIGINT, ""), (signal.SIGKILL, "")], ids=lambda x: str(x)
-)
+@pytest.mark.parametrize(("word", "ending"), [(signal.SIGTERM, "stopped"), (signal.SIGKILL, "")], ids=lambda x: str(x))
 def test_a_window_process_that_is_ended_leaves_whole_books(session, word: signal.Signals, ending: str) -> None:
     """It follows the trader's clock from the live state; told to end it gives the lease back, killed it cannot."""
     arguments = [sys.executable, "-c", RUN, str(session.home.root), session.home.market]

@@ -22,6 +22,12 @@ def long_short_deviation_day(view: View) -> Floats:
     return view.log_long_short - rolling_mean(view.log_long_short, 288)
 
 
+@feature("long_short_deviation_week", lookback=2016, inputs=_INPUTS)
+def long_short_deviation_week(view: View) -> Floats:
+    """Log ratio less its mean over a week: what is usual differs from pair to pair and from era to era."""
+    return view.log_long_short - rolling_mean(view.log_long_short, 2016)
+
+
 @feature("long_short_change_12", lookback=13, inputs=_INPUTS)
 def long_short_change_12(view: View) -> Floats:
     """Change of the log ratio in an hour."""

@@ -26,6 +26,7 @@ def _deviation(bars: int) -> Callable[[View], Floats]:
 
 feature("oi_deviation_day", lookback=DAY, inputs=_INPUTS)(_deviation(DAY))
 feature("oi_deviation_3_days", lookback=3 * DAY, inputs=_INPUTS)(_deviation(3 * DAY))
+feature("oi_deviation_week", lookback=7 * DAY, inputs=_INPUTS)(_deviation(7 * DAY))
 
 
 @feature("oi_change_12", lookback=13, inputs=_INPUTS)

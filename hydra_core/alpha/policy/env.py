@@ -26,7 +26,7 @@ from hydra_core.domain.market import Bools, Ints
 
 REWARD_UNIT: Final = 1e-3
 """Ten basis points of notional count as one."""
-START_WORTH: Final = 1.5
+START_WORTH: Final = 0.5
 """Lanes start where the forecast exceeds the band's edge by at most this many round trips."""
 _HELD: Final = np.array([-1.0, 0.0, 1.0])
 
