@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -107,7 +106,7 @@ def backtest_command(
     from hydra_core.alpha.models import load_models
     from hydra_core.alpha.registry import ModelRegistry
     from hydra_core.research.backtest import backtest
-    from hydra_core.research.metrics import max_drawdown, sharpe
+    from hydra_core.research.metrics import annual_sharpe, max_drawdown
     from hydra_core.risk.limits import Limits
 
     with reporting_errors():
@@ -128,8 +127,8 @@ def backtest_command(
             "to": iso(int(result.ts[-1])),
             "trades": len(result.trades),
             "net_return": float(result.equity[-1] / balance - 1),
-            "sharpe": float(sharpe(daily)) if np.std(daily) > 0 else 0.0,
-            "max_drawdown": float(max_drawdown(result.equity)),
+            "sharpe": annual_sharpe(daily) if daily.size > 1 else 0.0,
+            "max_drawdown": max_drawdown(result.equity),
             "fees": float(result.fees.sum()),
             "funding": float(result.funding.sum()),
             "liquidations": result.liquidations,
@@ -200,10 +199,10 @@ def bench(
 
 def newest_panel(lake: Lake, pairs: tuple[Pair, ...], days: int) -> Panel:
     """The newest days of the lake with the look-back before them; raises UsageError when it holds no candles."""
-    newest = [lake.read(f"{CANDLES}_{FORECAST_INTERVAL}", pair)["ts"].dt.epoch("ms").max() for pair in pairs]
-    if any(stamp is None for stamp in newest):
+    stamps = [lake.read(f"{CANDLES}_{FORECAST_INTERVAL}", pair)["ts"].dt.epoch("ms").to_numpy() for pair in pairs]
+    if any(not column.size for column in stamps):
         raise UsageError("the lake holds no candles of some pair", "Run `hydra demo` or `hydra backfill` first")
-    end = min(int(stamp) for stamp in newest if stamp is not None) + FORECAST_INTERVAL.ms  # type: ignore[call-overload]
+    end = min(int(column[-1]) for column in stamps) + FORECAST_INTERVAL.ms
     return load_panel(lake, pairs, end - days * DAY_MS - MAX_LOOKBACK_BARS * FORECAST_INTERVAL.ms, end)
 
 

@@ -10,15 +10,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from hydra_core.cli.common import JsonFlag, MarketOption, err, load_settings, open_home, out, reporting_errors, say_json
-from hydra_core.demo.chain import DemoOptions
-from hydra_core.demo.market import open_synthetic
 from hydra_core.domain.errors import UsageError
-from hydra_core.home import Home, current_home, use_home
+from hydra_core.home import Home, current_home, home_named, use_home
 from hydra_core.platform.control import READY, Platform, down, run_in_foreground
-from hydra_core.platform.doctor import doctor as examine
+from hydra_core.platform.doctor import examine
+from hydra_core.platform.markets import default_market, describe_home
 from hydra_core.platform.parts import PlatformRecord
 from hydra_core.platform.processes import child_environment
-from hydra_core.platform.status import status as look
+from hydra_core.platform.status import look
 from hydra_core.settings import Settings
 
 
@@ -86,9 +85,9 @@ def status(market: MarketOption = "", as_json: JsonFlag = False) -> None:
             table = Table(title=f"market {home.market}")
             for column in ("", "part", "detail"):
                 table.add_column(column)
-            for line in seen.components:
-                unwell = "[dim]○[/]" if line.optional else "[red]●[/]"
-                table.add_row("[green]●[/]" if line.healthy else unwell, line.name, line.detail)
+            for line in seen.lines:
+                mark = {True: "[green]●[/]", False: "[red]●[/]", None: "[dim]○[/]"}[line.healthy]
+                table.add_row(mark, line.name, line.detail)
             out.print(table)
         if not seen.healthy:
             raise typer.Exit(1)
@@ -102,7 +101,7 @@ def doctor(market: MarketOption = "", as_json: JsonFlag = False) -> None:
             home: Home | None = current_home(settings.data_root, market or settings.market)
         except UsageError:
             home = None
-        findings = examine(home, settings)
+        findings = examine(settings, home)
         if as_json:
             say_json({"findings": findings, "healthy": all(found.ok for found in findings)})
         else:
@@ -128,8 +127,11 @@ def home_to_open(settings: Settings, market: str) -> Home:
     try:
         home = current_home(settings.data_root, market or settings.market)
     except UsageError:
-        first = DemoOptions()
-        return open_synthetic(settings, first.seed, first.signal, first.days, fresh=False)[0]
+        name, description = default_market()
+        home = home_named(settings.data_root, name)
+        use_home(home)
+        describe_home(home, description)
+        return home
     if not home.path.is_dir() and not (market or settings.market) == "binanceusdm":
         raise UsageError(f"no market home {home.path}", "`hydra demo` makes one")
     return use_home(home)

@@ -160,8 +160,8 @@ def make_parts(home: Home, settings: Settings, chosen: Iterable[str]) -> tuple[P
     makers: dict[str, Callable[[], Part]] = {
         VENUE: lambda: _venue(home, settings, market),
         STORAGE: lambda: _part(home, settings, STORAGE, ("dagster", "instance", "migrate"), once=True),
-        RESEARCH: lambda: _code_server(home, settings, RESEARCH, settings.platform.research_port),
-        LIVE: lambda: _code_server(home, settings, LIVE, settings.platform.live_port),
+        RESEARCH: lambda: _code_server(home, settings, names, RESEARCH, settings.platform.research_port),
+        LIVE: lambda: _code_server(home, settings, names, LIVE, settings.platform.live_port),
         TRADER: lambda: _trader(home, settings, names),
         DAEMON: lambda: _daemon(home, settings, names),
         WEBSERVER: lambda: _webserver(home, settings, names),
@@ -220,11 +220,13 @@ def _trader(home: Home, settings: Settings, names: tuple[str, ...]) -> Part:
     return _part(home, settings, TRADER, ("hydra_core.trader", *where), after=_present(names, VENUE))
 
 
-def _code_server(home: Home, settings: Settings, name: str, port: int) -> Part:
+def _code_server(home: Home, settings: Settings, names: tuple[str, ...], name: str, port: int) -> Part:
     location, module_name = LOCATIONS[name]
     serve = ("dagster", "api", "grpc", "--module-name", module_name, "--location-name", location)
     where = ("--host", settings.platform.host, "--port", str(port), "--use-python-environment-entry-point")
-    return _part(home, settings, name, (*serve, *where), port=port)
+    # A code server makes the storage too when there is none yet: two at once would clash.
+    after = () if (home.dagster / "history" / "runs.db").exists() else _present(names, STORAGE)
+    return _part(home, settings, name, (*serve, *where), port=port, after=after)
 
 
 def _daemon(home: Home, settings: Settings, names: tuple[str, ...]) -> Part:

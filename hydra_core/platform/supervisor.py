@@ -38,7 +38,7 @@ from hydra_core.platform.parts import (
     with_free_ports,
 )
 from hydra_core.platform.probes import Health, probe
-from hydra_core.platform.processes import create_time, end_all, exclusive, is_running, start, sweep
+from hydra_core.platform.processes import create_time, end_all, exclusive, is_running, marked, start, sweep
 from hydra_core.settings import Settings
 
 TICK_S: Final = 0.2
@@ -210,17 +210,17 @@ class Supervisor:
         return [child.record for child in self._children.values()]
 
     def _end(self) -> None:
-        """First those that start work, then those that do it, the exchange last."""
-        for group in ((WEBSERVER, DAEMON), tuple(name for name in self._children if name != VENUE), (VENUE,)):
-            processes = [c.process for name in group if (c := self._children.get(name)) and c.process]
-            alive = [psutil.Process(p.pid) for p in processes if p.poll() is None]
-            if alive:
-                end_all(alive, STOP_PATIENCE_S)
-            if VENUE not in group and DAEMON not in group:
-                sweep_runs(self.home, {c.process.pid for c in self._children.values() if c.process})
+        """First those that start work, then those that do it with their runs, the exchange last."""
+        end_all(self._alive(WEBSERVER, DAEMON), STOP_PATIENCE_S)
+        venue = {process.pid for process in self._alive(VENUE)}
+        end_all([process for process in marked(self.home) if process.pid not in venue], STOP_PATIENCE_S)
         sweep(self.home)
         record_path(self.home).unlink(missing_ok=True)
         logger.info("the platform of {} is down", self.home.market)
+
+    def _alive(self, *names: str) -> list[psutil.Process]:
+        children = (self._children[name].process for name in names if name in self._children)
+        return [psutil.Process(child.pid) for child in children if child is not None and child.poll() is None]
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -236,13 +236,6 @@ class Supervisor:
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
-
-
-def sweep_runs(home: Home, spared: set[int]) -> None:
-    """End the runs that outlived their code server, while the exchange still answers them."""
-    from hydra_core.platform.processes import marked
-
-    end_all([process for process in marked(home) if process.pid not in spared], STOP_PATIENCE_S)
 
 
 def last_line(log: Path, most: int = 8_000) -> str:

@@ -62,13 +62,15 @@ def main(words: list[str] | None = None) -> int:
     logger.remove()
     logger.add(sys.stderr, level=arguments.log_level.upper())
 
-    def ready(host: str, port: int) -> None:
-        line = {"event": "ready", "market": arguments.market, "host": host, "port": port, "pid": os.getpid()}
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
     try:
-        run(_config(arguments), ready=ready)
+        config = _config(arguments)
+
+        def ready(host: str, port: int) -> None:
+            line = {"event": "ready", "market": config.market.name, "host": host, "port": port, "pid": os.getpid()}
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+
+        run(config, ready=ready)
     except HydraError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -21,7 +21,8 @@ from hydra_core.venue.routes import Answer, Params, Route
 PUBLISHED_AFTER_MS: Final = 15_000
 """Market time from the stamp of an open interest or ratio reading to its publication."""
 MAX_KLINES: Final = 1_500
-MAX_BACK_MS: Final = 400 * DAY_MS
+MAX_BACK_MS: Final = 4_000 * DAY_MS
+"""How far before a market's origin its coarser candles are looked for."""
 _PERIODS: Final = {
     "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "12h": 720, "1d": 1440,
 }  # fmt: skip
@@ -123,7 +124,7 @@ class PublicApi:
     def _first_bars(self, pair: Pair, interval: Interval, first: int, stop: int, limit: int) -> Bars:
         """The first closed candles of [first, stop); holes and the time before the first listing are skipped."""
         span = limit * interval.ms
-        at = max(first, self._market.origin_ms - MAX_BACK_MS * 10)
+        at = max(first, self._market.origin_ms - MAX_BACK_MS)
         while at < stop:
             bars = self._market.candles(pair, interval, at, min(at + span, stop))
             if len(bars) >= limit or at + span >= stop:
@@ -211,7 +212,6 @@ class PublicApi:
         if end is not None:
             stop = min(stop, end + 1)
         first = stop - (limit + 1) * step_ms if start is None else start
-        first = max(first, self._market.origin_ms - MAX_BACK_MS)
         if first >= stop:
             return Series.empty()
         series: Series = read(pair, first, stop)
@@ -222,17 +222,21 @@ class PublicApi:
         return Series(series.ts[rows], series.value[rows])
 
     def _prices(self, pair: Pair, stamps: Ints) -> Floats:
-        """Price at each stamp, USDT: the open of the candle that contains it."""
+        """Price at each stamp, USDT: the open of the candle that contains it, of the finest candles that reach back."""
         if not stamps.size:
             return np.empty(0)
-        interval = Interval.M5 if stamps[-1] - stamps[0] < 40 * DAY_MS else Interval.H1
         now = self._clock.market_ms()
-        first = interval.floor(int(stamps[0]))
-        bars = self._market.candles(pair, interval, first, min(int(stamps[-1]) + 1, interval.floor(now)))
+        bars, length = Bars.empty(), 0
+        for interval in (Interval.M5, Interval.H1):
+            length = interval.ms
+            first, stop = interval.floor(int(stamps[0])), min(int(stamps[-1]) + 1, interval.floor(now))
+            bars = self._market.candles(pair, interval, first, stop)
+            if len(bars) and bars.ts[0] <= stamps[0]:
+                break
         if not len(bars):
             return np.full(stamps.shape, self._market.price(pair, now))
         at = np.clip(np.searchsorted(bars.ts, stamps, side="right") - 1, 0, len(bars) - 1)
-        return np.where(stamps >= bars.ts[-1] + interval.ms, bars.close[-1], bars.open[at])
+        return np.where(stamps >= bars.ts[-1] + length, bars.close[-1], bars.open[at])
 
     def depth(self, params: Params) -> Answer:
         """The book."""

@@ -4,7 +4,10 @@ One run lasts a window (15 min by default), because launching a run costs second
 and the grid are ``hydra_core.window``; here a run is given its pins and tells Dagster what happened.
 """
 
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -71,11 +74,29 @@ def decisions(
             if seen % config.observe_every == 1 or config.observe_every == 1:
                 context.log_event(dg.AssetObservation(keys.DECISIONS, metadata=_observed(report, seen)))
 
-        # An interrupt passes through: run_window gives the lease back on its way out, and what is committed stays.
-        summary = run_window(window, workshop.home, workshop.settings, None, ledger, on_cycle)
+        with asked_to_end() as should_stop:
+            summary = run_window(window, workshop.home, workshop.settings, None, ledger, on_cycle, should_stop)
         context.log.info(str(summary))
         metadata = {**_told(summary, pins), **_equity(ledger, account, summary)}
     return dg.MaterializeResult(metadata=metadata)
+
+
+@contextmanager
+def asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Turn a termination into a question that the window asks itself between two cycles.
+
+    Dagster would raise in the middle of whatever is done, and record a failed run for every `hydra down`.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    kept = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _current(ledger: "Ledger") -> str:

@@ -81,7 +81,7 @@ async def test_nothing_beyond_now(venue: Served, exchange: Any) -> None:
 
 async def test_funding_history_and_premium(venue: Served, exchange: Any) -> None:
     now, since = await venue.now_ms(), venue.market.origin_ms
-    rows = await exchange.fetch_funding_rate_history(SYMBOL, since=since, limit=1000)
+    rows = await exchange.fetch_funding_rate_history(SYMBOL, since=1, limit=1000)
     truth = venue.market.funding(BTC, since, now + 1)
     assert [row["timestamp"] for row in rows] == truth.ts.tolist()
     np.testing.assert_allclose([row["fundingRate"] for row in rows], truth.value, atol=5e-9)
@@ -107,6 +107,8 @@ async def test_open_interest_and_ratio(venue: Served, exchange: Any) -> None:
     hourly = stamped.ts % HOUR_MS == 0
     assert [row["timestamp"] for row in ratio] == stamped.ts[hourly].tolist()
     np.testing.assert_allclose([row["longShortRatio"] for row in ratio], stamped.value[hourly], rtol=1e-12)
+    first = await venue.raw("/futures/data/openInterestHist", symbol=BTC, period="5m", startTime=1, limit=3)
+    assert first[0]["timestamp"] == venue.market.open_interest(BTC, 0, now).ts[0]
     latest = await exchange.fetch_open_interest(SYMBOL)
     assert now - Interval.M5.ms <= latest["timestamp"] <= now
 

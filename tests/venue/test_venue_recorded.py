@@ -47,6 +47,10 @@ async def test_recorded_history_is_served_and_the_rest_is_absent(folder: Path, t
         with pytest.raises(ccxt.BadRequest, match="-1120"):
             await exchange.fetch_ohlcv(SYMBOL, "1m")
         assert len(await exchange.fetch_funding_rate_history(SYMBOL, limit=20)) == 20
+        [oldest] = await venue.raw("/fapi/v1/fundingRate", symbol=BTC, startTime=1, limit=1)
+        assert (
+            float(oldest["markPrice"]) == market.candles(BTC, Interval.H1, oldest["fundingTime"], market.end_ms).open[0]
+        )
         assert await exchange.fetch_open_interest_history(SYMBOL, "5m") == []
         assert await exchange.fetch_long_short_ratio_history(SYMBOL, "5m") == []
         with pytest.raises(ccxt.BaseError, match="-1099"):

@@ -157,9 +157,9 @@ def test_a_new_champion_ends_the_window(session, tmp_path: Path) -> None:
 
 
 def test_a_market_second_limit_and_a_stop_flag_end_it(session) -> None:
-    summary = window(session, config(window_market_s=120), speed=600.0)
+    summary = window(session, config(window_market_s=120), speed=100.0)
     assert summary.ended == "window over"
-    assert summary.cycles <= 4
+    assert 2 <= summary.cycles <= 6, "four or five points lie in two minutes; one more may pass while a cycle works"
     asked: list[int] = []
 
     def stop() -> bool:

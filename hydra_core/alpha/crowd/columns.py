@@ -20,6 +20,9 @@ from hydra_core.statistics.view import SIGMA_LOOKBACK, View, tail_view
 
 DAY: Final = 288
 WEEK: Final = 2016
+SHOCK_BARS: Final = 192
+SIGMA_ROWS: Final = SIGMA_LOOKBACK + SHOCK_BARS
+"""One look-back for every column that reads the volatility forecast, so that a live cycle computes it once."""
 FUNDING_USUAL: Final = 1e-4
 """Interest part of a settlement: what longs pay when nobody is crowded."""
 
@@ -78,13 +81,13 @@ VOLATILITY: Final = ("log_sigma", "log_sigma_squared", "vol_ratio_hour", "vol_ra
 """The columns of the volatility-only baseline."""
 
 
-@_column("log_sigma", SIGMA_LOOKBACK, odd=False)
+@_column("log_sigma", SIGMA_ROWS, odd=False)
 def _log_sigma(view: View) -> Floats:
     """Log of the expected standard deviation per bar."""
     return np.log(view.sigma)
 
 
-@_column("log_sigma_squared", SIGMA_LOOKBACK, odd=False)
+@_column("log_sigma_squared", SIGMA_ROWS, odd=False)
 def _log_sigma_squared(view: View) -> Floats:
     """Square of the log volatility about 15 bp a bar: the tails need not follow the middle."""
     return (np.log(view.sigma) - math.log(0.0015)) ** 2
@@ -105,21 +108,21 @@ def _vol_ratio_4_hours(view: View) -> Floats:
     return _vol_ratio(view, 48, 1440)
 
 
-@_column("recent_shocks", SIGMA_LOOKBACK + 192, odd=False)
+@_column("recent_shocks", SIGMA_ROWS, odd=False)
 def _recent_shocks(view: View) -> Floats:
     """Share of recent bars that moved more than three expected standard deviations, half-life two hours."""
     size = np.abs(view.log_return[1:]) / view.sigma[:-1]
     out = np.full(view.sigma.shape, np.nan)
-    out[1:] = exponential_mean(np.where(np.isnan(size), np.nan, (size > 3.0).astype(np.float64)), 24.0, 192)
+    out[1:] = exponential_mean(np.where(np.isnan(size), np.nan, (size > 3.0).astype(np.float64)), 24.0, SHOCK_BARS)
     return out
 
 
-@_column("return_hour", SIGMA_LOOKBACK, odd=True)
+@_column("return_hour", SIGMA_ROWS, odd=True)
 def _return_hour(view: View) -> Floats:
     return _scaled_return(view, 12)
 
 
-@_column("return_4_hours", SIGMA_LOOKBACK, odd=True)
+@_column("return_4_hours", SIGMA_ROWS, odd=True)
 def _return_4_hours(view: View) -> Floats:
     return _scaled_return(view, 48)
 
@@ -156,7 +159,7 @@ def _funding_change(view: View) -> Floats:
 
 def _against_week(view: View, bars: int) -> Floats:
     """Log long/short ratio of the last bars against its week: pairs and eras differ in what is usual."""
-    week = rolling_mean(view.log_long_short, WEEK)
+    week = view.memo("long_short_week", lambda: rolling_mean(view.log_long_short, WEEK))
     return (rolling_mean(view.log_long_short, bars) if bars > 1 else view.log_long_short) - week
 
 
@@ -185,7 +188,7 @@ def _oi_growth_3_days(view: View) -> Floats:
     return change(view.log_open_interest, 3 * DAY)
 
 
-@_column("quadrant_day", SIGMA_LOOKBACK, odd=True, inputs=(OPEN_INTEREST,))
+@_column("quadrant_day", SIGMA_ROWS, odd=True, inputs=(OPEN_INTEREST,))
 def _quadrant_day(view: View) -> Floats:
     """Growth of open interest in a day times the scaled return: above 0 the new positions are longs in profit."""
     return np.asarray(change(view.log_open_interest, DAY) * np.tanh(_scaled_return(view, DAY)))
