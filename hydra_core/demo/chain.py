@@ -26,7 +26,7 @@ from hydra_core.platform.markets import MarketDescription
 from hydra_core.platform.parts import DAEMON, LIVE, RESEARCH, STORAGE, TRADER, VENUE
 from hydra_core.platform.runs import RunConsole, RunEvent, RunOutcome
 from hydra_core.report.build import write_report
-from hydra_core.research.results import Research, latest_research
+from hydra_core.report.research import Research, latest_research
 from hydra_core.settings import Settings
 
 PARTS: Final = (VENUE, STORAGE, RESEARCH, LIVE, TRADER, DAEMON)

@@ -156,7 +156,7 @@ def _pairs(fills: Sequence[BookedFill], view: AccountView) -> Section:
         profit[pair] = profit.get(pair, 0.0) + float(one.realised)
         fees[pair] = fees.get(pair, 0.0) + float(one.fill.fee)
         count[pair] += 1
-    open_profit = {line.pair: line.profit for line in view.positions}
+    open_profit: dict[str, float] = {line.pair: line.profit for line in view.positions}
     pairs = sorted({*profit, *open_profit})
     if not pairs:
         return Section("pairs", "Profit by pair", "No order was filled.")
@@ -230,13 +230,13 @@ def _data(home: Home, settings: Settings) -> Section:
                 len({pair for pair, _, _ in entries}),
                 f"{months[0]} to {months[-1]}",
                 sum(entry.rows for _, _, entry in entries),
-                sum(len(entry.gaps) for _, _, entry in entries),
+                sum(len(entry.verified_gaps) for _, _, entry in entries),
                 "damaged" if any(table in problem for problem in damaged) else "held",
             )
         )
-    table = Table(("table", "pairs", "months", "rows", "gaps that remain", "hashes"), rows)
+    summary = Table(("table", "pairs", "months", "rows", "verified gaps", "hashes"), rows)
     problems = [Table(("problem",), [(line,) for line in damaged])] if damaged else []
-    return Section("data", "Data quality", "Every file is checked against its recorded hash.", (), [table, *problems])
+    return Section("data", "Data quality", "Every file is checked against its recorded hash.", (), [summary, *problems])
 
 
 def _line(

@@ -1,0 +1,38 @@
+"""The synthetic history that every group measures on: made once a process, identical on every machine."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, Interval
+from hydra_core.domain.market import Panel
+from hydra_core.domain.panel import build_panel, reading_start_ms
+from hydra_core.simulation.synthetic import ORIGIN_MS, SyntheticMarket
+
+SEED = 7
+SIGNAL = 0.3
+
+
+@cache
+def market(days: int) -> SyntheticMarket:
+    """The market with so many days before its first now."""
+    return SyntheticMarket(SEED, SIGNAL, days)
+
+
+@cache
+def panel(days: int, interval: Interval = FORECAST_INTERVAL) -> Panel:
+    """All pairs' closed bars of the first days, with every reading a collector would have."""
+    source = market(days)
+    start, end = ORIGIN_MS, ORIGIN_MS + days * DAY_MS
+    pairs, early = source.pairs, max(ORIGIN_MS, reading_start_ms(start))
+    return build_panel(
+        pairs,
+        interval,
+        start,
+        end,
+        {pair: source.candles(pair, interval, start, end) for pair in pairs},
+        {pair: source.funding(pair, early, end) for pair in pairs},
+        {pair: source.open_interest(pair, early, end) for pair in pairs},
+        {pair: source.long_short(pair, early, end) for pair in pairs},
+        None,
+    )

@@ -1,0 +1,137 @@
+"""A row of a benchmark, how its ratio is judged, the table on the screen and the file it is kept in.
+
+Not here: what is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+AT_LEAST = "at least"
+AT_MOST = "at most"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Parameters
+    ----------
+    name : what is compared
+    ours, peer : measured in the same run, both in ``unit``
+    goal : what ``ours / peer`` is to reach, or not to exceed
+    sense : :data:`AT_LEAST` for rates, :data:`AT_MOST` for durations
+    notes : what the peer is and on how much data
+    """
+
+    name: str
+    ours: float
+    peer: float
+    goal: float
+    unit: str
+    sense: str = AT_LEAST
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sense not in (AT_LEAST, AT_MOST):
+            raise ValueError(f"{self.name}: a goal is {AT_LEAST!r} or {AT_MOST!r}, not {self.sense!r}")
+        if not (self.ours > 0 and self.peer > 0):
+            raise ValueError(f"{self.name}: ours is {self.ours}, the peer {self.peer}; both must be above zero")
+
+    @property
+    def ratio(self) -> float:
+        """Ours over the peer's, in the very unit that was measured."""
+        return self.ours / self.peer
+
+    @property
+    def holds(self) -> bool:
+        """Whether the goal is reached, judged before any rounding."""
+        return self.ratio >= self.goal if self.sense == AT_LEAST else self.ratio <= self.goal
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as plain data, figures rounded to four significant digits."""
+        return {
+            "name": self.name,
+            "ours": significant(self.ours),
+            "peer": significant(self.peer),
+            "ratio": significant(self.ratio),
+            "goal": self.goal,
+            "holds": self.holds,
+            "unit": self.unit,
+            "notes": f"goal: ratio {self.sense} {self.goal:g}; {self.notes}".rstrip("; "),
+        }
+
+
+@dataclass
+class Report:
+    """What a group's measuring hands back beside its rows: what could not be run here, and why."""
+
+    say: Callable[[str], None] = lambda words: None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Name a row that this machine cannot run."""
+        self.left_out[name] = why
+
+
+def significant(value: float, digits: int = 4) -> float:
+    """The value with so many significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall seconds that one call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def side_by_side(
+    ours: Callable[[], object], peer: Callable[[], object], repeats: int = 5, warm_up: bool = True
+) -> tuple[float, float]:
+    """Median seconds of both, taken in turns so that a busy moment of the machine meets both alike."""
+    if warm_up:
+        ours()
+        peer()
+    taken = [(seconds(ours), seconds(peer)) for _ in range(repeats)]
+    return statistics.median(one for one, _ in taken), statistics.median(other for _, other in taken)
+
+
+def write_rows(group: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
+    """Keep a group's rows as ``<group>.json``, in one step; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target, fresh = folder / f"{group}.json", folder / f"{group}.json.tmp"
+    fresh.write_text(json.dumps([row.to_json() for row in rows], indent=1) + "\n")
+    fresh.replace(target)
+    return target
+
+
+def show(group: str, rows: Sequence[Row], left_out: Mapping[str, str], console: Console) -> None:
+    """The table of a group, and below it what was left out."""
+    table = Table(title=f"benchmarks: {group}", title_justify="left")
+    table.add_column("what")
+    for heading in ("ours", "peer", "ratio", "goal"):
+        table.add_column(heading, justify="right")
+    table.add_column("unit")
+    table.add_column("holds")
+    for row in rows:
+        told = row.to_json()
+        goal = f"{'>=' if row.sense == AT_LEAST else '<='} {row.goal:g}"
+        figures = [f"{told[name]:,g}" for name in ("ours", "peer")]
+        table.add_row(row.name, *figures, f"{row.ratio:.2f}", goal, row.unit, "yes" if row.holds else "no")
+    console.print(table)
+    for row in rows:
+        console.print(f"  {row.name}: {row.notes}", style="dim", highlight=False)
+    for name, why in left_out.items():
+        console.print(f"  left out: {name}: {why}", style="yellow", highlight=False)

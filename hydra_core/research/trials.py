@@ -1,0 +1,104 @@
+"""What was tried and what was looked at: every trial of every sweep, every reading of a lock-box. Append-only.
+
+Both are JSON lines, one record a line under a key; writing a key again changes nothing. Nothing is ever removed: a trial
+that failed or was pruned was a trial, and a lock-box that was read twice was read twice.
+Not here: what follows from the counts (``gates``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from hydra_core.domain.errors import DataCorrupt
+
+TRIALS: Final = "trials.jsonl"
+READINGS: Final = "lockbox.jsonl"
+
+
+class Journal:
+    """An append-only file of keyed records, safe for several processes.
+
+    Parameters
+    ----------
+    path : Path of the file; made when first written to
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, key: str, record: Mapping[str, Any]) -> bool:
+        """Append a record unless its key is there; returns whether it was appended."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            text = file.read()
+            if any(row["key"] == key for row in self._parse(text)):
+                return False
+            if text and not text.endswith("\n"):
+                file.write("\n")
+            file.write(json.dumps({"key": key, **record}, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            return True
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records, oldest first."""
+        return self._parse(self.path.read_text()) if self.path.exists() else []
+
+    def _parse(self, text: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        lines = text.splitlines()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                if number == len(lines) and not text.endswith("\n"):
+                    continue  # the last line of a writer that was killed: it was never acknowledged
+                raise DataCorrupt(f"{self.path}, line {number} is no record: {error}", "Restore the file") from error
+        return rows
+
+
+def trial_ledger(studies: Path) -> Journal:
+    """Every trial of every sweep of this home."""
+    return Journal(studies / TRIALS)
+
+
+def trials_of(studies: Path, study: str) -> list[dict[str, Any]]:
+    """Trials of one study, aborted and pruned ones included, in order of their number."""
+    rows = [row for row in trial_ledger(studies).records() if row["study"] == study]
+    return sorted(rows, key=lambda row: int(row["number"]))
+
+
+def lockbox_ledger(studies: Path) -> Journal:
+    """Every reading of every lock-box of this home."""
+    return Journal(studies / READINGS)
+
+
+def read_lockbox(studies: Path, *, span_ms: tuple[int, int], kind: str, version: str) -> int:
+    """Write down that a candidate is about to be judged on a lock-box.
+
+    Parameters
+    ----------
+    span_ms : first and last bar of the lock-box, epoch ms
+
+    Returns
+    -------
+    int : how many candidates of that kind have been judged on an overlapping lock-box so far, this one included
+    """
+    ledger = lockbox_ledger(studies)
+    record = {"kind": kind, "version": version, "start_ms": span_ms[0], "end_ms": span_ms[1]}
+    ledger.add(f"{kind}/{version}/{span_ms[0]}-{span_ms[1]}", record)
+    readers = {
+        row["version"]
+        for row in ledger.records()
+        if row["kind"] == kind and row["start_ms"] < span_ms[1] and span_ms[0] < row["end_ms"]
+    }
+    return len(readers)
