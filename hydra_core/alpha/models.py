@@ -227,15 +227,15 @@ def load_models(registry: ModelRegistry, pins: Mapping[str, str]) -> Models:
 def load_artifact(kind: str, folder: Path, version: str) -> ForecasterModel | CrowdModel | PolicyModel:
     """The model in one artifact folder; raises ArtifactInvalid when the folder does not hold one of that kind."""
     if kind == FORECASTER:
-        from hydra_core.alpha.forecaster import artifact as forecaster_artifact
+        from hydra_core.alpha.forecaster.artifact import load as load_forecaster
 
-        return forecaster_artifact.load(folder, version)
+        return load_forecaster(folder, version)
     if kind == CROWD:
-        from hydra_core.alpha import crowd
+        from hydra_core.alpha.crowd import load as load_crowd
 
-        return crowd.load(folder, version)
+        return load_crowd(folder, version)
     if kind == POLICY:
-        from hydra_core.alpha.policy import artifact as policy_artifact
+        from hydra_core.alpha.policy.artifact import load as load_policy
 
-        return policy_artifact.load(folder, version)
+        return load_policy(folder, version)
     raise ArtifactInvalid(f"unknown kind of model {kind!r}", f"Known: {', '.join(KINDS)}")

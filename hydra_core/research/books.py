@@ -118,7 +118,7 @@ def buy_and_hold(panel: Panel, span: Span, side_cost: float, funding_interval_ms
     close, ts = panel.close[rows], panel.close_ms[rows]
     known = np.where(np.isfinite(close), np.arange(len(close))[:, None], 0)
     filled = np.take_along_axis(close, np.maximum.accumulate(known, axis=0), axis=0)
-    first = np.nan_to_num(filled[0], nan=np.nanmean(filled))
+    first = np.where(np.isfinite(filled[0]), filled[0], np.nanmean(filled, axis=0))
     worth = np.nan_to_num(filled / first, nan=1.0)
     settles = (ts % funding_interval_ms == 0)[:, None]
     paid = np.cumsum(np.where(settles, np.nan_to_num(panel.funding_rate[rows]) * worth, 0.0), axis=0)

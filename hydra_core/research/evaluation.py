@@ -130,7 +130,7 @@ def effective_count(realised: Floats, horizon: int) -> float:
         return float(np.isfinite(realised).sum() / horizon)
     matrix = np.corrcoef(full, rowvar=False)
     mean = max(0.0, float((matrix.sum() - pairs) / (pairs * (pairs - 1))))
-    return full.shape[0] / horizon * pairs / (1 + (pairs - 1) * mean)
+    return float(full.shape[0] / horizon * pairs / (1 + (pairs - 1) * mean))
 
 
 def reliability(

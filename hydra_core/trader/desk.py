@@ -72,6 +72,7 @@ class Desk:
         self._clock = clock
         self._rules = rules
         self._plan_id = ""
+        self._ended = ""
         self._work: dict[Pair, Work] = {}
 
     @property
@@ -94,7 +95,15 @@ class Desk:
         self._work = {pair: work for pair, work in self._work.items() if now < work.expires_ms}
         if mode in (Mode.HALTED, Mode.FLATTEN):
             return 0
-        return sum(self._advance(work, mode, positions, now) for work in self._work.values())
+        sent = sum(self._advance(work, mode, positions, now) for work in self._work.values())
+        if (
+            self._work
+            and not sent
+            and not self._broker.working()
+            and all(self._done(w, now) for w in self._work.values())
+        ):
+            self._end("done")
+        return sent
 
     def protect(self, positions: Mapping[Pair, Position]) -> bool:
         """Give positions the stops of their newest targets; True when one changed."""
@@ -115,7 +124,8 @@ class Desk:
             if order.reduce_only and order.kind == "market":
                 return False
             self._broker.cancel(order.order_id, reason)
-        self._work.pop(pair, None)
+        if self._work.pop(pair, None) is not None:
+            self._end(reason)
         side = Side.SHORT if held.quantity > 0 else Side.LONG
         attempt = 0
         while not self._send(
@@ -126,7 +136,9 @@ class Desk:
 
     def drop(self, reason: str) -> int:
         """Stop working every target and cancel what works; protective closes stay. Returns the orders cancelled."""
-        self._work.clear()
+        if self._work:
+            self._work.clear()
+            self._end(reason)
         idle = [order for order in self._broker.working() if not order.reduce_only]
         return sum(self._broker.cancel(order.order_id, reason) for order in idle)
 
@@ -155,6 +167,16 @@ class Desk:
                 if not order.reduce_only:
                     self._broker.cancel(order.order_id, f"superseded by plan {plan.plan_id}")
         self._work = taken
+
+    def _end(self, reason: str) -> None:
+        """Note once that the newest plan is worked no more, so that the next decision counts on nothing of it."""
+        if self._plan_id and self._plan_id != self._ended:
+            self._ledger.end_plan(self._plan_id, self._clock.market_ms(), reason)
+            self._ended = self._plan_id
+
+    def _done(self, work: Work, now: int) -> bool:
+        """Whether a target's last slice has been due; what the filters could not express by then stays undone."""
+        return len(slices(work.schedule, 0.0, 0.0, work.start_ms, now)) >= max(1, work.schedule.slices)
 
     def _initial(self, plan: Plan, pair: Pair, positions: Mapping[Pair, Position]) -> Decimal:
         """Position when the plan began: what is held less what its own orders have filled already (after a restart)."""

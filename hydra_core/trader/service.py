@@ -20,6 +20,7 @@ from hydra_core.domain.trading import Mode
 from hydra_core.home import Home
 from hydra_core.lake.spool import Spool
 from hydra_core.ledger.livestate.writer import LiveStateWriter
+from hydra_core.ledger.records import TRADER
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.endpoint import Endpoint
 from hydra_core.market.rest import ExchangeClient
@@ -33,8 +34,6 @@ from hydra_core.trader.lock import trader_lock
 from hydra_core.trader.paper import PaperBroker
 from hydra_core.trader.view import MarketView
 
-WHO: Final = "trader"
-"""Name of the trader's heartbeat in the ledger."""
 TICK_S: Final = 0.05
 HEARTBEAT_S: Final = 1.0
 
@@ -86,6 +85,7 @@ class Trader:
                 rules = await client.rules()
                 pairs = [pair for pair in settings.pairs if pair in rules]
                 writer.set_rules({pair: rules[pair] for pair in pairs})
+                writer.set_capture_start(self._clock.market_ms())
                 view = MarketView(pairs)
                 feeds = Feeds(client, pairs, DEFAULT_INTERVALS, view, writer, spool, self._clock)
                 await feeds.prepare()
@@ -178,7 +178,7 @@ class Trader:
             "streams": feeds.health,
             "venue": str(self._endpoint),
         }
-        ledger.heartbeat(WHO, self._clock.wall_ms(), payload)
+        ledger.heartbeat(TRADER, self._clock.wall_ms(), payload)
 
 
 async def run_trader(

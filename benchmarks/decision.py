@@ -1,0 +1,232 @@
+"""Latency of a warm live cycle, snapshot to durable commit, beside its unavoidable parts measured bare.
+
+A temporary home holds eight days of bars; a window run decides on it cycle after cycle while, between the cycles, the
+trader's part is played: fresh quotes, marks and a heartbeat every time, new bars and readings when a bar closes. The bare
+parts are those no design could leave out: selecting the rows that are new, running the model where a bar has closed,
+and one durable SQLite commit of a row as large as the decision's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import market
+from benchmarks.rows import AT_MOST, Report, Row, seconds
+from hydra_core.alpha import labels
+from hydra_core.alpha.features import FeatureSet
+from hydra_core.alpha.models import FORECASTER
+from hydra_core.alpha.registry import Card, ModelRegistry, write_card
+from hydra_core.domain.clock import ClockAnchor, SystemClock
+from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
+from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST
+from hydra_core.domain.panel import MAX_LOOKBACK_BARS
+from hydra_core.home import Home
+from hydra_core.ledger.livestate import LiveStateWriter
+from hydra_core.ledger.store import Ledger
+from hydra_core.settings import Settings
+from hydra_core.simulation.synthetic import ORIGIN_MS, SyntheticMarket
+from hydra_core.window import CycleReport, WindowConfig, run_window
+
+GOAL = 10.0
+DAYS = 12
+CYCLES = 121
+GRID_MS = 30_000
+NOW_MS = ORIGIN_MS + 10 * DAY_MS
+WARM_UP = 11
+"""First cycles of a window are not counted: the live state is read whole, the statistics compile."""
+_NEW_ROWS = (
+    "SELECT pair, ts, open, high, low, close, volume FROM candle WHERE id > ? ORDER BY id",
+    "SELECT kind, pair, ts, value FROM series WHERE id > ? ORDER BY id",
+)
+_NEWEST = ("SELECT * FROM quote", "SELECT * FROM mark", "SELECT name, value FROM meta", "SELECT * FROM health")
+_BOOKS = (
+    "SELECT * FROM account",
+    "SELECT * FROM position",
+    "SELECT * FROM latch",
+    "SELECT * FROM heartbeat",
+    "SELECT * FROM plan ORDER BY cycle_ms DESC LIMIT 1",
+)
+
+
+class SteppedClock:
+    """Market time moves a grid step when told; wall time is the machine's."""
+
+    def __init__(self, market_ms: int) -> None:
+        self._market, self._wall = market_ms, SystemClock()
+
+    def market_ms(self) -> int:
+        return self._market
+
+    def wall_ms(self) -> int:
+        return self._wall.wall_ms()
+
+    def wall_seconds_until(self, market_ms: int) -> float:
+        return (market_ms - self._market) / 1000
+
+    def step(self) -> None:
+        self._market += GRID_MS
+
+
+class Feed:
+    """Plays the trader's part in writing the live state."""
+
+    def __init__(self, home: Home, ledger: Ledger, clock: SteppedClock, source: SyntheticMarket) -> None:
+        self.writer, self.ledger, self.clock, self.source = LiveStateWriter(home.live_state), ledger, clock, source
+        self.writer.set_clock(ClockAnchor(clock.market_ms(), clock.wall_ms(), 1.0, False))
+        self.writer.set_rules({pair: source.rules(pair) for pair in source.pairs})
+        start = NOW_MS - (MAX_LOOKBACK_BARS + 300) * FORECAST_INTERVAL.ms
+        self.bars(start, NOW_MS)
+        self.fresh()
+
+    def bars(self, start_ms: int, end_ms: int) -> None:
+        """Every pair's closed bars and slow readings of a span."""
+        wall, source = self.clock.wall_ms(), self.source
+        for pair in source.pairs:
+            self.writer.add_bars(
+                pair, FORECAST_INTERVAL, source.candles(pair, FORECAST_INTERVAL, start_ms, end_ms), wall
+            )
+            self.writer.add_readings(FUNDING, pair, source.funding(pair, start_ms, end_ms), wall)
+            self.writer.add_readings(OPEN_INTEREST, pair, source.open_interest(pair, start_ms, end_ms), wall)
+            self.writer.add_readings(LONG_SHORT, pair, source.long_short(pair, start_ms, end_ms), wall)
+
+    def fresh(self) -> None:
+        """Quotes, marks and a sign of life, now."""
+        wall, now = self.clock.wall_ms(), self.clock.market_ms()
+        for pair in self.source.pairs:
+            self.writer.add_quote(replace(self.source.quote(pair, now), received_wall_ms=wall))
+            self.writer.add_mark(replace(self.source.mark(pair, now), received_wall_ms=wall))
+        self.writer.flush()
+        self.ledger.heartbeat("trader", wall, {})
+
+    def next_cycle(self, _report: CycleReport) -> None:
+        """What the trader writes until the next grid point."""
+        self.clock.step()
+        now = self.clock.market_ms()
+        if now % FORECAST_INTERVAL.ms == 0:
+            self.bars(now - FORECAST_INTERVAL.ms, now)
+        self.fresh()
+
+
+def forecaster(registry: ModelRegistry, folder: Path) -> str:
+    """A quickly trained forecaster of the real shape in the registry; returns its version. Its skill is of no matter."""
+    from hydra_core.alpha.forecaster.artifact import write
+    from hydra_core.alpha.forecaster.calibration import LEVELS, Calibration
+    from hydra_core.alpha.forecaster.network import NetworkHyper
+    from hydra_core.alpha.forecaster.train import train_forecaster
+
+    panel = market.panel(DAYS)
+    chosen = FeatureSet().available(panel.inputs)
+    columns, target = chosen.compute(panel), labels.scaled_return(panel, 48)
+    rows = np.arange(MAX_LOOKBACK_BARS, len(panel) - 60, 12)
+    trained = train_forecaster(columns, target, rows[:-20], rows[-20:], NetworkHyper(epochs=1), seed=1)
+    calibration = Calibration(0.5, 2.0, np.interp(LEVELS, [0, 1], [-2.0, 2.0]), 0.8, 0.0, 0.0014)
+    write(folder, trained, chosen.names, calibration, 48)
+    lookback = chosen.lookback + trained.shape.reach
+    write_card(folder, Card(FORECASTER, inputs=tuple(sorted(chosen.inputs)), lookback=lookback, horizon_bars=48))
+    return registry.save(FORECASTER, folder)
+
+
+def model_call(registry: ModelRegistry, version: str) -> Callable[[], object]:
+    """The network alone on windows that are ready."""
+    from hydra_core.alpha.forecaster.artifact import load
+
+    model = load(registry.path(FORECASTER, version), version)
+    windows = np.zeros((8, model.shape.steps, len(model.features)), np.float32)
+    return lambda: model.session.run(None, {"windows": windows})
+
+
+def cycles(home: Home, ledger: Ledger, settings: Settings, feed: Feed, pins: dict[str, str]) -> dict[str, list[float]]:
+    """Milliseconds of work per cycle, apart for cycles at a bar's close and between them."""
+    taken: dict[str, list[float]] = {"close": [], "between": []}
+    seen = 0
+
+    def on_cycle(told: CycleReport) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > WARM_UP:
+            taken["close" if told.cycle_ms % FORECAST_INTERVAL.ms == 0 else "between"].append(told.work_ms)
+        feed.next_cycle(told)
+
+    config = WindowConfig("bench", pins, f"bench-{len(pins)}", cycles=CYCLES, follow_champions=False)
+    run_window(config, home, settings, feed.clock, ledger, on_cycle)
+    return taken
+
+
+def read_ms(home: Home, at_close: bool) -> float:
+    """Selecting the rows that a cycle has to see, on open connections, ms."""
+    ledger_file = home.ledger_url.removeprefix("sqlite:///")
+    with sqlite3.connect(home.live_state) as live, sqlite3.connect(ledger_file) as books:
+        newest = [live.execute(f"SELECT max(id) FROM {table}").fetchone()[0] for table in ("candle", "series")]
+        after = [newest[0] - 8, newest[1] - 16] if at_close else newest
+
+        def read() -> None:
+            for query, seen in zip(_NEW_ROWS, after, strict=True):
+                live.execute(query, (seen,)).fetchall()
+            for query in _NEWEST:
+                live.execute(query).fetchall()
+            for query in _BOOKS:
+                books.execute(query).fetchall()
+
+        return 1000 * statistics.median(seconds(read) for _ in range(50))
+
+
+def commit_ms(home: Home, folder: Path) -> float:
+    """One durable commit of a row as large as a decision's, into a file of its own on the same disk, ms."""
+    with sqlite3.connect(home.ledger_url.removeprefix("sqlite:///")) as books:
+        size = books.execute("SELECT avg(length(body) + length(inputs) + length(pins)) FROM decision").fetchone()[0]
+    text = "x" * int(size)
+    bare = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    bare.execute("PRAGMA journal_mode=WAL")
+    bare.execute("PRAGMA synchronous=FULL")
+    bare.execute("CREATE TABLE decision (cycle_ms INTEGER PRIMARY KEY, body TEXT)")
+
+    def commit(at: int) -> None:
+        bare.execute("BEGIN IMMEDIATE")
+        bare.execute("INSERT INTO decision VALUES (?, ?)", (at, text))
+        bare.execute("COMMIT")
+
+    taken = statistics.median(seconds(lambda at=at: commit(at)) for at in range(100))
+    bare.close()
+    return 1000 * taken
+
+
+def measure(report: Report) -> list[Row]:
+    """Cycles between bars and at a bar's close, without a model and with a forecaster."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="hydra-bench-") as scratch:
+        folder = Path(scratch)
+        report.say("a small forecaster for the live cycle")
+        kept = ModelRegistry(folder / "registry")
+        version = forecaster(kept, folder / "artifact")
+        call = model_call(kept, version)
+        call_ms = 1000 * statistics.median(seconds(call) for _ in range(200))
+        for name, pins in (("no model", {}), ("forecaster", {FORECASTER: version})):
+            report.say(f"live cycles with {name}")
+            home = Home(folder, f"home-{len(pins)}").create()
+            if pins:
+                ModelRegistry(home.models).save(FORECASTER, folder / "artifact")
+            with Ledger.open(home.ledger_url) as ledger:
+                ledger.open_account("bench", Decimal(10_000), ORIGIN_MS)
+                feed = Feed(home, ledger, SteppedClock(NOW_MS), market.market(DAYS))
+                taken = cycles(home, ledger, Settings(data_root=folder, groq_api_key=None), feed, pins)
+                feed.writer.close()
+            durable = commit_ms(home, home.path)
+            for when, label in (("between", "between bars"), ("close", "at a bar's close")):
+                reading = read_ms(home, when == "close")
+                model = call_ms if pins and when == "close" else 0.0
+                ours = statistics.median(taken[when])
+                notes = (
+                    f"median of {len(taken[when])} cycles, 8 pairs; bare: rows {reading:.2f} + model {model:.2f} + "
+                    f"durable commit {durable:.2f} ms"
+                )
+                bare = reading + model + durable
+                rows.append(Row(f"cycle {label}, {name}", ours, bare, GOAL, "ms", AT_MOST, notes))
+    return rows

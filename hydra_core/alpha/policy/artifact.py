@@ -1,0 +1,79 @@
+"""The policy's sealed folder: written after training, read by the live plane with onnxruntime alone.
+
+``model.onnx`` takes canonical columns (n, 6) and gives the scores of waiting and moving (n, 2); ``policy.json`` holds the band
+whose wishes it times. Not here: training (``train``), the card and the folder's hash (``alpha/registry``).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from hydra_core.alpha.models import PolicyObservation
+from hydra_core.alpha.policy.band import Band
+from hydra_core.alpha.policy.timing import COLUMNS, timed_target
+from hydra_core.domain.errors import ArtifactInvalid
+from hydra_core.domain.market import Floats
+
+if TYPE_CHECKING:
+    from hydra_core.alpha.policy.train import TrainedPolicy
+
+MODEL: Final = "model.onnx"
+SETTINGS: Final = "policy.json"
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxPolicy:
+    """A policy read from its folder; satisfies :class:`hydra_core.alpha.models.PolicyModel`."""
+
+    version: str
+    band: Band
+    session: Any
+
+    def target(self, observation: PolicyObservation) -> Floats:
+        """Wanted position as a share of the largest permitted one, in [-1, 1], of the observation's shape."""
+        return timed_target(observation, self.band, self._scores)
+
+    def _scores(self, columns: Floats) -> Floats:
+        scores = self.session.run(None, {"columns": columns.astype(np.float32)})[0]
+        return np.asarray(scores, np.float64)
+
+
+def write(folder: Path, policy: TrainedPolicy) -> None:
+    """Export a trained policy into a folder (its card is the caller's)."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        policy.network.eval(),
+        (torch.zeros(2, COLUMNS),),
+        str(folder / MODEL),
+        input_names=["columns"],
+        output_names=["scores"],
+        dynamic_shapes={"columns": {0: torch.export.Dim("n")}},
+        external_data=False,
+        dynamo=True,
+        verbose=False,
+    )
+    (folder / SETTINGS).write_text(json.dumps({"band": asdict(policy.band)}, indent=1, sort_keys=True))
+
+
+def load(folder: Path, version: str) -> OnnxPolicy:
+    """The policy in a folder; raises ArtifactInvalid when a file is absent or does not make sense."""
+    import onnxruntime
+
+    try:
+        settings = json.loads((folder / SETTINGS).read_text())
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            (folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+        return OnnxPolicy(version, Band(**settings["band"]), session)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ArtifactInvalid(f"policy in {folder} cannot be loaded: {error}", "Train it again") from error

@@ -1,0 +1,161 @@
+"""Who may take a seat: only the candidate whose own validation's own check passed; and how a seat is given back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from conftest import NOW_MS
+from dagster import AssetCheckEvaluation, AssetMaterialization
+
+from hydra_core.alpha.models import CROWD, FORECASTER
+from hydra_core.alpha.registry import Card, write_card
+from hydra_dagster import keys, versions
+from hydra_dagster.assets import champions
+from hydra_dagster.assets.champions import ChampionConfig, settle
+from hydra_dagster.resources import Workshop
+
+
+def saved(workshop: Workshop, folder: Path, kind: str, content: str) -> str:
+    """A sealed artifact of a kind; its version follows from its content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.txt").write_text(content)
+    write_card(folder, Card(kind=kind, inputs=("candles",), lookback=10, horizon_bars=48))
+    return workshop.registry.save(kind, folder)
+
+
+def made(instance: dg.DagsterInstance, key: dg.AssetKey, **result: object) -> int:
+    """Record a materialization with a result; returns its storage id."""
+    event = AssetMaterialization(key, metadata={versions.RESULT: dg.MetadataValue.json(result)})
+    instance.report_runless_asset_event(event)
+    return instance.fetch_materializations(key, limit=1).records[0].storage_id
+
+
+def judged(instance: dg.DagsterInstance, kind: str, passed: bool) -> None:
+    """Record the gates' word on the newest validation."""
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+        AssetCheckEvaluationTargetMaterializationData,
+    )
+
+    record = instance.fetch_materializations(keys.validation(kind), limit=1).records[0]
+    target = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
+    instance.report_runless_asset_event(
+        AssetCheckEvaluation(
+            asset_key=keys.validation(kind),
+            check_name=keys.GATES,
+            passed=passed,
+            metadata={},
+            target_materialization_data=target,
+            description="deflated Sharpe 0.2, needs 0.95",
+        )
+    )
+
+
+def research_run(instance: dg.DagsterInstance, kind: str, version: str, passed: bool) -> None:
+    """What a research run leaves: candidate, validation of it, gates on that."""
+    made(instance, keys.candidate(kind), version=version)
+    made(instance, keys.validation(kind), version=version, passed=passed)
+    judged(instance, kind, passed)
+
+
+@pytest.fixture
+def first(workshop: Workshop, tmp_path: Path) -> str:
+    return saved(workshop, tmp_path / "a", FORECASTER, "first")
+
+
+@pytest.fixture
+def second(workshop: Workshop, tmp_path: Path) -> str:
+    return saved(workshop, tmp_path / "b", FORECASTER, "second")
+
+
+def seat(instance, workshop, **config):
+    return settle(instance, workshop, FORECASTER, ChampionConfig(**config), NOW_MS)
+
+
+def test_a_candidate_whose_gates_passed_takes_the_seat_once(instance, workshop, first) -> None:
+    research_run(instance, FORECASTER, first, passed=True)
+    assert seat(instance, workshop).action == "promoted"
+    assert workshop.registry.champion(FORECASTER) == first
+    assert seat(instance, workshop).action == "kept"
+    assert len(workshop.registry.history(FORECASTER)) == 1
+
+
+def test_failed_gates_leave_the_seat_as_it_was_and_are_named(instance, workshop, first, second) -> None:
+    research_run(instance, FORECASTER, first, passed=True)
+    seat(instance, workshop)
+    research_run(instance, FORECASTER, second, passed=False)
+    refused = seat(instance, workshop)
+    assert (refused.holder, refused.action) == (first, "refused")
+    assert "deflated Sharpe" in refused.why
+
+
+def test_a_newer_candidate_does_not_ride_on_the_older_ones_gates(instance, workshop, first, second) -> None:
+    """Training ran again on its own: the newest validation is of another version."""
+    research_run(instance, FORECASTER, first, passed=True)
+    made(instance, keys.candidate(FORECASTER), version=second)
+    refused = seat(instance, workshop)
+    assert (refused.holder, refused.action) == (None, "refused")
+    assert "newest validation is of" in refused.why
+
+
+def test_a_newer_validation_without_its_own_check_promotes_nothing(instance, workshop, first) -> None:
+    """The validation was materialized again, its check was not: the old word is about another materialization."""
+    research_run(instance, FORECASTER, first, passed=True)
+    made(instance, keys.validation(FORECASTER), version=first, passed=False)
+    assert "another validation" in seat(instance, workshop).why
+    assert workshop.registry.champion(FORECASTER) is None
+
+
+def test_gates_that_were_never_evaluated_are_not_passed(instance, workshop, first) -> None:
+    made(instance, keys.candidate(FORECASTER), version=first)
+    made(instance, keys.validation(FORECASTER), version=first, passed=True)
+    assert "never evaluated" in seat(instance, workshop).why
+
+
+def test_a_kind_that_could_not_be_trained_keeps_its_champion(instance, workshop, first) -> None:
+    workshop.registry.promote(FORECASTER, first, {}, at_ms=NOW_MS)
+    made(instance, keys.candidate(FORECASTER), version="", absent="open_interest is not recorded")
+    kept = seat(instance, workshop)
+    assert (kept.holder, kept.action) == (first, "kept")
+    assert "open_interest" in kept.why
+
+
+def test_without_any_research_run_the_asset_says_what_to_run(instance, workshop) -> None:
+    with pytest.raises(dg.Failure, match="was never made"):
+        seat(instance, workshop)
+
+
+def test_a_roll_back_gives_the_seat_to_the_one_before_or_to_a_named_former_champion(
+    instance, workshop, first, second
+) -> None:
+    for version in (first, second):
+        research_run(instance, FORECASTER, version, passed=True)
+        seat(instance, workshop)
+    assert seat(instance, workshop, action="rollback").holder == first
+    assert seat(instance, workshop, action="rollback", version=second[:10]).holder == second
+    with pytest.raises(dg.Failure, match="names 0 former"):
+        seat(instance, workshop, action="rollback", version="ffff")
+    assert seat(instance, workshop, action="vacate", reason="under review").holder is None
+    assert workshop.registry.champion(FORECASTER) is None
+
+
+def test_the_asset_records_holder_reason_and_history(instance, workshop, resource, first, monkeypatch) -> None:
+    """As a person sees it in the web UI: also when the venue is down."""
+    research_run(instance, FORECASTER, first, passed=True)
+    asset = next(each for each in champions.ASSETS if each.key == keys.champion(FORECASTER))
+    done = dg.materialize([asset], instance=instance, resources={"workshop": resource})
+    metadata = done.asset_materializations_for_node(keys.op_name(asset.key))[0].metadata
+    assert (metadata["holder"].value, metadata["action"].value) == (first, "promoted")
+    event = instance.get_latest_materialization_event(asset.key)
+    assert event.asset_materialization.tags["dagster/data_version"] == first
+    crowd = next(each for each in champions.ASSETS if each.key == keys.champion(CROWD))
+    rolled = dg.materialize(
+        [crowd],
+        instance=instance,
+        resources={"workshop": resource},
+        run_config={"ops": {keys.op_name(crowd.key): {"config": {"action": "vacate"}}}},
+    )
+    assert rolled.success
