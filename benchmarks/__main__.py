@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.rows import RESULTS, Report, show, write_rows
+from benchmarks.rows import Report, show, write_rows
 
 GROUPS = ("decision", "research")
 
@@ -24,14 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [group for group in asked.groups if group not in GROUPS]
     if unknown:
         parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
-    console = Console(stderr=asked.json)
+    console = Console(stderr=asked.json, width=None if sys.stderr.isatty() or sys.stdout.isatty() else 120)
     told: dict[str, Any] = {"groups": {}, "left_out": {}}
     for group in asked.groups or GROUPS:
         report = Report(say=lambda words: console.print(f"  {words} ...", style="dim"))
         rows = importlib.import_module(f"benchmarks.{group}").measure(report)
         kept = write_rows(group, rows)
         show(group, rows, report.left_out, console)
-        console.print(f"  kept in {kept.relative_to(RESULTS.parent.parent)}\n")
+        console.print(f"  kept in benchmarks/results/{kept.name}\n")
         told["groups"][group] = [row.to_json() for row in rows]
         told["left_out"].update(report.left_out)
     if asked.json:

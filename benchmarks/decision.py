@@ -1,19 +1,22 @@
 """Latency of a warm live cycle, snapshot to durable commit, beside its unavoidable parts measured bare.
 
-A temporary home holds eight days of bars; a window run decides on it cycle after cycle while, between the cycles, the
-trader's part is played: fresh quotes, marks and a heartbeat every time, new bars and readings when a bar closes. The bare
-parts are those no design could leave out: selecting the rows that are new, running the model where a bar has closed,
-and one durable SQLite commit of a row as large as the decision's.
+A temporary home, on the disk that real homes lie on, holds eight days of bars; a window run decides on it cycle after
+cycle while, between the cycles, the trader's part is played: fresh quotes, marks and a heartbeat every time, new bars and
+readings when a bar closes. The bare parts are those no design could leave out: selecting the rows that are new, running
+the model where a bar has closed, and one durable SQLite commit of a row as large as the decision's.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import statistics
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,9 +131,13 @@ def forecaster(registry: ModelRegistry, folder: Path) -> str:
     rows = np.arange(MAX_LOOKBACK_BARS, len(panel) - 60, 12)
     trained = train_forecaster(columns, target, rows[:-20], rows[-20:], NetworkHyper(epochs=1), seed=1)
     calibration = Calibration(0.5, 2.0, np.interp(LEVELS, [0, 1], [-2.0, 2.0]), 0.8, 0.0, 0.0014)
-    write(folder, trained, chosen.names, calibration, 48)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        write(folder, trained, chosen.names, calibration, 48)
     lookback = chosen.lookback + trained.shape.reach
-    write_card(folder, Card(FORECASTER, inputs=tuple(sorted(chosen.inputs)), lookback=lookback, horizon_bars=48))
+    card = Card(kind=FORECASTER, inputs=tuple(sorted(chosen.inputs)), lookback=lookback, horizon_bars=48)
+    write_card(folder, card)
     return registry.save(FORECASTER, folder)
 
 
@@ -193,7 +200,7 @@ def commit_ms(home: Home, folder: Path) -> float:
         bare.execute("INSERT INTO decision VALUES (?, ?)", (at, text))
         bare.execute("COMMIT")
 
-    taken = statistics.median(seconds(lambda at=at: commit(at)) for at in range(100))
+    taken = statistics.median(seconds(partial(commit, at)) for at in range(100))
     bare.close()
     return 1000 * taken
 
@@ -201,8 +208,10 @@ def commit_ms(home: Home, folder: Path) -> float:
 def measure(report: Report) -> list[Row]:
     """Cycles between bars and at a bar's close, without a model and with a forecaster."""
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="hydra-bench-") as scratch:
-        folder = Path(scratch)
+    disk = Settings().data_root
+    disk.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=disk) as scratch:
+        folder = Path(scratch).absolute()
         report.say("a small forecaster for the live cycle")
         kept = ModelRegistry(folder / "registry")
         version = forecaster(kept, folder / "artifact")

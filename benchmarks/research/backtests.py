@@ -38,7 +38,7 @@ def forecast_of(panel: Panel) -> Forecast:
 def measure(report: Report) -> list[Row]:
     """One row: bars of all pairs a second."""
     try:
-        import vectorbt
+        import vectorbt  # type: ignore[import-untyped]
     except ImportError:
         report.leave_out("backtest", "vectorbt is not installed (pip install -e '.[dev]')")
         return []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks import market
 from benchmarks.research import in_pandas
 from benchmarks.rows import Report, Row, side_by_side
 from hydra_core.alpha.features import FeatureSet
+
+Columns = npt.NDArray[np.float32]
 
 DAYS = 60
 GOAL = 3.0
@@ -15,7 +18,7 @@ TOLERANCE = 1e-3
 """Largest difference allowed: float32 columns, and pandas' running sums carry the rounding of all rows before."""
 
 
-def disagreement(ours: np.ndarray, peer: np.ndarray) -> float:
+def disagreement(ours: Columns, peer: Columns) -> float:
     """Largest absolute difference where both are finite; infinite where one has far fewer values than the other."""
     known = np.isfinite(ours) & np.isfinite(peer)
     if known.mean() < 0.98 * max(np.isfinite(ours).mean(), np.isfinite(peer).mean()):

@@ -6,8 +6,10 @@ Written apart from HYDRA's own and used by no part of it: what is measured again
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from hydra_core.domain.market import Panel
@@ -27,16 +29,20 @@ def _mean(frame: Frame, bars: int) -> Frame:
     return frame.rolling(bars).mean()
 
 
+def _log(frame: Frame) -> Frame:
+    return cast(Frame, np.log(frame))
+
+
 def _log_ratio(above: Frame, below: Frame) -> Frame:
-    return np.log(above.clip(lower=1e-12) / below.clip(lower=1e-12))
+    return _log(above.clip(lower=1e-12) / below.clip(lower=1e-12))
 
 
 def _range_variance(data: dict[str, Frame]) -> Frame:
-    return np.log(data["high"] / data["low"]) ** 2 / (4 * np.log(2))
+    return _log(data["high"] / data["low"]) ** 2 / (4 * float(np.log(2)))
 
 
 def _squared_return(data: dict[str, Frame]) -> Frame:
-    return np.log(data["close"]).diff() ** 2
+    return _log(data["close"]).diff() ** 2
 
 
 def _channel(bars: int) -> Callable[[dict[str, Frame]], Frame]:
@@ -49,7 +55,7 @@ def _channel(bars: int) -> Callable[[dict[str, Frame]], Frame]:
 
 def _deviation(name: str, bars: int) -> Callable[[dict[str, Frame]], Frame]:
     def compute(data: dict[str, Frame]) -> Frame:
-        level = np.log(data[name])
+        level = _log(data[name])
         return level - _mean(level, bars)
 
     return compute
@@ -60,24 +66,24 @@ def _width(data: dict[str, Frame]) -> Frame:
 
 
 def _autocorrelation(data: dict[str, Frame]) -> Frame:
-    r = np.log(data["close"]).diff()
+    r = _log(data["close"]).diff()
     return _mean(r * r.shift(1), 48) / _mean(r * r, 48).clip(lower=1e-16)
 
 
 def _semivariance(data: dict[str, Frame]) -> Frame:
-    r = np.log(data["close"]).diff()
+    r = _log(data["close"]).diff()
     square = r * r
     falling = square.where(r < 0, square * 0).rolling(48).sum()
     return falling / square.rolling(48).sum().clip(lower=1e-12) - 0.5
 
 
 def _signed_volume(data: dict[str, Frame]) -> Frame:
-    signed = np.sign(np.log(data["close"]).diff()) * data["volume"]
+    signed = cast(Frame, np.sign(_log(data["close"]).diff())) * data["volume"]
     return _mean(signed, 48) / _mean(data["volume"], 48).clip(lower=1e-12)
 
 
 def _volume_ratio(data: dict[str, Frame]) -> Frame:
-    level = np.log((data["volume"] * data["close"]).clip(lower=1.0))
+    level = _log((data["volume"] * data["close"]).clip(lower=1.0))
     return _mean(level, 12) - _mean(level, DAY)
 
 
@@ -99,18 +105,18 @@ COLUMNS: dict[str, Callable[[dict[str, Frame]], Frame]] = {
     "semivariance_share_48": _semivariance,
     "volume_ratio_12_288": _volume_ratio,
     "signed_volume_48": _signed_volume,
-    "funding_level": lambda d: np.arcsinh(d["funding_rate"] / 1e-4),
+    "funding_level": lambda d: cast(Frame, np.arcsinh(d["funding_rate"] / 1e-4)),
     "funding_z_week": _funding_z,
     "oi_deviation_day": _deviation("open_interest", DAY),
     "oi_deviation_week": _deviation("open_interest", WEEK),
-    "oi_change_12": lambda d: np.log(d["open_interest"]).diff(12) / 0.01,
+    "oi_change_12": lambda d: _log(d["open_interest"]).diff(12) / 0.01,
     "long_short_deviation_day": _deviation("long_short", DAY),
-    "long_short_change_12": lambda d: np.log(d["long_short"]).diff(12),
+    "long_short_change_12": lambda d: _log(d["long_short"]).diff(12),
 }
 """Registered name -> the same column from the frames."""
 
 
-def compute(panel: Panel) -> np.ndarray:
+def compute(panel: Panel) -> npt.NDArray[np.float32]:
     """All columns, float32 of shape (T, P, F), as training wants them."""
     data = frames(panel)
     out = np.empty((len(panel), len(panel.pairs), len(COLUMNS)), np.float32)

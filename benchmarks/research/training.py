@@ -1,6 +1,7 @@
 """Training windows a second of the forecaster beside a stock Dataset and DataLoader around the same network.
 
-Same network, optimiser, schedule, batch and loss (the peer's is the plain masked one); what differs is how windows reach
+Both begin with the same feature and label arrays and end with a trained network: same ridge start, optimiser, schedule
+and batch; ours adds the whitening of its loss and judges 32 later rows. What differs is how windows reach
 the network: HYDRA gathers a batch by index from one array, the peer asks its dataset window by window.
 """
 
@@ -23,7 +24,7 @@ from hydra_core.alpha.forecaster.windows import usable_rows
 DAYS = 30
 GOAL = 1.0
 HORIZON = 48
-STRIDE = 6
+STRIDE = 3
 HYPER = NetworkHyper(epochs=1)
 
 
@@ -52,7 +53,6 @@ def measure(report: Report) -> list[Row]:
     usable = usable_rows(features, WINDOW) & np.isfinite(target)
     rows = np.flatnonzero(usable.all(axis=1))[::STRIDE]
     train, valid = rows[:-32], rows[-32:]
-    clean, clipped = np.nan_to_num(features), np.nan_to_num(target)
     windows = train.size * len(panel.pairs)
 
     def ours() -> None:
@@ -61,8 +61,11 @@ def measure(report: Report) -> list[Row]:
     def peer() -> None:
         torch.set_num_threads(1)
         torch.manual_seed(1)
+        whole = usable_rows(features, WINDOW) & np.isfinite(target)
+        chosen_rows = train[whole[train].any(axis=1)]
+        data = Windows(np.nan_to_num(features), np.nan_to_num(target), chosen_rows)
         network = ForecastNetwork(WINDOW, len(chosen), HYPER, fit_linear(features, target, usable, train, valid))
-        loader = DataLoader(Windows(clean, clipped, train), batch_size=HYPER.batch_rows * len(panel.pairs), shuffle=True)
+        loader = DataLoader(data, batch_size=HYPER.batch_rows * len(panel.pairs), shuffle=True)
         learning = [weight for weight in network.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=HYPER.learning_rate, weight_decay=HYPER.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, HYPER.learning_rate, total_steps=len(loader) + 1)

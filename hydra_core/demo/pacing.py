@@ -12,7 +12,7 @@ from typing import Final
 
 from hydra_core.ledger.store import Ledger
 
-START_SPEED: Final = 60.0
+START_SPEED: Final = 80.0
 MAX_SPEED: Final = 400.0
 MIN_SPEED: Final = 5.0
 BUSY_SHARE: Final = 0.55
@@ -56,7 +56,7 @@ class Governor:
         elif slow > BUSY_SHARE * step_wall_ms:
             self._go(self.speed * 0.85)
         elif slow < IDLE_SHARE * step_wall_ms:
-            self._go(self.speed * 1.12)
+            self._go(self.speed * 1.2)
         self._missed = missed
         return self.speed
 

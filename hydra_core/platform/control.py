@@ -18,7 +18,7 @@ from typing import Final
 import psutil
 
 from hydra_core.domain.clock import Clock, SystemClock
-from hydra_core.domain.errors import HydraError, LockHeld
+from hydra_core.domain.errors import DataCorrupt, HydraError, LockHeld
 from hydra_core.home import Home
 from hydra_core.platform.parts import PartRecord, PlatformRecord, choose, load_record, record_path, venue_url
 from hydra_core.platform.processes import child_environment, create_time, end_all, is_running, marked, start, sweep
@@ -165,8 +165,14 @@ class Platform:
 
 
 def running(home: Home) -> PlatformRecord | None:
-    """The record of a home's platform while its supervisor is alive, else None."""
-    record = load_record(home)
+    """The record of a home's platform while its supervisor is alive, else None.
+
+    An unreadable record counts as none: the supervisor's lock, not this file, keeps a second one out.
+    """
+    try:
+        record = load_record(home)
+    except DataCorrupt:
+        return None
     return record if record is not None and is_running(record.pid, record.create_time) else None
 
 

@@ -37,6 +37,7 @@ FORMAT: Final = 1
 META: Final = "dataset.json"
 PANEL: Final = "panel.npz"
 FEATURES: Final = "features.npy"
+SOURCES: Final = "sources.json"
 WINDOW: Final = WindowShape()
 EMBARGO_BARS: Final = 288
 """A day between spans, beside the horizon."""
@@ -95,6 +96,13 @@ class Dataset:
         """Close of the newest bar that a label of development reaches, epoch ms."""
         newest = min(self.folds.development.end + self.horizon, len(self.panel) - 1)
         return int(self.panel.close_ms[newest])
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Name -> SHA-256 of what it was made from in the lake; empty where it was not made from a lake."""
+        file = self.folder / SOURCES
+        found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+        return found
 
     def stage(self, name: str, *key: object) -> Path:
         """File of a stage's result, without suffix, under a hash of what the stage depends on."""

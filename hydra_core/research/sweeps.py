@@ -3,7 +3,7 @@
 Studies live in one Optuna journal file of the home, resumable and safe for several processes; the trial ledger beside it
 counts every trial, pruned and aborted ones included, for the deflated Sharpe ratio.
 
-Not here: what a trial computes (``forecasters``, ``policies``). The name of a study names the data and the settings it is about.
+Not here: what a trial computes (``forecasters``, ``policies``). A study is named after its data and settings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JOURNAL: Final = "optuna.journal"
 Parameters = dict[str, Any]
 
 
-class TrialPruned(Exception):  # noqa: N818 - it is no error: the trial has said enough
+class TrialPruned(Exception):
     """Raised by a trial's report: it lies behind the others and need not go on."""
 
 

@@ -69,7 +69,7 @@ class TrainedPolicy:
 
     def _scores(self, columns: Floats) -> Floats:
         with torch.inference_mode():
-            return self.network(torch.from_numpy(columns.astype(np.float32))).numpy().astype(np.float64)
+            return np.asarray(self.network(torch.from_numpy(columns.astype(np.float32))).numpy(), np.float64)
 
 
 def train_policy(
