@@ -191,16 +191,16 @@ def _event(run_id: str, entry: dg.EventLogEntry) -> dict[str, Any]:
     event = entry.dagster_event
     kind = event.event_type_value.lower() if event is not None else "log"
     message = entry.user_message or (event.message if event is not None else "") or ""
-    check = event.event_specific_data if event is not None else None
-    evaluated = isinstance(check, dg.AssetCheckEvaluation)
+    data = event.event_specific_data if event is not None else None
+    check = data if isinstance(data, dg.AssetCheckEvaluation) else None
     return {
         "run_id": run_id,
         "kind": kind,
         "step": entry.step_key or "",
         "message": message,
         "progress": progress_in(message),
-        "passed": check.passed if evaluated else None,
-        "blocking": check.blocking if evaluated else False,
+        "passed": check.passed if check is not None else None,
+        "blocking": check is not None and bool(check.blocking),
     }
 
 

@@ -3,7 +3,7 @@
 Not here: secrets (they stay in the environment) and anything that is slow to make (it is made when asked for).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from hydra_core.domain.clock import Clock, SystemClock
+from hydra_core.domain.pairs import Pair
 from hydra_core.home import Home, current_home
 from hydra_core.settings import Settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hydra_core.lake.store import Lake
     from hydra_core.ledger.store import Ledger
     from hydra_core.market.endpoint import Endpoint
+    from hydra_core.research.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ class Workshop:
         from hydra_core.alpha.registry import ModelRegistry
 
         return ModelRegistry(self.home.models)
+
+    def bench(self, progress: Callable[[str, int, int], None], pairs: Sequence[Pair] = (), candles: int = 0) -> "Bench":
+        """Where research works; pairs and candles other than the settings' where given."""
+        from hydra_core.research.bench import Bench
+
+        training = self.settings.training.model_copy(update={"candles": candles} if candles else {})
+        chosen = {"training": training, "pairs": tuple(pairs) or self.settings.pairs}
+        return Bench.of(self.home, self.settings.model_copy(update=chosen), progress)
 
     def ledger(self) -> "Ledger":
         """The home's ledger, to be closed by the caller; made and migrated when needed."""

@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from hydra_core import __version__
 from hydra_core.alpha.registry import Card, Estimate, ModelRegistry, write_card
+from hydra_core.domain.errors import ArtifactInvalid
 from hydra_core.domain.pairs import Pair
 from hydra_core.home import Home
 from hydra_core.lake.store import Lake
 from hydra_core.research.bootstrap import Interval
-from hydra_core.research.dataset import Dataset, content_key
+from hydra_core.research.dataset import Dataset, content_key, remembered
 from hydra_core.research.gates import GateVerdict, passed, plausible_correlation
 from hydra_core.research.outofsample import Progress, quiet
 from hydra_core.risk.limits import Limits
@@ -172,6 +173,18 @@ class Validation:
         """The word on a candidate that could not be trained."""
         gate = GateVerdict("trained", False, 0.0, 1.0, candidate.absent or "nothing was trained")
         return cls(candidate.kind, "", candidate.dataset, (gate,))
+
+
+def remembered_candidate(bench: Bench, stage: Path, make: Callable[[], Candidate]) -> Candidate:
+    """The candidate of a stage: found where it was made before and its artifact still stands, else made and kept."""
+    made = Candidate.from_json(remembered(stage, lambda: make().to_json()))
+    if made.version:
+        try:
+            bench.registry.path(made.kind, made.version)
+        except ArtifactInvalid:
+            stage.with_suffix(".json").unlink()
+            return Candidate.from_json(remembered(stage, lambda: make().to_json()))
+    return made
 
 
 def estimate(interval: Interval) -> Estimate:

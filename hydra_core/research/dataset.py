@@ -236,7 +236,9 @@ def save_arrays(file: Path, arrays: Arrays) -> None:
 
 
 def load_arrays(file: Path) -> dict[str, Any]:
-    """The arrays of :func:`save_arrays`."""
+    """The arrays of :func:`save_arrays`; raises InputMissing when the file is not there."""
+    if not file.exists():
+        raise InputMissing(f"{file} is not there", "Run the stage that makes it: `hydra train`")
     with np.load(file, allow_pickle=False) as found:
         return {name: found[name] for name in found.files}
 

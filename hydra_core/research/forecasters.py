@@ -15,8 +15,8 @@ import numpy as np
 from hydra_core.alpha.forecaster.artifact import OnnxForecaster
 from hydra_core.alpha.models import FORECASTER, Forecast
 from hydra_core.domain.market import CANDLES, Floats
-from hydra_core.research.bench import Bench, Candidate, card_of, estimate, seal
-from hydra_core.research.dataset import Dataset, content_key, remembered, remembered_arrays
+from hydra_core.research.bench import Bench, Candidate, card_of, estimate, remembered_candidate, seal
+from hydra_core.research.dataset import Dataset, content_key, load_arrays, remembered_arrays
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
 from hydra_core.research.outofsample import calibrated, forecast_arrays, forecast_of, spread_out
@@ -116,12 +116,7 @@ def train_forecaster_candidate(bench: Bench, dataset: Dataset, study: StudyResul
     """Walk the best configuration forward, calibrate, train on all of development, seal."""
     key = (study.best, study.trials, _hyper_key(bench, study.best), bench.limits.round_trip)
 
-    def make() -> dict[str, Any]:
-        return _make_candidate(bench, dataset, study).to_json()
-
-    made = Candidate.from_json(remembered(dataset.stage("forecaster", *key), make))
-    bench.registry.path(FORECASTER, made.version)
-    return made
+    return remembered_candidate(bench, dataset.stage(FORECASTER, *key), lambda: _make_candidate(bench, dataset, study))
 
 
 def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candidate:
@@ -141,19 +136,14 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
         dataset.horizon,
     )
     features = dataset.feature_names
-    card = card_of(
-        bench,
-        dataset,
-        FORECASTER,
-        sorted(_inputs(dataset)),
-        model_lookback(dataset),
-        {"network": model.hyper.to_dict()},
-        study.trials,
-    ).model_copy(
+    share = float(model.network.share[0])
+    settings = {"network": model.hyper.to_dict()}
+    card = card_of(bench, dataset, FORECASTER, sorted(_inputs(dataset)), dataset.folds.warm_up, settings, study.trials)
+    card = card.model_copy(
         update={
             "metrics": {"walk_forward_correlation": estimate(seen.correlation)},
             "notes": (
-                f"epoch {model.kept_epoch} of {model.hyper.epochs} kept, {float(model.network.share[0]):.2f} of the transformer",
+                f"epoch {model.kept_epoch} of {model.hyper.epochs} kept, {share:.2f} of the transformer's word used",
                 f"calibrated slope {calibration.slope:.2f} (t {calibration.slope_t:.1f}) on walk-forward forecasts",
             ),
         }
@@ -169,7 +159,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
         "slope": calibration.slope,
         "slope_t": calibration.slope_t,
         "kept_epoch": float(model.kept_epoch),
-        "transformer_share": float(model.network.share[0]),
+        "transformer_share": share,
     }
     return Candidate(FORECASTER, version, dataset.version, metrics, card.notes)
 
@@ -181,7 +171,7 @@ def recorded_forecasts(bench: Bench, dataset: Dataset, version: str) -> tuple[Fo
     -------
     (forecast, raw, ridge) : Forecast and raw forecasts of the network and of ridge regression, all (T, P)
     """
-    made = remembered_arrays(dataset.stage("oos", version), lambda: {})
+    made = load_arrays(dataset.stage("oos", version).with_suffix(".npz"))
     ridge = made.pop("ridge")
     raw, forecast = made["raw"], forecast_of(made)
     start = dataset.folds.lockbox.start
@@ -198,11 +188,6 @@ def load_forecaster(bench: Bench, version: str) -> OnnxForecaster:
     from hydra_core.alpha.forecaster.artifact import load
 
     return load(bench.registry.path(FORECASTER, version), version)
-
-
-def model_lookback(dataset: Dataset) -> int:
-    """Rows that a forecaster on this dataset's features needs."""
-    return dataset.folds.warm_up
 
 
 def judged_span(dataset: Dataset) -> Span:

@@ -1,24 +1,58 @@
-"""Group research: the dataset and the sweeps over it; the work is ``hydra_core.research.pipeline``.
+"""Group research: the dataset and the sweeps over it; the work is ``hydra_core.research``.
 
-What passes from asset to asset is a version in the metadata; the data themselves lie in the home.
+What passes from asset to asset is a version in the metadata; the data themselves lie in the home. Each stage keeps its
+result under what it depends on, so a run that was stopped goes on where it stopped.
 """
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 from pydantic import Field
 
-from hydra_core.domain.intervals import iso
-from hydra_core.domain.market import CANDLES, INPUTS
+from hydra_core.alpha.models import FORECASTER
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.intervals import FORECAST_INTERVAL, iso
+from hydra_core.domain.market import INPUTS
+from hydra_core.domain.pairs import Pair, parse_pair
+from hydra_core.domain.tables import candle_table
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.resources import Workshop
 
+if TYPE_CHECKING:
+    from hydra_core.research.bench import Bench, Candidate
+    from hydra_core.research.dataset import Dataset
+    from hydra_core.research.sweeps import StudyResult
+
 
 class DatasetConfig(dg.Config):
-    """Which part of the lake to learn from; 0 means as far as it reaches."""
+    """Which part of the lake to learn from."""
 
-    as_of_ms: int = Field(default=0, ge=0, description="market time, epoch ms; 0: asked from the exchange")
-    start_ms: int = Field(default=0, ge=0, description="first bar, epoch ms; 0: as many candles as training.candles says")
+    as_of_ms: int = Field(
+        default=0, ge=0, description="nothing later, epoch ms of market time; 0: all that was collected"
+    )
+    pairs: list[str] = Field(default=[], description="empty: the settings' pairs")
+    candles: int = Field(
+        default=0, ge=0, description="newest 5m candles a pair, at most; 0: the setting training.candles"
+    )
+
+
+def _newest_close(bench: "Bench") -> int:
+    """Close of the newest 5m candle of the lake, epoch ms: with it a training needs no exchange."""
+    entries = bench.lake.entries(candle_table(FORECAST_INTERVAL)).values()
+    opens = [entry.last_ms for months in entries for entry in months.values() if entry.rows]
+    if not opens:
+        raise InputMissing(f"the lake {bench.lake.root} holds no candles", "Run the job `collect`, or `hydra backfill`")
+    return max(opens) + FORECAST_INTERVAL.ms
+
+
+def at_hand(context: dg.AssetExecutionContext, workshop: Workshop) -> "tuple[Bench, Dataset]":
+    """The newest dataset, and the bench with the pairs it holds."""
+    from hydra_core.research.pipeline import dataset_of
+
+    made = versions.latest(context.instance, keys.DATASET).result
+    pairs = [Pair(pair) for pair in made["pairs"]]
+    bench = workshop.bench(reporting.progress_to(context.log), pairs)
+    return bench, dataset_of(bench, str(made["version"]))
 
 
 @dg.asset(
@@ -33,15 +67,15 @@ def dataset(
     context: dg.AssetExecutionContext, config: DatasetConfig, workshop: dg.ResourceParam[Workshop]
 ) -> dg.MaterializeResult[None]:
     """Prepare the dataset of a history that ends at market time."""
-    from hydra_core.research import pipeline
+    from hydra_core.research.pipeline import prepare
 
     with reporting.plain_failures():
-        made = pipeline.prepare(
-            workshop.research, config.as_of_ms or workshop.market_now(), config.start_ms or None
-        )
+        pairs = [parse_pair(pair) for pair in config.pairs]
+        bench = workshop.bench(reporting.progress_to(context.log), pairs, config.candles)
+        made = prepare(bench, config.as_of_ms or _newest_close(bench))
         told = made.summary()
     metadata: dict[str, Any] = {
-        reporting.ROWS: told["rows"],
+        reporting.ROWS: told["rows"] * len(told["pairs"]),
         "from": iso(told["start_ms"]),
         "until": iso(told["end_ms"]),
         "lock-box from": iso(told["lockbox_start_ms"]),
@@ -54,5 +88,70 @@ def dataset(
     return dg.MaterializeResult(data_version=dg.DataVersion(made.version), metadata=metadata)
 
 
-ASSETS: Final = [dataset]
-_ = CANDLES
+@dg.asset(
+    key=keys.FORECASTER_SWEEP,
+    group_name=keys.RESEARCH,
+    deps=[keys.DATASET],
+    code_version=versions.CODE,
+    kinds={"optuna", "torch"},
+    description="A few configurations of the forecaster, compared on the first fold; every trial is counted for ever.",
+)
+def forecaster_sweep(
+    context: dg.AssetExecutionContext, workshop: dg.ResourceParam[Workshop]
+) -> dg.MaterializeResult[None]:
+    """Run or resume the forecaster's study."""
+    from hydra_core.research.pipeline import sweep_forecaster
+
+    with reporting.plain_failures():
+        bench, data = at_hand(context, workshop)
+        return _told(bench, sweep_forecaster(bench, data))
+
+
+@dg.asset(
+    key=keys.POLICY_SWEEP,
+    group_name=keys.RESEARCH,
+    deps=[keys.DATASET, keys.candidate(FORECASTER)],
+    code_version=versions.CODE,
+    kinds={"optuna", "torch"},
+    description="A few configurations of the policy, trained on the forecaster candidate's out-of-sample forecasts.",
+)
+def policy_sweep(context: dg.AssetExecutionContext, workshop: dg.ResourceParam[Workshop]) -> dg.MaterializeResult[None]:
+    """Run or resume the policy's study."""
+    from hydra_core.research.pipeline import sweep_policy
+
+    with reporting.plain_failures():
+        bench, data = at_hand(context, workshop)
+        return _told(bench, sweep_policy(bench, data, candidate_of(context, FORECASTER)))
+
+
+def study_of(context: dg.AssetExecutionContext, key: dg.AssetKey) -> "StudyResult":
+    """The newest result of a sweep."""
+    from hydra_core.research.sweeps import StudyResult
+
+    return StudyResult.from_json(dict(versions.latest(context.instance, key).result))
+
+
+def candidate_of(context: dg.AssetExecutionContext, kind: str) -> "Candidate":
+    """The newest candidate of a kind."""
+    from hydra_core.research.bench import Candidate
+
+    return Candidate.from_json(versions.latest(context.instance, keys.candidate(kind)).result)
+
+
+def _told(bench: "Bench", study: "StudyResult") -> dg.MaterializeResult[None]:
+    """A study with its trials as a table."""
+    from hydra_core.research.trials import trials_of
+
+    rows = trials_of(bench.home.studies, study.study)
+    metadata: dict[str, Any] = {
+        "trials": study.trials,
+        "best value": reporting.number(study.value),
+        "best": dg.MetadataValue.json(study.best),
+        "study": study.study,
+        "all trials": reporting.table([{name: str(value) for name, value in row.items()} for row in rows]),
+        versions.RESULT: dg.MetadataValue.json(study.to_json()),
+    }
+    return dg.MaterializeResult(data_version=dg.DataVersion(f"{study.study}-{study.trials}"), metadata=metadata)
+
+
+ASSETS: Final = [dataset, forecaster_sweep, policy_sweep]

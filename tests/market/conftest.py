@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from market_double import ScriptedExchange
+from exchange_double import ScriptedExchange
 
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.market.endpoint import Endpoint

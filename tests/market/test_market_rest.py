@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from market_double import MINUTE, ScriptedExchange, candle_row
+from exchange_double import MINUTE, ScriptedExchange, candle_row
 
 from hydra_core.domain.errors import HydraError, Refused, Unsupported, UsageError, VenueUnavailable
 from hydra_core.domain.intervals import Interval

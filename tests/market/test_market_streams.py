@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from market_double import MINUTE, ScriptedExchange, eventually
+from exchange_double import MINUTE, ScriptedExchange, eventually
 
 from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.intervals import Interval

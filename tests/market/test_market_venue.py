@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import LocalVenue
-from market_double import eventually
+from exchange_double import eventually
 
 from hydra_core.domain.errors import VenueUnavailable
 from hydra_core.domain.intervals import DAY_MS, MINUTE_MS, Interval

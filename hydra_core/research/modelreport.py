@@ -1,0 +1,50 @@
+"""A model's own page: its card, its gates and pictures in one HTML file that needs nothing else. Drawing only."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from hydra_core.alpha.registry import Card
+from hydra_core.domain.intervals import iso
+from hydra_core.research.bench import Validation
+
+_STYLE = (
+    "body{font:14px system-ui;margin:2rem auto;max-width:60rem}table{border-collapse:collapse}"
+    "td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:left}.no{background:#f8dede}.yes{background:#e3f4e3}"
+)
+
+
+def write_report(card: Card, seen: Validation) -> bytes:
+    """The page of one model as UTF-8 bytes."""
+    rows = "".join(
+        f'<tr class="{"yes" if gate.passed else "no"}"><td>{escape(gate.name)}<td>{escape(gate.note)}</tr>'
+        for gate in seen.gates
+    )
+    facts = {
+        "version": card.version,
+        "data": ", ".join(f"{name} {digest[:16]}" for name, digest in card.data_hashes.items()),
+        "trained until": iso(card.trained_until_ms),
+        "pairs": ", ".join(card.pairs),
+        "inputs": ", ".join(card.inputs),
+        "look-back": f"{card.lookback} bars of 5m",
+        "horizon": f"{card.horizon_bars} bars of 5m",
+        "trials": str(card.trials),
+        "code": card.code_version,
+        "libraries": ", ".join(f"{name} {version}" for name, version in card.libraries.items()),
+    }
+    about = "".join(f"<tr><th>{escape(name)}<td>{escape(value)}</tr>" for name, value in facts.items())
+    numbers = "".join(f"<tr><td>{escape(name)}<td>{value:.6g}</tr>" for name, value in sorted(seen.metrics.items()))
+    pictures = "".join(
+        f'<p><img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        for name, png in seen.pictures.items()
+        if name != "gates"
+    )
+    notes = "".join(f"<li>{escape(note)}" for note in card.notes)
+    word = "passed every gate" if seen.passed else "did not pass"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(card.kind)} {card.version[:12]}</title>'
+        f"<style>{_STYLE}</style><h1>{escape(card.kind)} {card.version[:12]}: {word}</h1><ul>{notes}</ul>"
+        f"<h2>Gates</h2><table>{rows}</table>{pictures}<h2>Card</h2><table>{about}</table>"
+        f"<h2>Figures</h2><table>{numbers}</table></html>"
+    ).encode()

@@ -1,0 +1,194 @@
+"""The policy's way from recorded forecasts to a candidate to its evidence.
+
+It learns on out-of-sample forecasts of development only and is judged on the lock-box, paired with the no-trade band on the
+same forecasts. Not here: the learning itself (``alpha.policy.train``), limits (``gates``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hydra_core.alpha.models import POLICY
+from hydra_core.alpha.policy.band import Lanes, lanes, trade
+from hydra_core.alpha.policy.observation import LOOKBACK, policy_inputs
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.market import CANDLES, Floats
+from hydra_core.research import plots
+from hydra_core.research.bench import Bench, Candidate, Validation, card_of, remembered_candidate, seal
+from hydra_core.research.books import Book
+from hydra_core.research.bootstrap import mean_interval
+from hydra_core.research.dataset import Dataset, content_key
+from hydra_core.research.forecasters import recorded_forecasts
+from hydra_core.research.gates import PolicyEvidence, policy_gates
+from hydra_core.research.sweeps import StudyResult, sweep
+from hydra_core.research.trials import read_lockbox
+
+LEVEL = 0.9
+"""Of the paired interval: its lower end is a one-sided test at 5 %."""
+
+
+def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> StudyResult:
+    """Compare a few settings of the learning: learnt on the earlier test blocks, judged on the newest one of development."""
+    from hydra_core.alpha.policy.train import PolicyHyper, train_policy
+
+    training = bench.training
+    first = PolicyHyper(steps=training.policy_steps)
+    name = f"policy-{dataset.version[:12]}-{content_key(forecaster.version, training.policy_steps, training.seed)[:8]}"
+    nothing = StudyResult(name, {}, -1, 0.0, 0, ())
+    if not forecaster.version:
+        return nothing
+    book = _lanes(bench, dataset, forecaster.version)
+    newest, start = dataset.folds.folds[-1].test, dataset.folds.out_of_sample.start
+    early = book.rows(slice(0, newest.start - start - dataset.folds.gap))
+    late = book.rows(slice(newest.start - start, newest.end - start))
+
+    def suggest(trial: Any) -> dict[str, Any]:
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 5e-4, 4e-3, log=True),
+            "gamma": trial.suggest_float("gamma", 0.9, 0.99),
+            "entropy": trial.suggest_float("entropy", 0.003, 0.05, log=True),
+        }
+
+    def objective(number: int, parameters: dict[str, Any], report: Any) -> float:
+        policy = train_policy(
+            early, replace(first, **parameters), seed=training.seed + number, threads=training.threads
+        )
+        return -float((_quiet(late, policy.target) - _quiet(late, policy.band.target)).mean()) * 1e4
+
+    defaults = {key: getattr(first, key) for key in ("learning_rate", "gamma", "entropy")}
+    try:
+        return sweep(
+            bench.home.studies,
+            name,
+            defaults,
+            suggest,
+            objective,
+            training.policy_trials,
+            seed=training.seed,
+            progress=bench.progress,
+        )
+    except InputMissing:
+        return nothing
+
+
+def train_policy_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study: StudyResult) -> Candidate:
+    """Learn on all out-of-sample forecasts of development and seal; without usable forecasts there is no candidate."""
+    if not forecaster.version:
+        return Candidate(POLICY, "", dataset.version, absent=f"no forecaster to time: {forecaster.absent}")
+    key = (forecaster.version, study.best, study.trials, bench.training.policy_steps, bench.training.seed)
+    return remembered_candidate(
+        bench, dataset.stage(POLICY, *key), lambda: _make_candidate(bench, dataset, forecaster, study)
+    )
+
+
+def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candidate: Candidate) -> Validation:
+    """Judge a policy on the lock-box, day by day beside the band on the same forecasts."""
+    from hydra_core.alpha.policy.artifact import load
+
+    if not candidate.version:
+        return Validation.none(candidate)
+    read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=POLICY, version=candidate.version)
+    policy = load(bench.registry.path(POLICY, candidate.version), candidate.version)
+    book = _lanes(bench, dataset, forecaster.version)
+    unseen = book.rows(slice(dataset.folds.lockbox.start - dataset.folds.out_of_sample.start, len(book)))
+    bench.progress("judging the policy", 0, 2)
+    own, held = trade(unseen, policy.target)
+    bench.progress("judging the policy", 1, 2)
+    band, _ = trade(unseen, policy.band.target)
+    bench.progress("judging the policy", 2, 2)
+    days = unseen.days.astype(np.int64)
+    daily, beside = _by_day(own, days), _by_day(band, days)
+    gain = mean_interval(daily - beside, mean_block=2.0, level=LEVEL)
+    gates = tuple(
+        policy_gates(
+            PolicyEvidence(
+                gain=gain.value,
+                gain_low=gain.low,
+                net=float(daily.mean()),
+                moves=int((np.diff(held, axis=0) != 0).sum()),
+                days=daily.size,
+            )
+        )
+    )
+    ts = np.unique(days) * 86_400_000
+    curves = {name: 1 + np.cumsum(values) for name, values in (("policy", daily), ("no-trade band", beside))}
+    drawn = {name: Book(ts, values, ts, np.diff(values, prepend=1.0), ts[:0]) for name, values in curves.items()}
+    return Validation(
+        kind=POLICY,
+        version=candidate.version,
+        dataset=dataset.version,
+        gates=gates,
+        metrics={
+            "gain_bp_a_day": gain.value * 1e4,
+            "gain_bp_a_day_low": gain.low * 1e4,
+            "gain_bp_a_day_high": gain.high * 1e4,
+            "band_bp_a_day": float(beside.mean()) * 1e4,
+            "policy_bp_a_day": float(daily.mean()) * 1e4,
+            "band_enter": policy.band.enter,
+            "band_leave": policy.band.leave,
+        },
+        curves={
+            name: {"ts": [float(t) for t in ts], "value": [float(v) for v in values]} for name, values in curves.items()
+        },
+        pictures={
+            "equity": plots.equity_picture(drawn, dataset.lockbox_ms[0]),
+            "gates": plots.gates_picture(gates),
+        },
+    )
+
+
+def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study: StudyResult) -> Candidate:
+    from hydra_core.alpha.policy import artifact
+    from hydra_core.alpha.policy.train import PolicyHyper, train_policy
+
+    training = bench.training
+    hyper = replace(PolicyHyper(steps=training.policy_steps), **study.best)
+    book = _lanes(bench, dataset, forecaster.version).rows(slice(0, len(dataset.folds.out_of_sample)))
+    try:
+        policy = train_policy(
+            book,
+            hyper,
+            seed=training.seed,
+            threads=training.threads,
+            progress=lambda done, total, _: bench.progress("policy", done, total),
+        )
+    except InputMissing as error:
+        return Candidate(POLICY, "", dataset.version, absent=str(error))
+    gain = float((trade(book, policy.target)[0] - trade(book, policy.band.target)[0]).mean()) * 288e4
+    settings = {"learning": hyper.to_dict(), "forecaster": forecaster.version}
+    card = card_of(bench, dataset, POLICY, (CANDLES,), LOOKBACK, settings, study.trials).model_copy(
+        update={
+            "notes": (
+                f"times the moves of a band that enters at {policy.band.enter} and leaves at {policy.band.leave} round trips",
+            )
+        }
+    )
+    version = seal(bench, card, lambda folder: artifact.write(folder, policy))
+    metrics = {"training_gain_bp_a_day": gain, "band_enter": policy.band.enter, "band_leave": policy.band.leave}
+    return Candidate(POLICY, version, dataset.version, metrics, card.notes)
+
+
+def _lanes(bench: Bench, dataset: Dataset, forecaster: str) -> Lanes:
+    """Recorded forecasts from the first test block to the end of the lock-box."""
+    forecast, _, _ = recorded_forecasts(bench, dataset, forecaster)
+    start = dataset.folds.out_of_sample.start
+    part = forecast.rows(slice(start, len(dataset.panel)))
+    seen = policy_inputs(dataset.panel, part, bench.limits.round_trip * 1e4, len(dataset.panel) - start)
+    return lanes(dataset.panel, seen, bench.limits.side_cost)
+
+
+def _quiet(book: Lanes, target: Any) -> Floats:
+    """Net returns (n, P) with the cross-section's mean return taken off, which is noise to a comparison of timings."""
+    net, held = trade(book, target)
+    gross = book.returns - book.funding
+    quiet: Floats = net - held * gross.mean(axis=1, keepdims=True)
+    return quiet
+
+
+def _by_day(net: Floats, days: Any) -> Floats:
+    """Sum over bars, mean over pairs, by day; the first and last days, which may be partial, are left in."""
+    _, group = np.unique(days, return_inverse=True)
+    return np.bincount(group, net.mean(axis=1)).astype(np.float64)

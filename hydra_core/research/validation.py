@@ -1,0 +1,348 @@
+"""Evidence about a candidate and the gates' word on it; each lock-box reading is written down before it happens.
+
+Not here: training (``forecasters``, ``crowds``, ``policies``), the gates' limits (``gates``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from hydra_core.alpha.models import FORECASTER, KINDS, Forecast, Models, load_models
+from hydra_core.domain.errors import ArtifactInvalid, InputMissing
+from hydra_core.domain.market import Floats, Ints
+from hydra_core.research import plots
+from hydra_core.research.bench import Bench, Candidate, Validation
+from hydra_core.research.books import Book, aligned, buy_and_hold, trade_forecast, trade_models
+from hydra_core.research.bootstrap import superior_predictive_ability
+from hydra_core.research.dataset import Dataset, content_key, remembered_arrays
+from hydra_core.research.evaluation import correlation, reliability, skill
+from hydra_core.research.folds import Span, blocks
+from hydra_core.research.forecasters import judged_span, load_forecaster, recorded_forecasts, trial_raw
+from hydra_core.research.gates import CommitteeEvidence, ForecasterEvidence, committee_gates, forecaster_gates
+from hydra_core.research.leaks import forecast_ignores_the_future
+from hydra_core.research.metrics import annual_sharpe, backtest_overfitting, dsr, max_drawdown, psr, sharpe
+from hydra_core.research.outofsample import baseline_raw, calibrated
+from hydra_core.research.sweeps import StudyResult
+from hydra_core.research.trials import read_lockbox
+
+COMMITTEE: Final = "committee"
+STRESS: Final = 1.5
+CURVE_POINTS: Final = 300
+PBO_BARS: Final = 48
+PBO_BLOCKS: Final = 16
+SAME: Final = 0.9
+"""Strategies whose returns correlate above this are copies of one another and count as one in PBO."""
+
+
+def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, study: StudyResult) -> Validation:
+    """Judge a forecaster by what would be traded on its word."""
+    if not candidate.version:
+        return Validation.none(candidate)
+    version = candidate.version
+    readings = read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=FORECASTER, version=version)
+    forecast, _, ridge = recorded_forecasts(bench, dataset, version)
+    books = _forecaster_books(bench, dataset, version, forecast, ridge)
+    own = books["candidate"]
+    lockbox_ms = dataset.lockbox_ms[0]
+    inside = own.since(lockbox_ms)
+    stressed = _book(
+        bench, dataset, f"stressed-{version}", lambda: trade_forecast(
+            dataset.panel, forecast, bench.limits, _lockbox(dataset), cost_factor=STRESS)
+    )  # fmt: skip
+    trials = _trial_books(bench, dataset, study)
+    bench.progress("gates", 0, 1)
+    span = judged_span(dataset)
+    rows = slice(span.start, span.end)
+    realised, days = dataset.label[rows], dataset.days[rows]
+    horizon_sigma = dataset.sigma[rows] * math.sqrt(dataset.horizon)
+    seen = skill(forecast.z[rows], realised, horizon_sigma, days, dataset.horizon)
+    lockbox = slice(dataset.folds.lockbox.start, len(dataset.panel))
+    reliable = reliability(
+        forecast.rows(lockbox),
+        (dataset.label * dataset.sigma * math.sqrt(dataset.horizon))[lockbox],
+        bench.limits.round_trip,
+        dataset.days[lockbox],
+        bench.limits.decision.confidence_threshold,
+    )
+    development = _until(own, lockbox_ms)
+    ratios = [sharpe(book.daily) for book in (development, *trials.values()) if book.daily.size > 1]
+    audit = forecast_ignores_the_future(load_forecaster(bench, version), dataset.panel)
+    evidence = ForecasterEvidence(
+        trades=int(own.entered_ms.size),
+        sharpe=annual_sharpe(inside.daily),
+        psr=psr(inside.daily),
+        dsr=dsr(own.daily, np.array(ratios), float(study.trials + readings)),
+        trials=study.trials + readings,
+        pbo=_overfitting(development, [*trials.values(), *(_until(books[name], lockbox_ms) for name in _RULES)]),
+        spa=_superiority(development, list(trials.values())),
+        good_periods=_good_periods(own),
+        stressed=float(stressed.daily.mean()),
+        drawdown=max_drawdown(own.equity),
+        drawdown_limit=bench.limits.risk.drawdown_limit,
+        skill=seen,
+        reliability=reliable,
+        mean_daily=float(own.daily.mean()),
+        baselines={name: float(books[name].daily.mean()) for name in _PLAIN_RULES},
+        ridge_correlation=correlation(ridge[rows], realised),
+        champion_daily=_against_champion(bench, dataset, version, inside),
+        causal=(audit.clean, audit.detail),
+        plausible=bench.plausible_correlation,
+        complete=own.complete,
+    )
+    gates = tuple(forecaster_gates(evidence))
+    bench.progress("gates", 1, 1)
+    return Validation(
+        kind=FORECASTER,
+        version=version,
+        dataset=dataset.version,
+        gates=gates,
+        metrics={
+            "correlation": seen.correlation.value,
+            "correlation_low": seen.correlation.low,
+            "correlation_high": seen.correlation.high,
+            "rank_correlation": seen.rank_correlation,
+            "accuracy": seen.accuracy,
+            "effective_count": seen.effective_count,
+            "top_decile_bp": seen.top_decile_bp,
+            "signed_skew": seen.signed_skew,
+            "ridge_correlation": evidence.ridge_correlation,
+            "lockbox_correlation": correlation(forecast.z[lockbox], dataset.label[lockbox]),
+            "out_of_sample_sharpe": annual_sharpe(own.daily),
+            "lockbox_readings": float(readings),
+            "trials": float(study.trials),
+            **{f"daily_{name}": float(book.daily.mean()) for name, book in books.items()},
+        },
+        backtest=_summary(inside),
+        curves=_curves({"forecaster": own, **{name: books[name] for name in _RULES}}),
+        calibration={"said": list(reliable.confidence), "came": list(reliable.won)},
+        pictures={
+            "equity": plots.equity_picture({"forecaster": own, **{n: books[n] for n in _RULES}}, lockbox_ms),
+            "calibration": plots.calibration_picture(reliable),
+            "gates": plots.gates_picture(gates),
+        },
+    )
+
+
+def validate_committee(bench: Bench, dataset: Dataset, versions: Mapping[str, str], trials: int) -> Validation:
+    """Judge the seats together on the lock-box, each voting for itself.
+
+    Parameters
+    ----------
+    versions : kind -> version of the models that passed their own gates; the other seats stay empty
+    trials : configurations tried for all of them
+    """
+    pinned = {kind: versions[kind] for kind in KINDS if versions.get(kind)}
+    version = content_key(pinned)
+    if FORECASTER not in pinned:
+        return Validation.none(
+            Candidate(COMMITTEE, "", dataset.version, absent="no forecaster passed, so nobody may propose a trade")
+        )
+    models: Models = load_models(bench.registry, pinned)
+    lost = {kind: models.absent[kind] for kind in pinned if kind in models.absent}
+    if lost:
+        raise ArtifactInvalid("; ".join(f"{kind}: {why}" for kind, why in lost.items()), "Train them again")
+    readings = read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=COMMITTEE, version=version)
+    span = _lockbox(dataset)
+
+    def traded(cost: float) -> Book:
+        return _book(
+            bench,
+            dataset,
+            f"committee-{version}-{cost}",
+            lambda: trade_models(dataset.panel, models, bench.limits, span, cost_factor=cost),
+        )
+
+    bench.progress("committee", 0, 2)
+    own, stressed = traded(1.0), traded(STRESS)
+    counted = trials + readings
+    gates = tuple(
+        committee_gates(
+            CommitteeEvidence(
+                trades=int(own.entered_ms.size),
+                sharpe=annual_sharpe(own.daily),
+                dsr=dsr(own.daily, np.array([sharpe(own.daily)]), float(counted)),
+                trials=counted,
+                stressed=float(stressed.daily.mean()),
+                complete=own.complete,
+            )
+        )
+    )
+    bench.progress("committee", 2, 2)
+    return Validation(
+        kind=COMMITTEE,
+        version=version,
+        dataset=dataset.version,
+        gates=gates,
+        metrics={
+            "seats": float(len(pinned)),
+            "lockbox_readings": float(readings),
+            "mean_daily": float(own.daily.mean()),
+        },
+        backtest=_summary(own),
+        curves=_curves({"committee": own, "committee at costs x 1.5": stressed}),
+        pictures={
+            "equity": plots.equity_picture({"committee": own, "at costs x 1.5": stressed}, dataset.lockbox_ms[0]),
+            "gates": plots.gates_picture(gates),
+        },
+    )
+
+
+_PLAIN_RULES: Final = ("momentum", "reversal", "buy and hold")
+_RULES: Final = (*_PLAIN_RULES, "ridge")
+
+
+def _forecaster_books(
+    bench: Bench, dataset: Dataset, version: str, forecast: Forecast, ridge: Floats
+) -> dict[str, Book]:
+    """The candidate and the plain rules, traded alike over every row that some model had not seen."""
+    panel, limits, span = dataset.panel, bench.limits, judged_span(dataset)
+
+    def by_rule(raw: Floats) -> Book:
+        return trade_forecast(panel, calibrated(dataset, raw, limits.round_trip)[0], limits, span)
+
+    makers: dict[str, Any] = {
+        "candidate": (f"candidate-{version}", lambda: trade_forecast(panel, forecast, limits, span)),
+        "ridge": (f"ridge-{version}", lambda: by_rule(ridge)),
+        "momentum": ("momentum", lambda: by_rule(baseline_raw(dataset, "momentum"))),
+        "reversal": ("reversal", lambda: by_rule(baseline_raw(dataset, "reversal"))),
+        "buy and hold": ("hold", lambda: buy_and_hold(panel, span, limits.side_cost)),
+    }
+    books = {}
+    for number, (name, (key, make)) in enumerate(makers.items()):
+        bench.progress("trading the rules", number, len(makers))
+        books[name] = _book(bench, dataset, key, make)
+    bench.progress("trading the rules", len(makers), len(makers))
+    return books
+
+
+def _trial_books(bench: Bench, dataset: Dataset, study: StudyResult) -> dict[str, Book]:
+    """Every finished trial of the sweep, traded over the out-of-sample part of development."""
+    span = dataset.folds.out_of_sample
+    books: dict[str, Book] = {}
+    found = trial_raw(dataset, study)
+    for number, raw in found.items():
+        bench.progress("trading the trials", len(books), len(found))
+
+        def make(raw: Floats = raw) -> Book:
+            return trade_forecast(
+                dataset.panel, calibrated(dataset, raw, bench.limits.round_trip)[0], bench.limits, span
+            )
+
+        books[f"trial {number}"] = _book(bench, dataset, f"trial-{study.study}-{number}", make)
+    bench.progress("trading the trials", len(found), len(found))
+    return books
+
+
+def _book(bench: Bench, dataset: Dataset, key: str, make: Any) -> Book:
+    stage = dataset.stage("book", key, bench.settings_key)
+    return Book.of_arrays(remembered_arrays(stage, lambda: make().arrays()))
+
+
+def _lockbox(dataset: Dataset) -> Span:
+    return Span(dataset.folds.lockbox.start, len(dataset.panel))
+
+
+def _until(book: Book, end_ms: int) -> Book:
+    """The part of a book before a moment, in whole days."""
+    rows, days = book.ts <= end_ms, book.days < end_ms
+    return Book(
+        book.ts[rows], book.equity[rows], book.days[days], book.daily[days], book.entered_ms[book.entered_ms <= end_ms]
+    )
+
+
+def _against_champion(bench: Bench, dataset: Dataset, version: str, own: Book) -> tuple[float, float] | None:
+    """Mean daily lock-box return of candidate and standing champion on days that neither was trained on; None without one."""
+    champion = bench.registry.champion(FORECASTER)
+    if champion is None or champion == version:
+        return None
+    try:
+        model = load_forecaster(bench, champion)
+    except ArtifactInvalid:
+        return None
+    trained = bench.registry.card(FORECASTER, champion).trained_until_ms
+    first = int(np.searchsorted(dataset.panel.ts, max(dataset.lockbox_ms[0], trained)))
+    if len(dataset.panel) - first < 3 * 288:
+        return None
+    span = Span(first, len(dataset.panel))
+
+    def make() -> Book:
+        forecast = Forecast.unknown(len(dataset.panel), len(dataset.panel.pairs))
+        seen = model.forecast(dataset.panel, len(span))
+        for name in ("expected_return", "confidence", "adverse_excursion", "volatility"):
+            getattr(forecast, name)[first:] = getattr(seen, name)
+        return trade_forecast(dataset.panel, forecast, bench.limits, span)
+
+    try:
+        book = _book(bench, dataset, f"champion-{champion}", make)
+    except InputMissing:
+        return None
+    both = aligned([own, book])
+    return (float(both[:, 0].mean()), float(both[:, 1].mean())) if len(both) else None
+
+
+def _overfitting(own: Book, others: list[Book]) -> float | None:
+    """PBO over the candidate, the trials and the rules, copies of one another counted once; None where it has no answer."""
+    returns = _distinct(_period_returns([own, *others], PBO_BARS))
+    try:
+        return backtest_overfitting(returns, PBO_BLOCKS).probability
+    except InputMissing:
+        return None
+
+
+def _distinct(returns: Floats) -> Floats:
+    """Columns merged (averaged) where they correlate above :data:`SAME`, in order of appearance."""
+    groups: list[list[int]] = []
+    for column in range(returns.shape[1]):
+        for group in groups:
+            if correlation(returns[:, group[0]], returns[:, column]) > SAME:
+                group.append(column)
+                break
+        else:
+            groups.append([column])
+    return np.stack([returns[:, group].mean(axis=1) for group in groups], axis=1)
+
+
+def _period_returns(books: list[Book], bars: int) -> Floats:
+    """Returns of several books over the bars that all of them have, by period of ``bars``, shape (periods, books)."""
+    shared: Ints = books[0].ts
+    for book in books[1:]:
+        shared = np.intersect1d(shared, book.ts)
+    marks = shared[::bars]
+    equity = np.stack([book.equity[np.searchsorted(book.ts, marks)] for book in books], axis=1)
+    return equity[1:] / equity[:-1] - 1
+
+
+def _superiority(own: Book, trials: list[Book]) -> float:
+    try:
+        return superior_predictive_ability(aligned([own, *trials])).consistent
+    except InputMissing:
+        return 1.0
+
+
+def _good_periods(book: Book) -> float:
+    parts = blocks(book.days // 86_400_000, np.arange(book.daily.size))
+    return float(np.mean([np.prod(1 + book.daily[part]) > 1 for part in parts])) if parts else 0.0
+
+
+def _summary(book: Book) -> dict[str, float]:
+    return {
+        "trades": float(book.entered_ms.size),
+        "net_return": float(np.prod(1 + book.daily) - 1),
+        "sharpe": annual_sharpe(book.daily),
+        "max_drawdown": max_drawdown(book.equity),
+    }
+
+
+def _curves(books: Mapping[str, Book]) -> dict[str, dict[str, list[float]]]:
+    out = {}
+    for name, book in books.items():
+        step = max(1, book.ts.size // CURVE_POINTS)
+        out[name] = {
+            "ts": [float(ts) for ts in book.ts[::step]],
+            "value": [float(value) for value in (book.equity / book.equity[0])[::step]],
+        }
+    return out
