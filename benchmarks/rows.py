@@ -97,15 +97,35 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+@dataclass(frozen=True)
+class Turns:
+    """Seconds that ours and the peer took, one pair a turn."""
+
+    taken: tuple[tuple[float, float], ...]
+
+    @property
+    def ours(self) -> float:
+        """Median seconds of ours."""
+        return statistics.median(ours for ours, _ in self.taken)
+
+    @property
+    def peer(self) -> float:
+        """Median seconds of the peer."""
+        return statistics.median(peer for _, peer in self.taken)
+
+    def __str__(self) -> str:
+        ratios = [peer / ours for ours, peer in self.taken]
+        return f"{len(ratios)} turns, ratio from {min(ratios):.3g} to {max(ratios):.3g}"
+
+
 def side_by_side(
     ours: Callable[[], object], peer: Callable[[], object], repeats: int = 5, warm_up: bool = True
-) -> tuple[float, float]:
-    """Median seconds of both, taken in turns so that a busy moment of the machine meets both alike."""
+) -> Turns:
+    """Time both in turns, so that a busy moment of the machine meets both alike."""
     if warm_up:
         ours()
         peer()
-    taken = [(seconds(ours), seconds(peer)) for _ in range(repeats)]
-    return statistics.median(one for one, _ in taken), statistics.median(other for _, other in taken)
+    return Turns(tuple((seconds(ours), seconds(peer)) for _ in range(repeats)))
 
 
 def write_rows(group: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:

@@ -130,7 +130,7 @@ def _metadata(workshop: Workshop, kind: str, seat: Seat) -> dict[str, Any]:
         "action": seat.action,
         "why": seat.why,
         "history": _history(workshop, kind),
-        versions.RESULT: dg.MetadataValue.json({"version": seat.holder, "action": seat.action, "why": seat.why}),
+        versions.RESULT: reporting.as_json({"version": seat.holder, "action": seat.action, "why": seat.why}),
     }
 
 

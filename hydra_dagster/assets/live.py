@@ -115,7 +115,7 @@ def _observed(report: "CycleReport", number: int) -> dict[str, Any]:
         "cycle": iso(report.cycle_ms),
         "number": number,
         "mode": str(report.mode),
-        "outcomes": dg.MetadataValue.json(report.outcomes),
+        "outcomes": reporting.as_json(report.outcomes),
         "latency_ms": report.latency_ms,
         "data_hash": report.decision.data_hash,
     }
@@ -130,8 +130,8 @@ def _told(summary: "WindowSummary", pins: Mapping[str, str]) -> dict[str, Any]:
         "latency_p50_ms": reporting.number(told["latency_p50_ms"]),
         "latency_p95_ms": reporting.number(told["latency_p95_ms"]),
         "ended": summary.ended,
-        "champions": dg.MetadataValue.json(dict(pins)),
-        versions.RESULT: dg.MetadataValue.json(told),
+        "champions": reporting.as_json(dict(pins)),
+        versions.RESULT: reporting.as_json(told),
     }
 
 

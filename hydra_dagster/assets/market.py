@@ -128,7 +128,7 @@ def _result(context: dg.AssetExecutionContext, table: str, found: "Sequence[Coll
         "months_changed": sum(one.changed for one in found),
     }
     if absent:
-        metadata["absent"] = dg.MetadataValue.json(absent)
+        metadata["absent"] = reporting.as_json(absent)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest), metadata=metadata, check_results=list(_warnings(table, found))
     )

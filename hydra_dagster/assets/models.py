@@ -75,7 +75,7 @@ def policy_candidate(
 
 def _told(bench: "Bench", made: "Candidate") -> dg.MaterializeResult[None]:
     """A candidate with its figures and its card."""
-    result = {versions.RESULT: dg.MetadataValue.json(made.to_json())}
+    result = {versions.RESULT: reporting.as_json(made.to_json())}
     if not made.version:
         return dg.MaterializeResult(data_version=dg.DataVersion("absent"), metadata={"absent": made.absent, **result})
     card = bench.registry.card(made.kind, made.version)
@@ -83,7 +83,7 @@ def _told(bench: "Bench", made: "Candidate") -> dg.MaterializeResult[None]:
         "version": made.version,
         "folder": dg.MetadataValue.path(bench.registry.path(made.kind, made.version)),
         "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in made.notes) or "none"),
-        "card": dg.MetadataValue.json(card.model_dump(mode="json")),
+        "card": reporting.as_json(card.model_dump(mode="json")),
         **{name: reporting.number(value) for name, value in made.metrics.items()},
         **result,
     }

@@ -83,7 +83,7 @@ def dataset(
         "inputs": ", ".join(told["inputs"]),
         "features": len(told["features"]),
         "folds": reporting.table([{"fold": number, **fold} for number, fold in enumerate(told["folds"], 1)]),
-        versions.RESULT: dg.MetadataValue.json(told),
+        versions.RESULT: reporting.as_json(told),
     }
     return dg.MaterializeResult(data_version=dg.DataVersion(made.version), metadata=metadata)
 
@@ -146,10 +146,10 @@ def _told(bench: "Bench", study: "StudyResult") -> dg.MaterializeResult[None]:
     metadata: dict[str, Any] = {
         "trials": study.trials,
         "best value": reporting.number(study.value),
-        "best": dg.MetadataValue.json(study.best),
+        "best": reporting.as_json(study.best),
         "study": study.study,
         "all trials": reporting.table([{name: str(value) for name, value in row.items()} for row in rows]),
-        versions.RESULT: dg.MetadataValue.json(study.to_json()),
+        versions.RESULT: reporting.as_json(study.to_json()),
     }
     return dg.MaterializeResult(data_version=dg.DataVersion(f"{study.study}-{study.trials}"), metadata=metadata)
 

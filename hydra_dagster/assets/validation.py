@@ -89,7 +89,7 @@ def _told(found: "Validation") -> dg.MaterializeResult[Any]:
         "gates": gates,
         **{name: reporting.number(value) for name, value in (found.metrics | found.backtest).items()},
         **{name: reporting.picture(png, name.replace("_", " ")) for name, png in found.pictures.items()},
-        versions.RESULT: dg.MetadataValue.json(kept),
+        versions.RESULT: reporting.as_json(kept),
     }
     check = dg.AssetCheckResult(
         check_name=keys.GATES,

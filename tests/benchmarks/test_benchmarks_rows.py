@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks import __main__ as command
 from benchmarks import market
 from benchmarks.research import backtests, features, in_pandas
-from benchmarks.rows import AT_LEAST, AT_MOST, Report, Row, show, side_by_side, significant, write_rows
+from benchmarks.rows import AT_LEAST, AT_MOST, Report, Row, Turns, show, side_by_side, significant, write_rows
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.features import features as registered
 
@@ -71,8 +71,15 @@ def test_rows_are_kept_as_a_list_and_shown_with_what_was_left_out(tmp_path: Path
 
 def test_both_sides_are_run_in_turns() -> None:
     calls: list[str] = []
-    side_by_side(lambda: calls.append("ours"), lambda: calls.append("peer"), repeats=2)
+    turns = side_by_side(lambda: calls.append("ours"), lambda: calls.append("peer"), repeats=2)
     assert calls == ["ours", "peer"] * 3
+    assert len(turns.taken) == 2
+
+
+def test_turns_are_told_by_their_medians_and_their_spread() -> None:
+    turns = Turns(((1.0, 2.0), (2.0, 3.0), (4.0, 2.0)))
+    assert (turns.ours, turns.peer) == (2.0, 2.0)
+    assert str(turns) == "3 turns, ratio from 0.5 to 2"
 
 
 def test_significant_digits() -> None:
