@@ -13,6 +13,7 @@ from rich.table import Table
 
 from hydra_core.cli.common import JsonFlag, err, load_settings, out, reporting_errors, say_json
 from hydra_core.demo import DemoOptions, DemoResult, run_demo
+from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import UsageError
 
 LABELS = {
@@ -57,9 +58,12 @@ def demo(
 
 
 class Stages:
-    """One bar per stage, in the order they begin."""
+    """One bar per stage in the order they begin; where nobody can see bars move, a line for each tenth of a stage."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
+        self._clock = SystemClock()
+        self._began = self._clock.wall_ms()
         self._bar = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
             TextColumn("{task.description}", justify="left"),
@@ -68,11 +72,16 @@ class Stages:
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}[/]"),
             console=console,
+            disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, tuple[int, str]] = {}
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Show ``done`` of ``total`` steps of a stage."""
+        if not self._console.is_terminal:
+            self._say(stage, done, max(total, 1), note)
+            return
         if stage not in self._tasks:
             for name, task in self._tasks.items():
                 if name != stage:
@@ -86,6 +95,17 @@ class Stages:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def _say(self, stage: str, done: int, total: int, note: str) -> None:
+        """A line where a stage begins, goes on by a tenth, or does another thing."""
+        what = note.split(":")[0] if stage in ("collect", "research") else ""
+        mark = (10 * done // total, what)
+        if self._said.get(stage) == mark:
+            return
+        self._said[stage] = mark
+        seconds = (self._clock.wall_ms() - self._began) / 1000
+        label = LABELS.get(stage, stage)
+        self._console.print(f"{seconds:6.1f} s  {label:<29} {done}/{total}  {note[:70]}", highlight=False, soft_wrap=True)
 
     def _finish(self, task: TaskID) -> None:
         one = self._bar.tasks[task]

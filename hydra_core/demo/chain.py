@@ -293,7 +293,7 @@ def _result(
         checks=checks,
         candidates=found.candidates,
         champions=[{"kind": kind, "version": version} for kind, version in sorted(champions.items())],
-        backtest=found.backtest,
+        backtest={**found.backtest, "trades": int(found.backtest["trades"])} if found.backtest else {},
         paper={
             "cycles": decided + missed,
             "decisions": decided,

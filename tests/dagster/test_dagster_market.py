@@ -21,11 +21,12 @@ from hydra_dagster.schedules import collect_config, open_months
 
 BTC, ETH = DEFAULT_PAIRS[:2]
 START = NOW_MS - 33 * DAY_MS
+END = START + 5 * DAY_MS
 MONTHS = ["2024-08", "2024-09"]
 
 
 def run(resource: WorkshopResource, instance: dg.DagsterInstance, more: tuple = (), job=collect_job, **config):
-    """One run over August's end and September of two pairs."""
+    """One run over the last days of August and the first of September, of two pairs."""
     definitions = dg.Definitions(
         assets=[*market.ASSETS, *more],
         asset_checks=checks.CHECKS,
@@ -35,7 +36,7 @@ def run(resource: WorkshopResource, instance: dg.DagsterInstance, more: tuple = 
     )
     return definitions.resolve_job_def(job.name).execute_in_process(
         instance=instance,
-        run_config=collect_config(NOW_MS, start_ms=START, end_ms=NOW_MS) | config,
+        run_config=collect_config(NOW_MS, start_ms=START, end_ms=END) | config,
         tags=range_tags(MONTHS, [BTC, ETH]),
         raise_on_error=False,
     )
@@ -54,15 +55,15 @@ def test_a_range_of_months_and_pairs_is_one_run_with_each_partition_told(
     calls: list[tuple] = []
     monkeypatch.setattr("hydra_core.lake.collect.collect", collecting(calls=calls))
     with Spool(workshop.home.spool) as spool:
-        spool.add(Liquidation(BTC, NOW_MS - DAY_MS, True, 0.5, 60_000.0))
+        spool.add(Liquidation(BTC, END - DAY_MS, True, 0.5, 60_000.0))
     done = run(resource, instance)
     assert done.success
     assert {(pair, month) for pair, month, *_ in calls} == {(p, m) for p in (BTC, ETH) for m in MONTHS}
-    assert {(now, clip, refresh) for *_, now, clip, refresh in calls} == {(NOW_MS, (START, NOW_MS), False)}
+    assert {(now, clip, refresh) for *_, now, clip, refresh in calls} == {(NOW_MS, (START, END), False)}
     made = instance.get_materialized_partitions(keys.CANDLES_KEY)
     assert made == {"2024-08-01|BTCUSDT", "2024-08-01|ETHUSDT", "2024-09-01|BTCUSDT", "2024-09-01|ETHUSDT"}
     event = newest(instance, "funding")
-    held = workshop.lake.read("funding", ETH, START, NOW_MS).height
+    held = workshop.lake.read("funding", ETH, START, END).height
     assert event.metadata["rows_in_run"].value == 2 * held
     assert 0 < event.metadata["dagster/row_count"].value < held
     assert workshop.lake.read("liquidations", BTC)["side"].to_list() == ["long"]

@@ -107,6 +107,7 @@ def test_what_a_killed_supervisor_leaves_is_ended_by_down(home: Home) -> None:
     assert marked(home) == []
 
 
+@pytest.mark.long
 def test_a_part_that_cannot_start_is_named_with_what_it_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its code breaks while loading: waiting ends early, the message holds the cause and the log's place."""
     monkeypatch.chdir(_package_that_breaks(home.root))

@@ -1,0 +1,168 @@
+"""The learning chain as one run: what passes takes its seat, what does not leaves a run that succeeded and says why.
+
+The stages' own work stands aside (its tests are under ``tests/research``); assets, checks, registry and job are real.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
+from hydra_core.alpha.registry import Card, write_card
+from hydra_core.research import pipeline
+from hydra_core.research.bench import Candidate, Validation
+from hydra_core.research.gates import GateVerdict
+from hydra_core.research.sweeps import StudyResult
+from hydra_dagster import keys
+from hydra_dagster.build import build_research_defs
+from hydra_dagster.versions import latest
+
+SUMMARY = {
+    "version": "d" * 64,
+    "pairs": ["BTCUSDT", "ETHUSDT"],
+    "rows": 1000,
+    "start_ms": 0,
+    "end_ms": 300_000_000,
+    "inputs": ["candles"],
+    "features": ["a", "b"],
+    "folds": [{"train": 10, "valid": 5, "test": 5}],
+    "lockbox_start_ms": 200_000_000,
+}
+STUDY = StudyResult("forecaster-d", {"width": 16}, 0, np.float64(0.99), 3, (0, 1, 2))
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
+    """The pipeline's stages as quick stand-ins; ``passing`` and ``absent`` name kinds and can be changed by a test."""
+    plan = SimpleNamespace(passing=set(KINDS), absent=set(), asked=[], content="first")
+    data = SimpleNamespace(version=SUMMARY["version"], summary=lambda: SUMMARY)
+
+    def prepare(bench, as_of_ms, start_ms=None):
+        plan.asked.append((bench.pairs, bench.training.candles, as_of_ms))
+        return data
+
+    def candidate(kind: str) -> Candidate:
+        if kind in plan.absent:
+            return Candidate(kind, "", data.version, absent="open_interest is not recorded")
+        folder = tmp_path / kind
+        folder.mkdir(exist_ok=True)
+        (folder / "model.txt").write_text(plan.content)
+        write_card(folder, Card(kind=kind, inputs=("candles",), lookback=10, horizon_bars=48))
+        version = workshop.registry.save(kind, folder)
+        return Candidate(
+            kind, version, data.version, {"slope": np.float64(0.5), "undefined": float("nan")}, ("a note",)
+        )
+
+    def validate(bench, dataset, made, *, study=None, forecaster=None):
+        assert (study is not None) == (made.kind == FORECASTER)
+        assert (forecaster is not None) == (made.kind == POLICY)
+        if not made.version:
+            return Validation.none(made)
+        good = made.kind in plan.passing
+        gates = (
+            GateVerdict("trades", True, 300.0, 200.0, "300 round trips"),
+            GateVerdict("dsr", good, np.float64(0.2), 0.95, "0.2 is not above 0.95"),
+            GateVerdict("pbo", good, float("nan"), 0.2, "cannot be computed"),
+        )
+        return Validation(
+            made.kind, made.version, dataset.version, gates, {"ic": np.float64(0.3)}, pictures={"gates": b"png"}
+        )
+
+    def committee(bench, dataset, validations, trials):
+        assert trials == 2 * STUDY.trials
+        passed = {kind for kind, seen in validations.items() if seen.passed}
+        gate = GateVerdict("forecaster", FORECASTER in passed, None, None, "without a forecaster nothing is traded")
+        return Validation("committee", "c" * 12, dataset.version, (gate,))
+
+    monkeypatch.setattr(pipeline, "prepare", prepare)
+    monkeypatch.setattr(pipeline, "dataset_of", lambda bench, version: data)
+    monkeypatch.setattr(pipeline, "sweep_forecaster", lambda bench, dataset: STUDY)
+    monkeypatch.setattr(pipeline, "sweep_policy", lambda bench, dataset, forecaster: STUDY)
+    monkeypatch.setattr(pipeline, "train_forecaster_candidate", lambda bench, dataset, study: candidate(FORECASTER))
+    monkeypatch.setattr(pipeline, "train_crowd_candidate", lambda bench, dataset: candidate(CROWD))
+    monkeypatch.setattr(pipeline, "train_policy_candidate", lambda bench, dataset, forecaster, study: candidate(POLICY))
+    monkeypatch.setattr(pipeline, "validate_candidate", validate)
+    monkeypatch.setattr(pipeline, "validate_committee", committee)
+    return plan
+
+
+def research(instance, resource, **config):
+    defs = build_research_defs(resource, automation=False)
+    config = {"as_of_ms": 300_000_000} | config
+    return defs.resolve_job_def("research").execute_in_process(
+        instance=instance, run_config={"ops": {keys.op_name(keys.DATASET): {"config": config}}}
+    )
+
+
+def told(instance, key: dg.AssetKey) -> dict:
+    return dict(latest(instance, key).metadata)
+
+
+def test_what_passes_its_gates_takes_its_seat(instance, resource, workshop, stages) -> None:
+    assert research(instance, resource, pairs=["eth", "BTC"], candles=5000).success
+    assert stages.asked == [(("ETHUSDT", "BTCUSDT"), 5000, 300_000_000)]
+    assert set(workshop.registry.champions()) == set(KINDS)
+    assert told(instance, keys.REPORT)["seats taken"] == 3
+    assert told(instance, keys.champion(FORECASTER))["action"] == "promoted"
+    again = research(instance, resource)
+    assert again.success
+    assert told(instance, keys.champion(FORECASTER))["action"] == "kept"
+
+
+def test_on_noise_nothing_passes_and_the_run_succeeds_saying_why(instance, resource, workshop, stages) -> None:
+    stages.passing = set()
+    done = research(instance, resource)
+    assert done.success
+    assert workshop.registry.champions() == {}
+    failed = {e.asset_key for e in done.get_asset_check_evaluations() if not e.passed}
+    assert failed == {keys.validation(kind) for kind in KINDS} | {keys.COMMITTEE}
+    seat = told(instance, keys.champion(FORECASTER))
+    assert (seat["holder"], seat["action"]) == ("vacant", "refused")
+    assert "dsr: 0.2 is not above 0.95" in seat["why"]
+
+
+def test_a_worse_candidate_leaves_the_champion_in_its_seat(instance, resource, workshop, stages) -> None:
+    research(instance, resource)
+    before = workshop.registry.champions()
+    stages.passing, stages.content = {CROWD, POLICY}, "second"
+    research(instance, resource)
+    after = workshop.registry.champions()
+    assert after[FORECASTER] == before[FORECASTER]
+    assert after[CROWD] != before[CROWD]
+
+
+def test_a_kind_whose_inputs_are_not_recorded_stays_absent_and_stops_nobody(
+    instance, resource, workshop, stages
+) -> None:
+    stages.absent = {CROWD}
+    assert research(instance, resource).success
+    assert set(workshop.registry.champions()) == {FORECASTER, POLICY}
+    assert told(instance, keys.candidate(CROWD))["absent"] == "open_interest is not recorded"
+    assert "open_interest" in told(instance, keys.champion(CROWD))["why"]
+
+
+def test_a_person_finds_figures_gates_and_pictures_in_the_metadata(instance, resource, stages) -> None:
+    research(instance, resource)
+    seen = told(instance, keys.validation(FORECASTER))
+    assert seen["gates passed"] == 3
+    assert seen["ic"] == pytest.approx(0.3)
+    assert latest(instance, keys.validation(FORECASTER)).result["gates"][2]["value"] is None
+    assert told(instance, keys.candidate(FORECASTER))["undefined"] == "nan"
+    card = told(instance, keys.candidate(FORECASTER))["card"]
+    assert json.loads(json.dumps(card))["kind"] == FORECASTER
+    assert told(instance, keys.FORECASTER_SWEEP)["trials"] == 3
+
+
+def test_without_any_candles_the_dataset_fails_in_one_line(instance, resource, stages) -> None:
+    defs = build_research_defs(resource, automation=False)
+    done = defs.resolve_job_def("research").execute_in_process(instance=instance, raise_on_error=False)
+    assert not done.success
+    (failure,) = [e for e in done.all_events if e.is_step_failure]
+    said = failure.step_failure_data.user_failure_data.description
+    assert "holds no candles. Run the job `collect`" in said
