@@ -96,7 +96,7 @@ class TrainingSettings(Part):
     policy_steps: int = Field(default=100_000, ge=1_000)
     epochs: int = Field(default=3, ge=1)
     seed: int = 7
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=1, ge=1, description="torch threads; networks this small gain nothing from more")
 
 
 class AnalystSettings(Part):

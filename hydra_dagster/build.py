@@ -36,7 +36,8 @@ def build_live_defs(workshop: WorkshopResource | None = None, *, automation: boo
 
     return dg.Definitions(
         assets=live.ASSETS,
-        jobs=[jobs.live_window],
+        jobs=[jobs.live_window, jobs.prune_windows],
+        schedules=schedules.make_live_schedules(_automation(automation)),
         sensors=[sensors.make_live_window_sensor(_automation(automation))],
         resources={"workshop": workshop or WorkshopResource()},
         executor=dg.in_process_executor,

@@ -1,4 +1,4 @@
-"""Jobs: which assets are made together, in which lane, by which executor.
+"""Jobs: which assets are made together, in which lane, by which executor; and the clearing of old windows.
 
 All run in one process: what is slow to import (expectations, learning libraries) is imported once per run, and a
 blocking check stops what stands after it only inside its own run.
@@ -7,9 +7,13 @@ blocking check stops what stands after it only inside its own run.
 from typing import Final
 
 import dagster as dg
+from pydantic import Field
 
+from hydra_core.domain.clock import SystemClock
+from hydra_core.domain.intervals import DAY_MS, utc
 from hydra_dagster import keys, tags
 
+ENDED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 MARKET: Final = dg.AssetSelection.groups(keys.MARKET)
 LEARNING: Final = dg.AssetSelection.groups(
     keys.RESEARCH, keys.MODELS, keys.VALIDATION, keys.CHAMPIONS, keys.REPORT_GROUP
@@ -43,3 +47,31 @@ live_window: Final = dg.define_asset_job(
     tags={**tags.lane(tags.LIVE), tags.MAX_RETRIES: "0", tags.PRIORITY: "10"},
     executor_def=dg.in_process_executor,
 )
+
+
+class PruneConfig(dg.Config):
+    """Which window runs to forget."""
+
+    keep_days: int = Field(default=14, ge=1, description="days of wall time that a window run is kept")
+
+
+@dg.op
+def forget_old_windows(context: dg.OpExecutionContext, config: PruneConfig) -> None:
+    """Delete the runs of old windows: about a hundred a day, and the event log has no retention of its own.
+
+    Their decisions stay in the ledger. No other run is touched: deleting one deletes the history of what it made.
+    """
+    before = utc(SystemClock().wall_ms() - config.keep_days * DAY_MS)
+    old = dg.RunsFilter(tags=tags.lane(tags.LIVE), statuses=list(ENDED), created_before=before)
+    records = context.instance.get_run_records(old)
+    for record in records:
+        context.instance.delete_run(record.dagster_run.run_id)
+    context.log.info(f"{len(records)} window runs from before {before:%Y-%m-%d} forgotten")
+
+
+@dg.job(
+    description="Delete window runs older than two weeks from Dagster's history.", executor_def=dg.in_process_executor
+)
+def prune_windows() -> None:
+    """The daily clearing."""
+    forget_old_windows()

@@ -23,12 +23,12 @@ from hydra_core.domain.market import INPUTS
 from hydra_core.domain.pairs import DEFAULT_PAIRS, parse_pair
 from hydra_core.platform.parts import workspace_path
 from hydra_dagster import keys
+from hydra_dagster.jobs import ENDED
 from hydra_dagster.partitions import range_tags
 from hydra_dagster.reporting import progress_in
 from hydra_dagster.resources import WorkshopResource
 
 POLL_S: Final = 0.2
-ENDED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _LAUNCH: Final = """
 mutation ($params: ExecutionParams!) {
   launchRun(executionParams: $params) {

@@ -17,6 +17,7 @@ from hydra_dagster.resources import Workshop
 
 DAILY: Final = "15 1 * * *"
 WEEKLY: Final = "0 3 * * 0"
+NIGHTLY: Final = "40 4 * * *"
 
 
 def collect_config(as_of_ms: int, start_ms: int = 0, end_ms: int = 0) -> dict[str, Any]:
@@ -68,3 +69,17 @@ def make_schedules(running: bool) -> list[dg.ScheduleDefinition]:
         return refresh_request(workshop, tags.lane(tags.TRAIN))
 
     return [daily_refresh, weekly_retraining]
+
+
+def make_live_schedules(running: bool) -> list[dg.ScheduleDefinition]:
+    """The schedules of the live location: only clearing up."""
+    status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
+    return [
+        dg.ScheduleDefinition(
+            name="nightly_pruning",
+            job=jobs.prune_windows,
+            cron_schedule=NIGHTLY,
+            execution_timezone="UTC",
+            default_status=status,
+        )
+    ]

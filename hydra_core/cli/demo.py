@@ -79,6 +79,7 @@ class Stages:
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Show ``done`` of ``total`` steps of a stage."""
+        note = note.split(f"{done}/{total} ", 1)[-1].removeprefix("progress ")  # the counts stand beside it
         if not self._console.is_terminal:
             self._say(stage, done, max(total, 1), note)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 from hydra_core.domain.errors import DataCorrupt, UsageError
 from hydra_core.home import Home
 from hydra_core.platform.markets import MarketDescription, described, venue_arguments
-from hydra_core.platform.processes import child_environment, free_port
+from hydra_core.platform.processes import child_environment, reserve_port
 from hydra_core.settings import Settings
 
 VENUE: Final = "venue"
@@ -114,10 +115,11 @@ def load_record(home: Home) -> PlatformRecord | None:
         ) from error
 
 
-def with_free_ports(home: Home, settings: Settings, chosen: Iterable[str]) -> Settings:
+def with_free_ports(home: Home, settings: Settings, chosen: Iterable[str], kept: ExitStack) -> Settings:
     """The settings a platform's parts run with: free ports, absolute folders, the address of the local venue.
 
-    A port that is taken is replaced by the next free one. The address is the platform's own venue where it runs one.
+    A port that is taken is replaced by the next free one, and reserved while ``kept`` is open. The address is the
+    platform's own venue where it runs one.
     """
     names = tuple(chosen)
     wanted = settings.platform
@@ -125,7 +127,7 @@ def with_free_ports(home: Home, settings: Settings, chosen: Iterable[str]) -> Se
     ports: dict[str, int] = {}
     for part in names:
         if part in fields:
-            ports[fields[part]] = free_port(wanted.host, getattr(wanted, fields[part]), ports.values())
+            ports[fields[part]] = reserve_port(wanted.host, getattr(wanted, fields[part]), kept)
     platform = wanted.model_copy(update=ports)
     own = f"http://{platform.host}:{platform.venue_port}"
     local = described(home).local

@@ -6,7 +6,6 @@ Each probe is short, raises nothing of its own making and says what it saw. Not 
 from __future__ import annotations
 
 import json
-import socket
 import sqlite3
 import urllib.error
 import urllib.request
@@ -21,7 +20,7 @@ from hydra_core.domain.intervals import iso
 from hydra_core.home import Home
 from hydra_core.ledger.records import TRADER as TRADER_NAME
 from hydra_core.platform.parts import DAEMON, LIVE, RESEARCH, STORAGE, TRADER, VENUE, WEBSERVER, PartRecord
-from hydra_core.platform.processes import is_running
+from hydra_core.platform.processes import is_running, listens
 from hydra_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ def probe(part: PartRecord, home: Home, settings: Settings, clock: Clock | None 
         return Health(True, "done")
     if not part.pid or not is_running(part.pid, part.create_time):
         return Health(False, part.detail or "not running")
+    if part.port is not None and not listens(part.pid, part.port):
+        return Health(False, f"starting: process {part.pid} does not listen on port {part.port} yet")
     return _PROBES[part.name](part, home, settings, clock or SystemClock())
 
 
@@ -136,15 +137,6 @@ def existing_ledger(home: Home, settings: Settings) -> Ledger:
     if not settings.database_url and not file.exists():
         raise InputMissing(f"no ledger in {home.path} yet", "The trader makes it when it starts")
     return Ledger.open(settings.database_url or home.ledger_url, migrate=False)
-
-
-def listens(host: str, port: int, timeout_s: float = 0.5) -> bool:
-    """Whether anything accepts connections there."""
-    try:
-        with socket.create_connection((host, port), timeout=timeout_s):
-            return True
-    except OSError:
-        return False
 
 
 def _epoch_ms(stamp: str) -> int:

@@ -12,8 +12,9 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -83,6 +84,20 @@ def free_port(host: str, wanted: int, taken: Iterable[int] = (), tries: int = 50
     raise UsageError(f"no free port on {host} from {wanted} to {wanted + tries - 1}", "Set HYDRA_PLATFORM__..._PORT")
 
 
+def reserve_port(host: str, wanted: int, kept: ExitStack) -> int:
+    """A free port that no other platform of this machine takes while ``kept`` is open, not even between two restarts."""
+    refused: set[int] = set()
+    while True:
+        port = free_port(host, wanted, refused)
+        lock = exclusive(Path(tempfile.gettempdir()) / f"hydra-port-{port}.lock", f"port {port} is taken", "")
+        try:
+            kept.enter_context(lock)
+        except (LockHeld, PermissionError):
+            refused.add(port)
+            continue
+        return port
+
+
 def port_is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -113,6 +128,15 @@ def is_running(pid: int, create_time: float) -> bool:
         return abs(process.create_time() - create_time) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether this very process accepts connections on the port: an answer alone may be another program's."""
+    try:
+        found = psutil.Process(pid).net_connections(kind="tcp")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
 
 
 def create_time(pid: int) -> float:

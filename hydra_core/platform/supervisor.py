@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -107,10 +107,13 @@ class Supervisor:
         LockHeld : the home has a supervisor already
         """
         lock = self.home.run / "supervisor.lock"
-        with exclusive(lock, f"the platform of {self.home.path} is running", "Run `hydra down` first"):
+        with ExitStack() as kept:
+            kept.enter_context(
+                exclusive(lock, f"the platform of {self.home.path} is running", "Run `hydra down` first")
+            )
             if left := sweep(self.home):
                 logger.warning("ended {} processes that an earlier platform left behind", left)
-            settings = with_free_ports(self.home, self._given, self._chosen)
+            settings = with_free_ports(self.home, self._given, self._chosen, kept)
             try:
                 self._begin(settings)
                 with self._signals():

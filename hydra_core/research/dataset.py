@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hydra_core import __version__
 from hydra_core.alpha import labels
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
@@ -105,8 +106,8 @@ class Dataset:
         return found
 
     def stage(self, name: str, *key: object) -> Path:
-        """File of a stage's result, without suffix, under a hash of what the stage depends on."""
-        return self.folder / "stages" / f"{name}-{content_key(*key)}"
+        """File of a stage's result, without suffix, under a hash of what the stage depends on (the code's version too)."""
+        return self.folder / "stages" / f"{name}-{content_key(__version__, FORMAT, *key)}"
 
     def summary(self) -> dict[str, Any]:
         """What a person wants to know of it, JSON-serialisable."""

@@ -194,6 +194,5 @@ def _correlation_interval(raw: Floats, realised: Floats, days: Ints, seed: int, 
 
 
 def _ranks(values: Floats) -> Floats:
-    out = np.empty(values.size)
-    out[np.argsort(values, kind="stable")] = np.arange(values.size)
-    return out
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])

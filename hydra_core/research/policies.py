@@ -1,7 +1,8 @@
 """The policy's way from recorded forecasts to a candidate to its evidence.
 
-It learns on out-of-sample forecasts of development only and is judged on the lock-box, paired with the no-trade band on the
-same forecasts. Not here: the learning itself (``alpha.policy.train``), limits (``gates``).
+It learns on out-of-sample forecasts of development only. What it is worth is seen on days that its own training had not: one
+learnt on the earlier test blocks is judged on the newest, the candidate (learnt on all of them) on the lock-box, both paired
+with the no-trade band on the same forecasts. Not here: the learning itself (``alpha.policy.train``), limits (``gates``).
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from hydra_core.alpha.models import POLICY
-from hydra_core.alpha.policy.band import Lanes, lanes, trade
+from hydra_core.alpha.policy.band import Band, Lanes, lanes, trade
 from hydra_core.alpha.policy.observation import LOOKBACK, policy_inputs
 from hydra_core.domain.errors import InputMissing
-from hydra_core.domain.market import CANDLES, Floats
+from hydra_core.domain.intervals import DAY_MS
+from hydra_core.domain.market import CANDLES, Floats, Ints
 from hydra_core.research import plots
 from hydra_core.research.bench import Bench, Candidate, Validation, card_of, remembered_candidate, seal
 from hydra_core.research.books import Book
 from hydra_core.research.bootstrap import mean_interval
-from hydra_core.research.dataset import Dataset, content_key
+from hydra_core.research.dataset import Dataset, content_key, load_arrays, remembered_arrays
+from hydra_core.research.folds import Span
 from hydra_core.research.forecasters import recorded_forecasts
 from hydra_core.research.gates import PolicyEvidence, policy_gates
 from hydra_core.research.sweeps import StudyResult, sweep
@@ -31,7 +34,7 @@ LEVEL = 0.9
 
 
 def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> StudyResult:
-    """Compare a few settings of the learning: learnt on the earlier test blocks, judged on the newest one of development."""
+    """Compare a few settings of the learning before the newest test block: learnt on one half, judged on the rest."""
     from hydra_core.alpha.policy.train import PolicyHyper, train_policy
 
     training = bench.training
@@ -41,9 +44,8 @@ def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> Study
     if not forecaster.version:
         return nothing
     book = _lanes(bench, dataset, forecaster.version)
-    newest, start = dataset.folds.folds[-1].test, dataset.folds.out_of_sample.start
-    early = book.rows(slice(0, newest.start - start - dataset.folds.gap))
-    late = book.rows(slice(newest.start - start, newest.end - start))
+    end = _newest_block(dataset).start - dataset.folds.gap
+    early, late = book.rows(slice(0, end // 2)), book.rows(slice(end // 2 + dataset.folds.gap, end))
 
     def suggest(trial: Any) -> dict[str, Any]:
         return {
@@ -53,9 +55,7 @@ def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> Study
         }
 
     def objective(number: int, parameters: dict[str, Any], report: Any) -> float:
-        policy = train_policy(
-            early, replace(first, **parameters), seed=training.seed + number, threads=training.threads
-        )
+        policy = train_policy(early, replace(first, **parameters), seed=training.seed + number)
         return -float((_quiet(late, policy.target) - _quiet(late, policy.band.target)).mean()) * 1e4
 
     defaults = {key: getattr(first, key) for key in ("learning_rate", "gamma", "entropy")}
@@ -94,13 +94,12 @@ def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candi
     policy = load(bench.registry.path(POLICY, candidate.version), candidate.version)
     book = _lanes(bench, dataset, forecaster.version)
     unseen = book.rows(slice(dataset.folds.lockbox.start - dataset.folds.out_of_sample.start, len(book)))
-    bench.progress("judging the policy", 0, 2)
-    own, held = trade(unseen, policy.target)
-    bench.progress("judging the policy", 1, 2)
-    band, _ = trade(unseen, policy.band.target)
-    bench.progress("judging the policy", 2, 2)
-    days = unseen.days.astype(np.int64)
-    daily, beside = _by_day(own, days), _by_day(band, days)
+    bench.progress("judging the policy", 0, 1)
+    days, daily, beside, moves = _paired(unseen, policy.target, policy.band)
+    earlier = load_arrays(dataset.stage("policy-unseen", candidate.version).with_suffix(".npz"))
+    days = np.concatenate([earlier["days"], days])
+    daily, beside = np.concatenate([earlier["policy"], daily]), np.concatenate([earlier["band"], beside])
+    bench.progress("judging the policy", 1, 1)
     gain = mean_interval(daily - beside, mean_block=2.0, level=LEVEL)
     gates = tuple(
         policy_gates(
@@ -108,12 +107,12 @@ def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candi
                 gain=gain.value,
                 gain_low=gain.low,
                 net=float(daily.mean()),
-                moves=int((np.diff(held, axis=0) != 0).sum()),
+                moves=moves + int(earlier["moves"]),
                 days=daily.size,
             )
         )
     )
-    ts = np.unique(days) * 86_400_000
+    ts = days * DAY_MS
     curves = {name: 1 + np.cumsum(values) for name, values in (("policy", daily), ("no-trade band", beside))}
     drawn = {name: Book(ts, values, ts, np.diff(values, prepend=1.0), ts[:0]) for name, values in curves.items()}
     return Validation(
@@ -142,22 +141,24 @@ def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candi
 
 def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study: StudyResult) -> Candidate:
     from hydra_core.alpha.policy import artifact
-    from hydra_core.alpha.policy.train import PolicyHyper, train_policy
+    from hydra_core.alpha.policy.train import PolicyHyper, TrainedPolicy, train_policy
 
     training = bench.training
     hyper = replace(PolicyHyper(steps=training.policy_steps), **study.best)
     book = _lanes(bench, dataset, forecaster.version).rows(slice(0, len(dataset.folds.out_of_sample)))
-    try:
-        policy = train_policy(
-            book,
-            hyper,
-            seed=training.seed,
-            threads=training.threads,
-            progress=lambda done, total, _: bench.progress("policy", done, total),
+    newest = _newest_block(dataset)
+
+    def learn(part: Lanes, stage: str) -> TrainedPolicy:
+        return train_policy(
+            part, hyper, seed=training.seed, progress=lambda done, total, _: bench.progress(stage, done, total)
         )
+
+    try:
+        before = learn(book.rows(slice(0, newest.start - dataset.folds.gap)), "policy, walk-forward")
+        policy = learn(book, "policy")
     except InputMissing as error:
         return Candidate(POLICY, "", dataset.version, absent=str(error))
-    gain = float((trade(book, policy.target)[0] - trade(book, policy.band.target)[0]).mean()) * 288e4
+    days, daily, beside, moves = _paired(book.rows(slice(newest.start, newest.end)), before.target, before.band)
     settings = {"learning": hyper.to_dict(), "forecaster": forecaster.version}
     card = card_of(bench, dataset, POLICY, (CANDLES,), LOOKBACK, settings, study.trials).model_copy(
         update={
@@ -167,7 +168,12 @@ def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study
         }
     )
     version = seal(bench, card, lambda folder: artifact.write(folder, policy))
-    metrics = {"training_gain_bp_a_day": gain, "band_enter": policy.band.enter, "band_leave": policy.band.leave}
+    remembered_arrays(
+        dataset.stage("policy-unseen", version),
+        lambda: {"days": days, "policy": daily, "band": beside, "moves": np.array(moves)},
+    )
+    gain = float((daily - beside).mean()) * 1e4
+    metrics = {"walk_forward_gain_bp_a_day": gain, "band_enter": policy.band.enter, "band_leave": policy.band.leave}
     return Candidate(POLICY, version, dataset.version, metrics, card.notes)
 
 
@@ -188,7 +194,16 @@ def _quiet(book: Lanes, target: Any) -> Floats:
     return quiet
 
 
-def _by_day(net: Floats, days: Any) -> Floats:
-    """Sum over bars, mean over pairs, by day; the first and last days, which may be partial, are left in."""
-    _, group = np.unique(days, return_inverse=True)
-    return np.bincount(group, net.mean(axis=1)).astype(np.float64)
+def _newest_block(dataset: Dataset) -> Span:
+    """The newest test block, counted from the first row of the first."""
+    newest, start = dataset.folds.folds[-1].test, dataset.folds.out_of_sample.start
+    return Span(newest.start - start, newest.end - start)
+
+
+def _paired(book: Lanes, target: Any, band: Band) -> tuple[Ints, Floats, Floats, int]:
+    """UTC days, daily net returns of a policy and of the band (sum over bars, mean over pairs), and the policy's moves."""
+    own, held = trade(book, target)
+    beside, _ = trade(book, band.target)
+    days, group = np.unique(book.days.astype(np.int64), return_inverse=True)
+    daily, reference = (np.bincount(group, net.mean(axis=1)).astype(np.float64) for net in (own, beside))
+    return days, daily, reference, int((np.diff(held, axis=0) != 0).sum())

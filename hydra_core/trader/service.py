@@ -35,6 +35,8 @@ from hydra_core.trader.paper import PaperBroker
 from hydra_core.trader.view import MarketView
 
 TICK_S: Final = 0.05
+HELD_TICK_S: Final = 0.5
+"""While the venue holds its clock nothing can fill and no price moves."""
 HEARTBEAT_S: Final = 1.0
 
 
@@ -130,7 +132,8 @@ class Trader:
                 self._beat(ledger, session, feeds)
                 beaten = wall
             self.tick(session, ledger, feeds)
-            await asyncio.sleep(TICK_S)
+            held = isinstance(self._clock, AnchoredClock) and self._clock.anchor.held
+            await asyncio.sleep(HELD_TICK_S if held else TICK_S)
 
     def tick(self, session: Session, ledger: Ledger, feeds: Feeds) -> None:
         """One round: what is due fills first, then funding, then the guard, last the desk."""

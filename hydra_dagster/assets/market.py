@@ -6,6 +6,7 @@ recorded as not closed and collected again by the next run.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -28,6 +29,8 @@ LAKE_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
 """Market asset -> the lake tables it keeps."""
 INTERVALS_AGREE: Final = "intervals_agree"
 NO_GAPS: Final = "no_gaps"
+FRESH: Final = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=50))
+"""The daily refresh was missed once, twice."""
 _TOLD: Final[Mapping[str, str]] = {
     CANDLES: "Candles of every interval; the higher ones are held against those derived from the finest.",
     "funding": "Funding rates as settled.",
@@ -206,6 +209,7 @@ def _make(table: str) -> dg.AssetsDefinition:
         check_specs=_check_specs(table),
         kinds={"parquet"},
         description=_TOLD[table],
+        freshness_policy=FRESH,
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL),
     )
     def market_table(

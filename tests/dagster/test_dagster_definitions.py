@@ -70,7 +70,9 @@ def test_jobs_schedules_and_sensors(research: dg.Definitions) -> None:
     assert {each.name for each in repository.schedule_defs} == {"daily_refresh", "weekly_retraining"}
     assert {each.name for each in repository.sensor_defs} == {"failed_runs"}
     live = build_live_defs(automation=False).get_repository_def()
-    assert {job.name for job in live.get_all_jobs() if not job.name.startswith("__")} == {"live_window"}
+    assert {job.name for job in live.get_all_jobs() if not job.name.startswith("__")} == {
+        "live_window", "prune_windows",
+    }  # fmt: skip
     assert {each.name for each in live.sensor_defs} == {"live_window_sensor"}
     assert live.get_job("live_window").tags["dagster/max_retries"] == "0"
 

@@ -80,7 +80,14 @@ def test_collecting_again_gives_the_same_data_version(monkeypatch, instance, res
     monkeypatch.setattr("hydra_core.lake.collect.collect", collecting())
     versions = []
     for _ in range(2):
-        assert run(resource, instance).success
+        done = dg.materialize(
+            [market.ASSETS[0]],
+            instance=instance,
+            resources={"workshop": resource},
+            run_config={"ops": {"market__candles": {"config": {"as_of_ms": NOW_MS, "start_ms": START, "end_ms": END}}}},
+            tags=range_tags(MONTHS, [BTC, ETH]),
+        )
+        assert done.success
         versions.append(newest(instance, "candles").tags["dagster/data_version"])
     assert versions[0] == versions[1]
     assert newest(instance, "candles").metadata["months_changed"].value == 0

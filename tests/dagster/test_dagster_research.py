@@ -12,15 +12,21 @@ from types import SimpleNamespace
 import dagster as dg
 import numpy as np
 import pytest
+from conftest import NOW_MS
+from market_double import collecting, first_price_negative
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
 from hydra_core.alpha.registry import Card, write_card
+from hydra_core.domain.intervals import DAY_MS
+from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.research import pipeline
 from hydra_core.research.bench import Candidate, Validation
 from hydra_core.research.gates import GateVerdict
 from hydra_core.research.sweeps import StudyResult
 from hydra_dagster import keys
 from hydra_dagster.build import build_research_defs
+from hydra_dagster.partitions import range_tags
+from hydra_dagster.schedules import collect_config
 from hydra_dagster.versions import latest
 
 SUMMARY = {
@@ -157,6 +163,28 @@ def test_a_person_finds_figures_gates_and_pictures_in_the_metadata(instance, res
     card = told(instance, keys.candidate(FORECASTER))["card"]
     assert json.loads(json.dumps(card))["kind"] == FORECASTER
     assert told(instance, keys.FORECASTER_SWEEP)["trials"] == 3
+
+
+@pytest.mark.parametrize(("spoil", "succeeds"), [(lambda table, frame: frame, True), (first_price_negative, False)])
+def test_the_weekly_run_trains_only_on_rows_that_passed_their_checks(
+    instance, resource, workshop, stages, monkeypatch, spoil, succeeds
+) -> None:
+    """Collecting, checking and training are one run over a range of partitions: a broken row stops it before the dataset."""
+    monkeypatch.setattr("hydra_core.lake.collect.collect", collecting(spoil))
+    end = NOW_MS - 20 * DAY_MS
+    done = (
+        build_research_defs(resource, automation=False)
+        .resolve_job_def("retrain")
+        .execute_in_process(
+            instance=instance,
+            run_config=collect_config(NOW_MS, start_ms=end - 2 * DAY_MS, end_ms=end),
+            tags=range_tags(["2024-09"], DEFAULT_PAIRS[:2]),
+            raise_on_error=False,
+        )
+    )
+    assert done.success is succeeds
+    assert bool(stages.asked) is succeeds
+    assert bool(workshop.registry.champions()) is succeeds
 
 
 def test_without_any_candles_the_dataset_fails_in_one_line(instance, resource, stages) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -17,8 +19,10 @@ from hydra_core.platform.processes import (
     child_environment,
     exclusive,
     free_port,
+    listens,
     marked,
     port_is_free,
+    reserve_port,
     start,
     sweep,
 )
@@ -101,8 +105,6 @@ def test_a_lock_names_its_holder_and_is_free_after_it(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_passed_over_for_the_next_free_one() -> None:
-    import socket
-
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -113,3 +115,24 @@ def test_a_taken_port_is_passed_over_for_the_next_free_one() -> None:
         assert free_port("127.0.0.1", taken, taken=[found]) > found
         with pytest.raises(UsageError, match="no free port"):
             free_port("127.0.0.1", taken, tries=1)
+
+
+def test_two_platforms_never_share_a_port_even_before_either_listens() -> None:
+    """Both look at the same free port in the same moment: the second is given the next one, and the first when it is gone."""
+    wanted = 27_900
+    with ExitStack() as first:
+        ours = reserve_port("127.0.0.1", wanted, first)
+        with ExitStack() as second:
+            assert reserve_port("127.0.0.1", wanted, second) > ours
+    with ExitStack() as third:
+        assert reserve_port("127.0.0.1", wanted, third) == ours
+
+
+def test_an_answer_on_the_port_by_another_program_does_not_count() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        me = psutil.Process()
+        assert listens(me.pid, port)
+        assert not listens(me.ppid(), port)

@@ -20,6 +20,7 @@ from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster.calibration import Calibration
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
 from hydra_core.alpha.models import Forecast
+from hydra_core.alpha.onnx_files import export, open_session
 from hydra_core.domain.errors import ArtifactInvalid, HydraError
 from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.statistics.view import SIGMA_LOOKBACK
@@ -116,17 +117,7 @@ def write(
             return value
 
     example = torch.zeros(2, model.shape.steps, len(features))
-    torch.onnx.export(
-        Export().eval(),
-        (example,),
-        str(folder / MODEL),
-        input_names=["windows"],
-        output_names=["value"],
-        dynamic_shapes={"windows": {0: torch.export.Dim("n")}},
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
+    export(Export(), example, folder / MODEL, given="windows", returned="value")
     settings = {
         "features": list(features),
         "window": asdict(model.shape),
@@ -138,23 +129,15 @@ def write(
 
 def load(folder: Path, version: str) -> OnnxForecaster:
     """The forecaster in a folder; raises ArtifactInvalid when a file is absent or does not make sense."""
-    import onnxruntime
-
     try:
         settings = json.loads((folder / SETTINGS).read_text())
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            (folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
         return OnnxForecaster(
             version=version,
             horizon_bars=int(settings["horizon_bars"]),
             features=FeatureSet(settings["features"]),
             shape=WindowShape(**settings["window"]),
             calibration=Calibration.from_dict(settings["calibration"]),
-            session=session,
+            session=open_session(folder / MODEL),
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, HydraError) as error:
+    except (OSError, ValueError, KeyError, TypeError, HydraError) as error:
         raise ArtifactInvalid(f"forecaster in {folder} cannot be loaded: {error}", "Train it again") from error

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hydra_core.alpha.models import PolicyObservation
+from hydra_core.alpha.onnx_files import export, open_session
 from hydra_core.alpha.policy.band import Band
 from hydra_core.alpha.policy.timing import COLUMNS, timed_target
-from hydra_core.domain.errors import ArtifactInvalid
+from hydra_core.domain.errors import ArtifactInvalid, HydraError
 from hydra_core.domain.market import Floats
 
 if TYPE_CHECKING:
@@ -48,32 +49,14 @@ def write(folder: Path, policy: TrainedPolicy) -> None:
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        policy.network.eval(),
-        (torch.zeros(2, COLUMNS),),
-        str(folder / MODEL),
-        input_names=["columns"],
-        output_names=["scores"],
-        dynamic_shapes={"columns": {0: torch.export.Dim("n")}},
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
+    export(policy.network, torch.zeros(2, COLUMNS), folder / MODEL, given="columns", returned="scores")
     (folder / SETTINGS).write_text(json.dumps({"band": asdict(policy.band)}, indent=1, sort_keys=True))
 
 
 def load(folder: Path, version: str) -> OnnxPolicy:
     """The policy in a folder; raises ArtifactInvalid when a file is absent or does not make sense."""
-    import onnxruntime
-
     try:
         settings = json.loads((folder / SETTINGS).read_text())
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            (folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-        return OnnxPolicy(version, Band(**settings["band"]), session)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        return OnnxPolicy(version, Band(**settings["band"]), open_session(folder / MODEL))
+    except (OSError, ValueError, KeyError, TypeError, HydraError) as error:
         raise ArtifactInvalid(f"policy in {folder} cannot be loaded: {error}", "Train it again") from error
