@@ -57,11 +57,12 @@ def open_session(file: Path) -> Any:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    faults: tuple[type[Exception], ...] = tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+    kinds = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    faults: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, *kinds)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except (OSError, RuntimeError, ValueError, *faults) as error:
+    except faults as error:
         raise ArtifactInvalid(f"{file} is no network: {error}", "Train the model again") from error

@@ -106,7 +106,9 @@ class Stages:
         self._said[stage] = mark
         seconds = (self._clock.wall_ms() - self._began) / 1000
         label = LABELS.get(stage, stage)
-        self._console.print(f"{seconds:6.1f} s  {label:<29} {done}/{total}  {note[:70]}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{seconds:6.1f} s  {label:<29} {done}/{total}  {note[:70]}", highlight=False, soft_wrap=True
+        )
 
     def _finish(self, task: TaskID) -> None:
         one = self._bar.tasks[task]

@@ -12,9 +12,10 @@ from rich.table import Table
 from hydra_core.cli.common import JsonFlag, MarketOption, err, load_settings, open_home, out, reporting_errors, say_json
 from hydra_core.domain.errors import UsageError
 from hydra_core.home import Home, current_home, home_named, use_home
+from hydra_core.market.venue_clock import read_anchor, set_clock
 from hydra_core.platform.control import READY, Platform, down, run_in_foreground
 from hydra_core.platform.doctor import examine
-from hydra_core.platform.markets import default_market, describe_home
+from hydra_core.platform.markets import default_market, describe_home, described
 from hydra_core.platform.parts import PlatformRecord
 from hydra_core.platform.processes import child_environment
 from hydra_core.platform.status import look
@@ -52,6 +53,8 @@ def up(
         try:
             platform.start()
             record = wait_with_progress(platform)
+            if record.venue_url and read_anchor(record.venue_url).held:
+                set_clock(record.venue_url, speed=described(home).speed, held=False)  # a demo leaves its market held
         except BaseException:
             if fresh:
                 platform.stop()

@@ -25,6 +25,7 @@ from hydra_core.platform.control import Platform
 from hydra_core.platform.markets import MarketDescription
 from hydra_core.platform.parts import DAEMON, LIVE, RESEARCH, STORAGE, TRADER, VENUE
 from hydra_core.platform.runs import RunConsole, RunEvent, RunOutcome
+from hydra_core.report.account import view_account
 from hydra_core.report.build import write_report
 from hydra_core.report.research import Research, latest_research
 from hydra_core.settings import Settings
@@ -125,6 +126,7 @@ def run_demo(options: DemoOptions, settings: Settings, tell: Stage) -> DemoResul
                     _research(console, url, tell)
                 with timed("paper"):
                     _paper(console, url, ledger, account.name, settings, options.hours, tell)
+            set_clock(url, speed=market.speed)  # held, but at its own pace once somebody lets it go on
         finally:
             tell("stop", 0, 1)
             platform.stop()
@@ -132,8 +134,11 @@ def run_demo(options: DemoOptions, settings: Settings, tell: Stage) -> DemoResul
         tell("report", 0, 1)
         found = latest_research(home)
         report = write_report(home, ledger, account.name, settings)
+        worth = view_account(home, ledger, account.name, settings).equity
         tell("report", 1, 1, str(report))
-        return _result(home, options, ledger, account.name, checks, found, report, stages, clock.wall_ms() - began)
+        return _result(
+            home, options, ledger, account.name, checks, found, report, worth, stages, clock.wall_ms() - began
+        )
 
 
 def _open(options: DemoOptions, settings: Settings) -> tuple[Home, MarketDescription]:
@@ -269,6 +274,7 @@ def _result(
     checks: dict[str, int],
     found: Research,
     report: Path,
+    worth: float,
     stages: dict[str, float],
     elapsed_ms: int,
 ) -> DemoResult:
@@ -281,7 +287,6 @@ def _result(
         for entry in months.values()
     )
     champions = ModelRegistry(home.models).champions()
-    booked = ledger.account(account)
     decided = ledger.count_decisions(account)
     orders = ledger.orders(account, limit=1_000_000)
     fills = ledger.fills(account, limit=1_000_000)
@@ -300,7 +305,7 @@ def _result(
             "missed": missed,
             "orders": len(orders),
             "fills": len(fills),
-            "equity": float(booked.equity),
+            "equity": worth,
         },
         why_flat="" if fills else found.why_flat,
         report=str(report),

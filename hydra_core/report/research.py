@@ -1,4 +1,4 @@
-"""What the newest research run found, read from the model registry: candidates with their gate verdicts, champions, the lock-box."""
+"""What the newest research run found, from the model registry: candidates and gate verdicts, champions, the lock-box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input at the command line: one clear line that says what, where and what to do; exit code 1 or 2; nothing half-written."""
+"""Bad input at the command line: one clear line (what, where, what to do), exit code 1 or 2, nothing half-written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def hydra(*words: str) -> Result:
         (("backfill", "--pairs", "NOPE", "--from", "2024-08-01", "--to", "2024-09-01"), 2, "unknown pair 'NOPE'"),
         (("backfill", "--from", "2024-09-01", "--to", "2024-08-01"), 2, "is not before"),
         (("backfill", "--from", "yesterday", "--to", "2024-08-01"), 2, "not a date"),
-        (("backfill", "--from", "2024-08-01", "--to", "2024-09-01"), 1, "venue of market synthetic-7-0.3 is not running"),
+        (
+            ("backfill", "--from", "2024-08-01", "--to", "2024-09-01"),
+            1,
+            "venue of market synthetic-7-0.3 is not running",
+        ),
         (("paper", "--balance", "-5"), 2, "not positive"),
         (("portfolio", "reset", "--balance", "0"), 2, "not positive"),
         (("demo", "--balance", "-1"), 2, "not positive"),
@@ -98,7 +102,13 @@ def test_kill_and_resume_work_with_everything_down(home: Path) -> None:
 def test_every_reading_command_ends_with_one_json_object(home: Path) -> None:
     with Ledger.open(f"sqlite:///{home / 'ledger.db'}") as ledger:
         ledger.open_account("paper", Decimal(1000), START)
-    for words in (("portfolio", "show"), ("portfolio", "positions"), ("portfolio", "trades"), ("version",), ("status",)):
+    for words in (
+        ("portfolio", "show"),
+        ("portfolio", "positions"),
+        ("portfolio", "trades"),
+        ("version",),
+        ("status",),
+    ):
         result = hydra(*words, "--json")
         last = result.stdout.strip().splitlines()[-1]
         assert isinstance(json.loads(last), dict), words

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,11 @@ from hydra_core.risk.limits import Limits
 from hydra_core.settings import TrainingSettings
 
 SMALL = TrainingSettings(
-    candles=13_000, folds=2, forecaster_trials=2, policy_trials=1, policy_steps=8_192, epochs=1, stride_bars=12
+    candles=13_000, folds=2, forecaster_trials=1, policy_trials=1, policy_steps=8_192, epochs=1, stride_bars=12
 )
+
+
+Run = tuple[Bench, Any, pipeline.ResearchRun, list[str]]
 
 
 def bench_in(root: Path, panel: Panel, training: TrainingSettings, market: str, told: list[str] | None = None) -> Bench:
@@ -37,16 +39,16 @@ def bench_in(root: Path, panel: Panel, training: TrainingSettings, market: str, 
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Any, pipeline.ResearchRun, list[str]]]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     panel, _ = planted_panel(11, 45, 0.3, pairs=4)
     told: list[str] = []
     bench = bench_in(tmp_path_factory.mktemp("home"), panel, SMALL, "synthetic-11-0.3", told)
     dataset = build_dataset(bench.datasets, panel, SMALL)
-    yield bench, dataset, pipeline.run_research(bench, dataset, at_ms=int(panel.close_ms[-1])), told
+    return bench, dataset, pipeline.run_research(bench, dataset, at_ms=int(panel.close_ms[-1])), told
 
 
 def test_a_run_ends_with_sealed_candidates_and_their_verdicts(
-    run: tuple[Bench, Any, pipeline.ResearchRun, list[str]],
+    run: Run,
 ) -> None:
     bench, dataset, result, told = run
     json.dumps(result.to_json())
@@ -59,7 +61,7 @@ def test_a_run_ends_with_sealed_candidates_and_their_verdicts(
     assert json.loads((folder / "validation.json").read_text())["version"] == version
     assert b"Gates" in (folder / "report.html").read_bytes()
     card = bench.registry.card(FORECASTER, version)
-    assert card.trials == 2
+    assert card.trials == 1
     assert card.data_hashes["dataset"] == dataset.version
     assert card.trained_until_ms <= dataset.lockbox_ms[0]
     assert all(0 < len(png) <= 50_000 for png in seen.pictures.values())
@@ -67,7 +69,7 @@ def test_a_run_ends_with_sealed_candidates_and_their_verdicts(
     assert {row["kind"] for row in lockbox_ledger(bench.home.studies).records()} >= {FORECASTER}
 
 
-def test_the_sealed_models_load_and_forecast(run: tuple[Bench, Any, pipeline.ResearchRun, list[str]]) -> None:
+def test_the_sealed_models_load_and_forecast(run: Run) -> None:
     bench, dataset, result, _ = run
     made = {kind: candidate.version for kind, candidate in result.candidates.items() if candidate.version}
     models = load_models(bench.registry, made)
@@ -77,9 +79,7 @@ def test_the_sealed_models_load_and_forecast(run: tuple[Bench, Any, pipeline.Res
     assert np.isfinite(said.expected_return).all()
 
 
-def test_running_again_finds_everything_and_trains_nothing(
-    run: tuple[Bench, Any, pipeline.ResearchRun, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_running_again_finds_everything_and_trains_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra_core.alpha.forecaster import train
     from hydra_core.alpha.policy import train as policy_train
 
@@ -95,7 +95,7 @@ def test_running_again_finds_everything_and_trains_nothing(
     assert again.validations[FORECASTER].gates == result.validations[FORECASTER].gates
 
 
-def test_a_lost_artifact_is_made_again(run: tuple[Bench, Any, pipeline.ResearchRun, list[str]]) -> None:
+def test_a_lost_artifact_is_made_again(run: Run) -> None:
     bench, dataset, result, _ = run
     version = result.candidates[CROWD].version
     if version:
@@ -107,7 +107,7 @@ def test_a_lost_artifact_is_made_again(run: tuple[Bench, Any, pipeline.ResearchR
 
 
 def test_a_validation_of_another_candidate_promotes_nobody(
-    run: tuple[Bench, Any, pipeline.ResearchRun, list[str]],
+    run: Run,
 ) -> None:
     bench, _, result, _ = run
     other = Candidate(FORECASTER, "0" * 64, "d")
@@ -117,10 +117,9 @@ def test_a_validation_of_another_candidate_promotes_nobody(
 
 def test_a_killed_stage_leaves_nothing_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """The run dies when the second fold of the walk-forward is under way: the first fold is found, nothing is half there."""
-    panel, _ = planted_panel(12, 45, 0.3, pairs=2)
-    training = SMALL.model_copy(update={"forecaster_trials": 1})
-    bench = bench_in(tmp_path, panel, training, "synthetic-12-0.3")
-    dataset = build_dataset(bench.datasets, panel, training)
+    panel, _ = planted_panel(12, 45, 0.3, pairs=3)
+    bench = bench_in(tmp_path, panel, SMALL, "synthetic-12-0.3")
+    dataset = build_dataset(bench.datasets, panel, SMALL)
     study = pipeline.sweep_forecaster(bench, dataset)
 
     def dying(stage: str, done: int, total: int) -> None:

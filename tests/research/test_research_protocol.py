@@ -250,12 +250,13 @@ def test_the_audit_clears_every_feature_and_catches_a_canary(monkeypatch: pytest
 
     def leaking(self: FeatureSet, panel: object, last: int | None = None) -> object:
         values = honest(self, panel, last)  # type: ignore[arg-type]
-        values[:-1, :, 0] = values[1:, :, 0]
+        at = self.names.index("return_1")
+        values[:-1, :, at] = values[1:, :, at]
         return values
 
     monkeypatch.setattr(FeatureSet, "compute", leaking)
     lines = leaks.audit_features(panel, rows=3)
-    assert [line.name for line in lines if not line.clean] == [lines[0].name]
+    assert [line.name for line in lines if not line.clean] == ["return_1"]
 
 
 def test_correlation_of_what_never_moves_is_nothing() -> None:
