@@ -71,5 +71,7 @@ def _why(candidates: Sequence[Mapping[str, Any]], champions: Mapping[str, str]) 
     if judged is None:
         return "No forecaster was trained, so nobody may propose a trade."
     failed = [gate for gate in judged["gates"] if not gate["passed"]]
+    if not failed:
+        return "The forecaster passed its own gates, but the seats together did not (see validation/committee in the web UI)."
     said = "; ".join(f"{gate['name']}: {gate.get('note') or 'failed'}" for gate in failed[:4])
     return f"The forecaster did not pass {len(failed)} of {len(judged['gates'])} gates ({said}), so nobody may propose a trade."

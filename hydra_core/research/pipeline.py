@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
@@ -204,7 +204,16 @@ def run_research(bench: Bench, dataset: Dataset, *, at_ms: int) -> ResearchRun:
         kind: validate_candidate(bench, dataset, candidates[kind], study=study, forecaster=forecaster) for kind in KINDS
     }
     committee = validate_committee(bench, dataset, seen, study.trials + policy_study.trials)
-    promotions = {kind: promote(bench, candidates[kind], seen[kind], at_ms=at_ms) for kind in KINDS}
+    promotions = {
+        kind: promote(bench, candidates[kind], seen[kind], at_ms=at_ms) for kind in KINDS if kind != FORECASTER
+    }
+    # Nothing is traded without a forecaster, so the word on the seats together is a word on its seat.
+    together = (
+        seen[FORECASTER]
+        if committee.passed
+        else replace(seen[FORECASTER], gates=(*seen[FORECASTER].gates, *committee.gates))
+    )
+    promotions[FORECASTER] = promote(bench, forecaster, together, at_ms=at_ms)
     return ResearchRun(dataset.version, candidates, seen, committee, promotions)
 
 

@@ -136,7 +136,7 @@ def validate_committee(bench: Bench, dataset: Dataset, versions: Mapping[str, st
     trials : configurations tried for all of them
     """
     pinned = {kind: versions[kind] for kind in KINDS if versions.get(kind)}
-    version = content_key(pinned)
+    version = committee_version(versions)
     if FORECASTER not in pinned:
         return Validation.none(
             Candidate(COMMITTEE, "", dataset.version, absent="no forecaster passed, so nobody may propose a trade")
@@ -189,6 +189,11 @@ def validate_committee(bench: Bench, dataset: Dataset, versions: Mapping[str, st
             "gates": plots.gates_picture(gates),
         },
     )
+
+
+def committee_version(versions: Mapping[str, str]) -> str:
+    """Name of a set of seats: kind -> version, kinds without one left out."""
+    return content_key({kind: versions[kind] for kind in KINDS if versions.get(kind)})
 
 
 _PLAIN_RULES: Final = ("momentum", "reversal", "buy and hold")

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import dagster as dg
 from pydantic import Field
 
-from hydra_core.alpha.models import KINDS
+from hydra_core.alpha.models import FORECASTER, KINDS
 from hydra_core.domain.intervals import iso
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.resources import Workshop
@@ -55,10 +55,23 @@ def settle(instance: dg.DagsterInstance, workshop: Workshop, kind: str, config: 
         )
     validation = versions.latest(instance, keys.validation(kind))
     word = versions.word_of(instance, keys.validation(kind), keys.GATES)
-    if refusal := versions.refusal(validation, word, version):
+    if refusal := versions.refusal(validation, word, version) or _refused_together(instance, kind):
         return Seat(standing, "refused", refusal)
     registry.promote(kind, version, dict(validation.result), at_ms=at_ms)
     return Seat(version, "promoted" if version != standing else "kept", "its gates passed")
+
+
+def _refused_together(instance: dg.DagsterInstance, kind: str) -> str:
+    """Why the seats together stand against a forecaster: nothing is traded without one, so theirs is a word on its seat."""
+    if kind != FORECASTER:
+        return ""
+    from hydra_core.research.validation import committee_version
+
+    judged = {each: versions.latest(instance, keys.validation(each)).result for each in KINDS}
+    seats = {each: str(result["version"]) for each, result in judged.items() if result.get("passed")}
+    word = versions.word_of(instance, keys.COMMITTEE, keys.GATES)
+    refusal = versions.refusal(versions.latest(instance, keys.COMMITTEE), word, committee_version(seats))
+    return f"the seats together: {refusal}" if refusal else ""
 
 
 def _roll_back(workshop: Workshop, kind: str, config: ChampionConfig, at_ms: int) -> Seat:
@@ -96,7 +109,7 @@ def _make(kind: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=keys.champion(kind),
         group_name=keys.CHAMPIONS,
-        deps=[keys.candidate(kind), keys.validation(kind)],
+        deps=[keys.candidate(kind), keys.validation(kind), *([keys.COMMITTEE] if kind == FORECASTER else [])],
         code_version=versions.CODE,
         kinds={"registry"},
         description=f"Who holds the {kind}'s seat. Roll back by materializing it with config action: rollback.",

@@ -9,8 +9,9 @@ import pytest
 from conftest import NOW_MS
 from dagster import AssetCheckEvaluation, AssetMaterialization
 
-from hydra_core.alpha.models import CROWD, FORECASTER
+from hydra_core.alpha.models import CROWD, FORECASTER, KINDS
 from hydra_core.alpha.registry import Card, write_card
+from hydra_core.research.validation import committee_version
 from hydra_dagster import keys, versions
 from hydra_dagster.assets import champions
 from hydra_dagster.assets.champions import ChampionConfig, settle
@@ -32,19 +33,19 @@ def made(instance: dg.DagsterInstance, key: dg.AssetKey, **result: object) -> in
     return instance.fetch_materializations(key, limit=1).records[0].storage_id
 
 
-def judged(instance: dg.DagsterInstance, kind: str, passed: bool) -> None:
+def judged(instance: dg.DagsterInstance, key: dg.AssetKey, passed: bool) -> None:
     """Record the gates' word on the newest validation."""
     from dagster._core.definitions.asset_checks.asset_check_evaluation import (
         AssetCheckEvaluationTargetMaterializationData,
     )
 
-    record = instance.fetch_materializations(keys.validation(kind), limit=1).records[0]
+    record = instance.fetch_materializations(key, limit=1).records[0]
     target = AssetCheckEvaluationTargetMaterializationData(
         storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
     )
     instance.report_runless_asset_event(
         AssetCheckEvaluation(
-            asset_key=keys.validation(kind),
+            asset_key=key,
             check_name=keys.GATES,
             passed=passed,
             metadata={},
@@ -54,11 +55,15 @@ def judged(instance: dg.DagsterInstance, kind: str, passed: bool) -> None:
     )
 
 
-def research_run(instance: dg.DagsterInstance, kind: str, version: str, passed: bool) -> None:
-    """What a research run leaves: candidate, validation of it, gates on that."""
+def research_run(instance: dg.DagsterInstance, kind: str, version: str, passed: bool, *, together: bool = True) -> None:
+    """What a research run leaves: candidate, validation of it, gates on that, and the word on the seats together."""
     made(instance, keys.candidate(kind), version=version)
-    made(instance, keys.validation(kind), version=version, passed=passed)
-    judged(instance, kind, passed)
+    for each in KINDS:
+        own = each == kind
+        made(instance, keys.validation(each), version=version if own else "", passed=passed and own)
+    judged(instance, keys.validation(kind), passed)
+    made(instance, keys.COMMITTEE, version=committee_version({kind: version} if passed else {}), passed=together)
+    judged(instance, keys.COMMITTEE, together)
 
 
 @pytest.fixture
@@ -81,6 +86,21 @@ def test_a_candidate_whose_gates_passed_takes_the_seat_once(instance, workshop, 
     assert workshop.registry.champion(FORECASTER) == first
     assert seat(instance, workshop).action == "kept"
     assert len(workshop.registry.history(FORECASTER)) == 1
+
+
+def test_a_forecaster_that_the_seats_together_do_not_bear_out_is_refused(instance, workshop, first) -> None:
+    research_run(instance, FORECASTER, first, passed=True, together=False)
+    refused = seat(instance, workshop)
+    assert (refused.holder, refused.action) == (None, "refused")
+    assert "the seats together" in refused.why
+
+
+def test_the_seats_together_must_have_been_judged_with_this_very_forecaster(instance, workshop, first, second) -> None:
+    research_run(instance, FORECASTER, first, passed=True)
+    made(instance, keys.candidate(FORECASTER), version=second)
+    made(instance, keys.validation(FORECASTER), version=second, passed=True)
+    judged(instance, keys.validation(FORECASTER), passed=True)
+    assert "the seats together: the newest validation is of" in seat(instance, workshop).why
 
 
 def test_failed_gates_leave_the_seat_as_it_was_and_are_named(instance, workshop, first, second) -> None:

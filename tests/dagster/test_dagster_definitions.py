@@ -22,7 +22,7 @@ UPSTREAM = {
         "research/dataset", "research/forecaster_sweep", "research/policy_sweep",
         "validation/forecaster", "validation/crowd", "validation/policy",
     },
-    "champions/forecaster": {"models/forecaster_candidate", "validation/forecaster"},
+    "champions/forecaster": {"models/forecaster_candidate", "validation/forecaster", "validation/committee"},
     "champions/crowd": {"models/crowd_candidate", "validation/crowd"},
     "champions/policy": {"models/policy_candidate", "validation/policy"},
     "report/research": {

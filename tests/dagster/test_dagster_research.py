@@ -23,6 +23,7 @@ from hydra_core.research import pipeline
 from hydra_core.research.bench import Candidate, Validation
 from hydra_core.research.gates import GateVerdict
 from hydra_core.research.sweeps import StudyResult
+from hydra_core.research.validation import committee_version
 from hydra_dagster import keys
 from hydra_dagster.build import build_research_defs
 from hydra_dagster.partitions import range_tags
@@ -82,9 +83,9 @@ def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
 
     def committee(bench, dataset, validations, trials):
         assert trials == 2 * STUDY.trials
-        passed = {kind for kind, seen in validations.items() if seen.passed}
+        passed = {kind: seen.version for kind, seen in validations.items() if seen.passed}
         gate = GateVerdict("forecaster", FORECASTER in passed, None, None, "without a forecaster nothing is traded")
-        return Validation("committee", "c" * 12, dataset.version, (gate,))
+        return Validation("committee", committee_version(passed), dataset.version, (gate,))
 
     monkeypatch.setattr(pipeline, "prepare", prepare)
     monkeypatch.setattr(pipeline, "dataset_of", lambda bench, version: data)
