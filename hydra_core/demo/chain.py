@@ -236,18 +236,19 @@ def _paper(
             "observe_every": 120,
         }
     }
-    with ThreadPoolExecutor(1, thread_name_prefix="window") as pool:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="window")
+    try:
         window = pool.submit(console.run, "live_window", "hydra_live", config=config, on_event=on_event)
-        try:
-            while not wait([window], timeout=0.5).done:
-                speed = governor.tick()
-                equity = ledger.account(account).equity
-                decided = ledger.count_decisions(account)
-                tell("paper", decided, total, f"equity {equity:.2f} USDT, {speed:.0f}x")
-        finally:
-            _hold(url)
-        tell("paper", ledger.count_decisions(account), total, "")
-        _insist(window.result(), "trading on paper")
+        while not wait([window], timeout=0.5).done:
+            speed = governor.tick()
+            equity = ledger.account(account).equity
+            decided = ledger.count_decisions(account)
+            tell("paper", decided, total, f"equity {equity:.2f} USDT, {speed:.0f}x")
+    finally:
+        _hold(url)
+        pool.shutdown(wait=False)  # interrupted: the run ends with its platform, waiting for it here would never end
+    tell("paper", ledger.count_decisions(account), total, "")
+    _insist(window.result(), "trading on paper")
 
 
 def _hold(url: str) -> None:
