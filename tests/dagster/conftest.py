@@ -7,14 +7,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster_moment import NOW_MS
 
 from hydra_core.home import Home, home_named
 from hydra_core.platform.markets import MarketDescription, describe_home
 from hydra_core.settings import Settings
 from hydra_dagster.resources import Workshop, WorkshopResource
-
-NOW_MS = 1_727_740_800_000
-"""2024-10-01T00:00Z"""
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from conftest import NOW_MS
 from dagster import AssetCheckEvaluation, AssetMaterialization
+from dagster_moment import NOW_MS
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS
 from hydra_core.alpha.registry import Card, write_card

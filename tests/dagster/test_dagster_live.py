@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import dagster as dg
 import pytest
-from conftest import NOW_MS
+from dagster_moment import NOW_MS
 
 from hydra_core.domain.trading import Decision, Mode
 from hydra_core.window import CycleReport, WindowConfig, WindowSummary

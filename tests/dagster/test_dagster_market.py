@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
-from conftest import NOW_MS
+from dagster_moment import NOW_MS
 from market_double import collecting, first_price_negative
 
 from hydra_core.domain.errors import DataCorrupt, Refused, VenueUnavailable

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import dagster as dg
 import numpy as np
 import pytest
-from conftest import NOW_MS
+from dagster_moment import NOW_MS
 from market_double import collecting, first_price_negative
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
-from conftest import NOW_MS
+from dagster_moment import NOW_MS
 
 from hydra_core.domain.errors import VenueUnavailable
 from hydra_core.domain.pairs import DEFAULT_PAIRS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LocalVenue, Serve
 from exchange_double import MINUTE, ScriptedExchange
+from served_venue import LocalVenue, Serve
 
 from hydra_core.domain.errors import UsageError, VenueUnavailable
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, Interval, month_span

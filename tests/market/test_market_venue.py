@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import LocalVenue
 from exchange_double import eventually
+from served_venue import LocalVenue
 
 from hydra_core.domain.errors import VenueUnavailable
 from hydra_core.domain.intervals import DAY_MS, MINUTE_MS, Interval
