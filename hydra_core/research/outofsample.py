@@ -29,7 +29,10 @@ def quiet(stage: str, done: int, total: int) -> None:
 def calibrate(dataset: Dataset, raw: Floats, rows: Ints, round_trip: float) -> Calibration:
     """Calibration of raw forecasts (T, P) on some rows; ``round_trip`` is a fraction of notional."""
     long, short = dataset.adverse
-    return fit_calibration(raw[rows], dataset.label[rows], long[rows], short[rows], dataset.days[rows], round_trip)
+    sigma = dataset.sigma[rows] * math.sqrt(dataset.horizon)
+    return fit_calibration(
+        raw[rows], dataset.label[rows], long[rows], short[rows], sigma, dataset.days[rows], round_trip
+    )
 
 
 def calibrated(

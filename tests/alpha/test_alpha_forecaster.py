@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,8 @@ def fitted(seed: int, signal: float, days: int = 60) -> Calibration:
     raw = 0.3 * rng.normal(size=(rows, 4))
     realised = signal / 0.3 * raw + np.sqrt(1 - signal**2) * correlated(rng, rows, 4, 0.5)
     adverse = np.abs(rng.normal(size=(rows, 4)))
-    return fit_calibration(raw, realised, adverse, adverse, np.repeat(np.arange(days), 48), 0.0014)
+    sigma = np.full((rows, 4), 0.012)
+    return fit_calibration(raw, realised, adverse, adverse, sigma, np.repeat(np.arange(days), 48), 0.0014)
 
 
 def test_noise_calibrates_to_a_confidence_that_is_never_acted_on() -> None:
@@ -85,8 +87,17 @@ def test_skill_calibrates_to_its_own_probability() -> None:
     calibration = fitted(3, 0.3)
     assert calibration.slope == pytest.approx(1.0, abs=0.25)
     sigma = np.full(1, 0.012)
-    expected = 0.5 * (1 + np.vectorize(__import__("math").erf)((0.6 - 0.0014 / 0.012) / np.sqrt(2)))
-    assert calibration.confidence(np.array([0.6]), sigma)[0] == pytest.approx(expected, abs=0.05)
+    expected = 0.5 * (1 + np.vectorize(math.erf)((0.6 - 0.0014 / 0.012) / np.sqrt(2)))
+    assert calibration.confidence(np.array([0.6]), sigma)[0] + calibration.margin == pytest.approx(expected, abs=0.05)
+
+
+def test_confidence_keeps_its_word_on_few_days_more_often_than_not() -> None:
+    """The standard error is taken off: five sixths of the calibrations of a few weeks promise no more than the truth holds."""
+    calibrations = [fitted(seed, 0.3, days=40) for seed in range(60)]
+    truth = 0.5 * (1 + math.erf((0.3 - 0.0014 / 0.012) / np.sqrt(2 * (1 - 0.3**2))))
+    said = np.array([each.confidence(np.array([0.3]), np.full(1, 0.012))[0] for each in calibrations])
+    assert (said <= truth).mean() > 0.7
+    assert np.mean([each.margin for each in calibrations]) > np.mean([fitted(s, 0.3, 160).margin for s in range(20)])
 
 
 @settings(max_examples=50, deadline=None)

@@ -4,14 +4,15 @@ Fitted on out-of-sample forecasts only. The raw standardised forecast f of a row
 regression of the realised return on f, shrunk by its own uncertainty (positive-part James and Stein, 1961), so that a
 forecast that says nothing has slope 0 and a confidence that never reaches one half. A trade in the forecast's direction
 wins when the signed return exceeds the round trip; its probability is read off the empirical distribution of signed
-residuals, and so rises with the forecast's size by construction.
+residuals, and so rises with the forecast's size by construction. From that probability its own standard error is taken off:
+weeks of overlapping returns hold few independent trades, and too little confidence costs a trade, too much costs money.
 
 Not here: the network. Nothing here needs a learning library: the live plane runs it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,9 @@ from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints
 
 LEVELS: Final = np.concatenate([[0.0], np.linspace(0.005, 0.995, 199), [1.0]])
-MAX_SLOPE: Final = 1.25
+_NUMBERS: Final = ("slope", "slope_t", "adverse", "adverse_slope", "round_trip", "margin")
+MAX_SLOPE: Final = 1.0
+"""A regularised regression keeps less than it has learnt: where a slope comes out above one, that is luck."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,7 @@ class Calibration:
     adverse : mean adverse excursion of a trade, in horizon standard deviations
     adverse_slope : its change per unit of slope * |f|
     round_trip : cost of entering and leaving, fraction of notional
+    margin : standard error of the share of trades won at a given confidence, taken off every confidence
     """
 
     slope: float
@@ -43,13 +47,14 @@ class Calibration:
     adverse: float
     adverse_slope: float
     round_trip: float
+    margin: float = 0.0
 
     def expected(self, raw: Floats) -> Floats:
         """Expected return in horizon standard deviations, any shape."""
         return self.slope * raw
 
     def confidence(self, raw: Floats, horizon_sigma: Floats) -> Floats:
-        """Probability that a trade in the forecast's direction wins net of costs, same shape.
+        """Probability that a trade in the forecast's direction wins net of costs, less its standard error, same shape.
 
         Parameters
         ----------
@@ -58,7 +63,7 @@ class Calibration:
         """
         needed = self.round_trip / horizon_sigma - np.abs(self.expected(raw))
         below = np.interp(needed, self.residuals, LEVELS)
-        return np.where(np.isfinite(needed), 1.0 - below, np.nan)
+        return np.where(np.isfinite(needed), np.maximum(1.0 - below - self.margin, 0.0), np.nan)
 
     def adverse_excursion(self, raw: Floats, horizon_sigma: Floats) -> Floats:
         """Expected worst move against the trade, a positive fraction of price."""
@@ -75,6 +80,7 @@ class Calibration:
             "adverse": self.adverse,
             "adverse_slope": self.adverse_slope,
             "round_trip": self.round_trip,
+            "margin": self.margin,
         }
 
     @classmethod
@@ -83,12 +89,18 @@ class Calibration:
         residuals = np.asarray(values["residuals"], np.float64)
         if residuals.shape != LEVELS.shape or not np.isfinite(residuals).all():
             raise ValueError(f"{residuals.shape} residual quantiles, expected {LEVELS.shape}")
-        numbers = {k: float(values[k]) for k in ("slope", "slope_t", "adverse", "adverse_slope", "round_trip")}
+        numbers = {k: float(values[k]) for k in _NUMBERS}
         return cls(residuals=residuals, **numbers)
 
 
 def fit_calibration(
-    raw: Floats, realised: Floats, adverse_long: Floats, adverse_short: Floats, days: Ints, round_trip: float
+    raw: Floats,
+    realised: Floats,
+    adverse_long: Floats,
+    adverse_short: Floats,
+    horizon_sigma: Floats,
+    days: Ints,
+    round_trip: float,
 ) -> Calibration:
     """Fit on out-of-sample forecasts.
 
@@ -97,6 +109,7 @@ def fit_calibration(
     raw : array (n, P), standardised forecasts
     realised : array (n, P), realised returns in horizon standard deviations
     adverse_long, adverse_short : arrays (n, P), worst moves against a long and a short, same units
+    horizon_sigma : array (n, P), standard deviation of the log return over the horizon
     days : array (n,), day number of each row; days are the blocks of the slope's standard error
     round_trip : cost of entering and leaving, fraction of notional
 
@@ -121,7 +134,22 @@ def fit_calibration(
         per_unit = min(0.0, max(per_unit, -1.0))
         mean -= per_unit * float(size[usable].mean())
     residuals = np.maximum.accumulate(residuals + 1e-12 * np.arange(residuals.size))
-    return Calibration(shrunk, t, residuals, mean, per_unit, round_trip)
+    plain = Calibration(shrunk, t, residuals, mean, per_unit, round_trip)
+    return replace(plain, margin=_margin(plain, raw, realised * horizon_sigma, horizon_sigma, days))
+
+
+def _margin(plain: Calibration, raw: Floats, returns: Floats, horizon_sigma: Floats, days: Ints) -> float:
+    """Standard error of confidence less share won over the larger half of the forecasts, errors grouped by day."""
+    said = plain.confidence(raw, horizon_sigma)
+    known = np.isfinite(said) & np.isfinite(returns)
+    size = np.abs(raw)
+    acted = known & (size >= np.median(size[known]))
+    won = np.sign(raw) * returns > plain.round_trip
+    numbers, group = np.unique(days, return_inverse=True)
+    gap = np.bincount(group, np.where(acted, said - won, 0.0).sum(axis=1), numbers.size)
+    count = np.bincount(group, acted.sum(axis=1), numbers.size)
+    mean = gap.sum() / count.sum()
+    return float(np.sqrt(((gap - mean * count) ** 2).sum()) / count.sum())
 
 
 def _slope(raw: Floats, realised: Floats, days: Ints) -> tuple[float, float]:
