@@ -7,7 +7,6 @@ themselves (``risk``, ``execution``), clocks, files, sockets.
 """
 
 from hydra_core.decision.assessment import Assessment, Row, assemble, assess
-from hydra_core.decision.canonical import canonical_json, plain
 from hydra_core.decision.cycle import decide
 from hydra_core.decision.snapshot import Faults, Snapshot, find_faults
 from hydra_core.decision.step import OUTCOMES, REASONS, Book, Step, step
@@ -25,9 +24,7 @@ __all__ = [
     "Step",
     "assemble",
     "assess",
-    "canonical_json",
     "decide",
     "find_faults",
-    "plain",
     "step",
 ]

@@ -13,11 +13,12 @@ import pytest
 from decision_market import FixedCrowd, FixedForecaster, SignPolicy, calm_state, forecast_of, random_panel
 
 from hydra_core.alpha.models import Models
-from hydra_core.decision import Limits, Snapshot, assemble, assess, canonical_json, decide
+from hydra_core.decision import Limits, Snapshot, assemble, assess, decide
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import MarketRules, MarkReading, Panel, Quote
 from hydra_core.domain.pairs import DEFAULT_PAIRS, Pair
 from hydra_core.domain.trading import Analysis, Choice, Mode, Plan, Portfolio, Position, Schedule, Target
+from hydra_core.ledger import codec
 
 PAIRS = DEFAULT_PAIRS[:3]
 BTC, ETH, SOL = PAIRS
@@ -318,14 +319,14 @@ def test_a_language_model_may_veto_while_its_analysis_is_valid(said, choice, sou
 
 def test_deciding_again_gives_the_same_bytes_and_they_are_plain_json():
     scene = Scene(positions={ETH: held(ETH, "2")}, state={"jump": np.full((1, 3), math.nan)})
-    first, second = canonical_json(scene.decide()), canonical_json(scene.decide())
+    first, second = codec.dumps(scene.decide()), codec.dumps(scene.decide())
     assert first == second
     read = json.loads(first)
     assert read["mode"] == "active"
     assert read["pairs"][0]["votes"][0] == {
         "choice": "approve", "reason": "confidence 0.700, threshold 0.600", "seat": "forecaster"
     }  # fmt: skip
-    assert json.dumps(read, sort_keys=True, separators=(",", ":")).encode() == first
+    assert json.dumps(read, sort_keys=True, separators=(",", ":"), ensure_ascii=False) == first
 
 
 def test_the_data_hash_tells_every_reading_apart():
