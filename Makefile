@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 ONLY ?=
+SEEDS ?= 1
+SEED ?=
 
-.PHONY: demo test test-long lint up down bench env clean
+.PHONY: demo test test-long scenarios lint up down bench env clean
 
 env: $(VENV)/.ready
 
@@ -15,7 +17,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "Installing HYDRA into $(VENV) (some minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade "pip<27"
 	@$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
-	@$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt 2> $(VENV)/install.log || { cat $(VENV)/install.log; exit 1; }
 	@touch $@
 
 demo: env
@@ -38,6 +40,9 @@ test: lint
 
 test-long: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+scenarios: env
+	@$(BIN)/python -m tests.scenarios --only '$(ONLY)' --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: env
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)

@@ -14,6 +14,7 @@ from hydra_core.venue.events import (
     AlgoEvent,
     LeverageEvent,
     OrderEvent,
+    TriggerRejectEvent,
     UserEvent,
 )
 from hydra_core.venue.margin import MarginState, PairMargin
@@ -243,6 +244,8 @@ def event_bytes(event: UserEvent) -> bytes:
         body = _algo_event(event)
     elif isinstance(event, AccountEvent):
         body = _account_event(event)
+    elif isinstance(event, TriggerRejectEvent):
+        body = _reject_event(event)
     else:
         body = _leverage_event(event)
     return orjson.dumps(body)
@@ -358,4 +361,13 @@ def _leverage_event(event: LeverageEvent) -> dict[str, Any]:
         "E": event.ts,
         "T": event.ts,
         "ac": {"s": event.pair, "l": event.leverage},
+    }
+
+
+def _reject_event(event: TriggerRejectEvent) -> dict[str, Any]:
+    return {
+        "e": "CONDITIONAL_ORDER_TRIGGER_REJECT",
+        "E": event.ts,
+        "T": event.ts,
+        "or": {"s": event.pair, "i": event.order_id, "r": event.reason},
     }

@@ -15,11 +15,10 @@ from typing import Final
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.venue import refusals
+from hydra_core.venue.listings import PRICE_BAND
 from hydra_core.venue.orders import CONDITIONAL_TYPES, PLAIN_TYPES, TIMES_IN_FORCE
 
 MAX_QUANTITY: Final = Decimal(10_000_000)
-PRICE_BAND: Final = (Decimal("0.85"), Decimal("1.15"))
-"""A limit price must lie between these multiples of the mark price (PERCENT_PRICE)."""
 _CLIENT_ID: Final = re.compile(r"^[.A-Z:/a-z0-9_-]{1,36}$")
 _SIDES: Final = {"BUY": 1, "SELL": -1}
 
@@ -93,7 +92,14 @@ def decimal(params: Mapping[str, str], name: str) -> Decimal:
     return value
 
 
-def read_order(params: Mapping[str, str], rules: MarketRules, mark: Decimal) -> OrderRequest:
+def read_order(
+    params: Mapping[str, str],
+    rules: MarketRules,
+    mark: Decimal,
+    band: tuple[Decimal, Decimal] = PRICE_BAND,
+    *,
+    hedged: bool = False,
+) -> OrderRequest:
     """The plain order that the parameters ask for, held against the filters.
 
     Parameters
@@ -102,6 +108,9 @@ def read_order(params: Mapping[str, str], rules: MarketRules, mark: Decimal) -> 
     rules : MarketRules
     mark : Decimal
         Mark price now, USDT: the reference of the price band and of a market order's notional.
+    band : low and high multiple of the mark price between which a limit price must lie
+    hedged : bool
+        Whether the account stands in hedge mode.
 
     Raises
     ------
@@ -113,21 +122,30 @@ def read_order(params: Mapping[str, str], rules: MarketRules, mark: Decimal) -> 
         raise refusals.wrong_endpoint()
     if kind not in PLAIN_TYPES:
         raise refusals.bad_order_type()
-    _one_way(params)
+    _one_way(params, hedged)
     time_in_force = _time_in_force(params) if kind == "LIMIT" else "GTC"
     reduce_only = flag(params, "reduceOnly")
     quantity = _quantity(decimal(params, "quantity"), rules)
     price = Decimal(0)
     if kind == "LIMIT":
         price = _price(decimal(params, "price"), rules)
-        _banded(price, mark, rules)
+        _banded(price, mark, rules, band)
     _notional(quantity, price or mark, reduce_only, rules)
     return OrderRequest(
         rules.pair, side, kind, time_in_force, quantity, price, reduce_only, _client_id(params, "newClientOrderId")
     )
 
 
-def read_algo(params: Mapping[str, str], rules: MarketRules, mark: Decimal) -> AlgoRequest:
+def read_amendment(
+    params: Mapping[str, str], rules: MarketRules, mark: Decimal, band: tuple[Decimal, Decimal]
+) -> tuple[Decimal, Decimal]:
+    """Quantity and price that an amendment asks for, held against the filters; both are mandatory."""
+    quantity, price = _quantity(decimal(params, "quantity"), rules), _price(decimal(params, "price"), rules)
+    _banded(price, mark, rules, band)
+    return quantity, price
+
+
+def read_algo(params: Mapping[str, str], rules: MarketRules, mark: Decimal, *, hedged: bool = False) -> AlgoRequest:
     """The conditional order that the parameters ask for, held against the filters; see :func:`read_order`."""
     if params.get("algoType", "CONDITIONAL") != "CONDITIONAL":
         raise refusals.illegal_parameter("algoType")
@@ -135,7 +153,7 @@ def read_algo(params: Mapping[str, str], rules: MarketRules, mark: Decimal) -> A
     kind = required(params, "type")
     if kind not in CONDITIONAL_TYPES:
         raise refusals.bad_order_type()
-    _one_way(params)
+    _one_way(params, hedged)
     close_position = flag(params, "closePosition")
     reduce_only = flag(params, "reduceOnly") or close_position
     quantity = Decimal(0) if close_position else _quantity(decimal(params, "quantity"), rules)
@@ -185,8 +203,8 @@ def _time_in_force(params: Mapping[str, str]) -> str:
     return word
 
 
-def _one_way(params: Mapping[str, str]) -> None:
-    if params.get("positionSide", "BOTH") != "BOTH":
+def _one_way(params: Mapping[str, str], hedged: bool) -> None:
+    if hedged or params.get("positionSide", "BOTH") != "BOTH":
         raise refusals.only_one_way()
 
 
@@ -224,8 +242,8 @@ def _price(price: Decimal, rules: MarketRules) -> Decimal:
     return price
 
 
-def _banded(price: Decimal, mark: Decimal, rules: MarketRules) -> None:
-    low, high = (mark * times // rules.tick_size * rules.tick_size for times in PRICE_BAND)
+def _banded(price: Decimal, mark: Decimal, rules: MarketRules, band: tuple[Decimal, Decimal]) -> None:
+    low, high = (mark * times // rules.tick_size * rules.tick_size for times in band)
     if price > high:
         raise refusals.price_too_far(True, str(high))
     if price < low:

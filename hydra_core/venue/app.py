@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Callable
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from loguru import logger
 from hydra_core.domain.errors import LockHeld
 from hydra_core.venue.config import VenueConfig
 from hydra_core.venue.control import Control
+from hydra_core.venue.mischief import Mischief
 from hydra_core.venue.pulse import Pulse
 from hydra_core.venue.requests import Requests
 from hydra_core.venue.service import Venue
@@ -21,16 +23,17 @@ _STREAM_PATHS = ("/ws", "/stream", "/ws/{stream:.+}")
 _CATEGORIES = ("public", "market", "private")
 
 
-def make_app(venue: Venue) -> web.Application:
+def make_app(venue: Venue, pulse: Pulse) -> web.Application:
     """The application of a venue: control plane, streams, and everything else through the REST table."""
     app = web.Application(client_max_size=1 << 20)
-    app.router.add_routes(Control(venue).routes())
+    mischief = Mischief(venue)
+    app.router.add_routes(Control(venue, mischief, pulse.step).routes())
     sockets = Sockets(venue)
     for path in _STREAM_PATHS:
         app.router.add_get(path, sockets.handle)
         for category in _CATEGORIES:
             app.router.add_get(f"/{category}{path}", sockets.handle)
-    app.router.add_route("*", "/{path:.*}", Requests(venue).handle)
+    app.router.add_route("*", "/{path:.*}", Requests(venue, mischief.perform).handle)
     return app
 
 
@@ -39,6 +42,7 @@ async def serve(
     *,
     stop: asyncio.Event | None = None,
     ready: Callable[[str, int], None] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve a venue until stopped; its state is saved on the way out, however that happens.
 
@@ -49,6 +53,8 @@ async def serve(
         Set to end; without it, cancel the task.
     ready : callable, optional
         Handed host and port once requests are answered.
+    tls : ssl.SSLContext, optional
+        Speak https and wss with it.
 
     Raises
     ------
@@ -56,20 +62,21 @@ async def serve(
     DataCorrupt : the state folder cannot be read, or is another market's
     """
     venue = Venue(config)
-    runner = web.AppRunner(make_app(venue), access_log=None, shutdown_timeout=1.0)
-    pulse: asyncio.Task[None] | None = None
+    pulse = Pulse(venue)
+    runner = web.AppRunner(make_app(venue, pulse), access_log=None, shutdown_timeout=1.0)
+    beating: asyncio.Task[None] | None = None
     stopping = asyncio.create_task((stop or asyncio.Event()).wait())
     try:
-        port = await _listen(runner, config)
-        pulse = asyncio.create_task(Pulse(venue).run())
+        port = await _listen(runner, config, tls)
+        beating = asyncio.create_task(pulse.run())
         logger.info("venue {} answers on {}:{}", config.market.name, config.host, port)
         if ready is not None:
             ready(config.host, port)
-        await asyncio.wait({pulse, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if pulse.done():
-            pulse.result()
+        await asyncio.wait({beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if beating.done():
+            beating.result()
     finally:
-        tasks = [task for task in (pulse, stopping) if task is not None]
+        tasks = [task for task in (beating, stopping) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,9 +85,9 @@ async def serve(
         venue.close()
 
 
-async def _listen(runner: web.AppRunner, config: VenueConfig) -> int:
+async def _listen(runner: web.AppRunner, config: VenueConfig, tls: ssl.SSLContext | None) -> int:
     await runner.setup()
-    site = web.TCPSite(runner, config.host, config.port, reuse_address=True)
+    site = web.TCPSite(runner, config.host, config.port, reuse_address=True, ssl_context=tls)
     try:
         await site.start()
     except OSError as error:

@@ -46,6 +46,8 @@ class VenueClock:
         anchor = ClockAnchor(self._capped(start_ms), self._wall.wall_ms(), checked_speed(speed), held)
         self._clock = AnchoredClock(anchor, self._wall)
         self._changed = asyncio.Event()
+        self.drift_ms = 0
+        """How far the clock that the exchange shows is ahead of the market's, by order."""
 
     @property
     def end_ms(self) -> int | None:
@@ -72,6 +74,10 @@ class VenueClock:
         self._floor_ms = max(self._floor_ms, self._capped(self._clock.market_ms()))
         return self._floor_ms
 
+    def server_ms(self) -> int:
+        """Market time as the exchange's own clock shows it: signatures are held against it."""
+        return self.market_ms() + self.drift_ms
+
     def wall_ms(self) -> int:
         """Wall time now, epoch ms."""
         return self._wall.wall_ms()
@@ -96,6 +102,15 @@ class VenueClock:
         wanted = self.speed if speed is None else checked_speed(speed)
         hold = self.held if held is None else held
         self._clock.set_anchor(ClockAnchor(self.market_ms(), self._wall.wall_ms(), wanted, hold))
+        self.wake()
+        return self.anchor()
+
+    def advance(self, ms: int) -> ClockAnchor:
+        """Move market time on by ``ms`` at once; returns the new anchor. Raises UsageError for a step back."""
+        if ms < 0:
+            raise UsageError(f"market time cannot go back by {-ms} ms", "Use 0 or more milliseconds")
+        now = self._capped(self.market_ms() + ms)
+        self._clock.set_anchor(ClockAnchor(now, self._wall.wall_ms(), self.speed, self.held))
         self.wake()
         return self.anchor()
 

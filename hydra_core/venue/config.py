@@ -44,6 +44,8 @@ class VenueConfig:
         of the way of a back-fill.
     order_limit : int
         Orders allowed in ten wall seconds before -1015 (the minute's limit is four times as much).
+    seed : int
+        Of every choice that an ordered fault leaves to the venue.
     """
 
     market: Market
@@ -58,6 +60,7 @@ class VenueConfig:
     secret: str = field(default=LOCAL_SECRET, repr=False)
     weight_limit: int = 1_000_000
     order_limit: int = 300
+    seed: int = 0
 
     def __post_init__(self) -> None:
         checked_speed(self.speed)

@@ -1,19 +1,22 @@
-"""The control plane under ``/_venue/``: the clock, a status, ordered faults. No exchange path leads here."""
+"""The control plane under ``/_venue/``: clock, status, ordered faults, wire log. No exchange path leads here."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from aiohttp import WSCloseCode, web
+from aiohttp import web
 from loguru import logger
 
 from hydra_core.domain.clock import ClockAnchor
 from hydra_core.domain.errors import UsageError
 from hydra_core.venue.account_formats import usdt
-from hydra_core.venue.faults import KEY_FAULTS, REQUEST_FAULTS, Fault, read_fault
+from hydra_core.venue.mischief import Mischief
 from hydra_core.venue.refusals import VenueRefusal
 from hydra_core.venue.service import Venue
+from hydra_core.venue.wire import ROWS
 
 
 class Control:
@@ -22,10 +25,16 @@ class Control:
     Parameters
     ----------
     venue : Venue
+    mischief : Mischief
+        Does what ordered faults say.
+    step : callable
+        Lets everything that is due happen and go out.
     """
 
-    def __init__(self, venue: Venue) -> None:
+    def __init__(self, venue: Venue, mischief: Mischief, step: Callable[[], object]) -> None:
         self._venue = venue
+        self._mischief = mischief
+        self._step = step
 
     def routes(self) -> list[web.RouteDef]:
         """Every control endpoint."""
@@ -33,9 +42,11 @@ class Control:
             web.get("/_venue/clock", self.clock),
             web.post("/_venue/clock", self.set_clock),
             web.get("/_venue/status", self.status),
-            web.get("/_venue/fault", self.faults),
-            web.post("/_venue/fault", self.order_fault),
-            web.delete("/_venue/fault", self.clear_faults),
+            web.get("/_venue/faults", self.faults),
+            web.post("/_venue/faults", self.order_fault),
+            web.delete("/_venue/faults", self.clear_faults),
+            web.get("/_venue/wire", self.wire),
+            web.post("/_venue/wire", self.set_wire),
         ]
 
     async def clock(self, request: web.Request) -> web.Response:
@@ -43,23 +54,24 @@ class Control:
         return _json(self._clock_body(self._venue.clock.anchor()))
 
     async def set_clock(self, request: web.Request) -> web.Response:
-        """Change speed or hold."""
+        """Change speed or hold, or move on at once."""
         body = await _body(request)
-        speed, held = body.get("speed"), body.get("held")
-        if (
-            body.keys() - {"speed", "held"}
-            or isinstance(speed, bool)
-            or not isinstance(speed, (int, float, type(None)))
-        ):
-            return _json({"error": "the body takes speed (a number) and held (true or false)"}, 400)
+        speed, held, advance = body.get("speed"), body.get("held"), body.get("advance_ms")
+        if body.keys() - {"speed", "held", "advance_ms"} or not _is_number(speed):
+            return _json({"error": "the body takes speed (a number), held (true or false) and advance_ms"}, 400)
         if not isinstance(held, (bool, type(None))):
             return _json({"error": "held is true or false"}, 400)
+        if isinstance(advance, bool) or not isinstance(advance, (int, type(None))):
+            return _json({"error": "advance_ms is a whole number of milliseconds"}, 400)
         try:
             anchor = self._venue.clock.set(speed, held)
+            if advance is not None:
+                anchor = self._venue.clock.advance(advance)
+                self._step()
         except UsageError as error:
             return _json({"error": str(error)}, 400)
         self._venue.save_clock()
-        logger.info("clock: speed {:g}, {}", anchor.speed, "held" if anchor.held else "running")
+        logger.debug("clock: speed {:g}, {}", anchor.speed, "held" if anchor.held else "running")
         return _json(self._clock_body(anchor))
 
     async def status(self, request: web.Request) -> web.Response:
@@ -86,38 +98,50 @@ class Control:
         )
 
     async def faults(self, request: web.Request) -> web.Response:
-        """Faults that wait and faults that struck."""
-        return _json({"armed": self._venue.faults.armed(), "struck": self._venue.faults.struck})
+        """Faults in force and what faults have done."""
+        return _json({"armed": self._venue.faults.rows(), "struck": self._venue.faults.struck})
 
     async def order_fault(self, request: web.Request) -> web.Response:
-        """Order a fault."""
+        """Order a fault; the answer carries its number."""
         try:
-            fault = read_fault(await _body(request))
+            fault = self._venue.faults.read(await _body(request))
+            self._mischief.order(fault)
         except VenueRefusal as refusal:
             return _json(refusal.body, 400)
-        logger.info("fault ordered: {}", fault)
-        if fault.kind in REQUEST_FAULTS:
-            self._venue.faults.arm(fault)
-        elif fault.kind in KEY_FAULTS:
-            self._venue.hub.end_key(self._venue.keys.expire(), b"")
-        else:
-            self._strike_streams(fault)
-        return _json({"armed": self._venue.faults.armed()})
+        logger.info("fault ordered: {}", fault.row())
+        return _json({"id": fault.number, "armed": self._venue.faults.rows()})
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        """Withdraw every fault."""
-        self._venue.faults.clear()
-        return _json({"armed": []})
+        """Withdraw every fault, or the one numbered ``id``."""
+        word = request.query.get("id", "")
+        if word and not word.isdigit():
+            return _json({"error": "id is a fault's number"}, 400)
+        self._mischief.withdraw(int(word) if word else None)
+        return _json({"armed": self._venue.faults.rows()})
 
-    def _strike_streams(self, fault: Fault) -> None:
-        until = self._venue.clock.wall_ms() + int(fault.seconds * 1000)
-        if fault.kind == "deny":
-            self._venue.faults.denied_until_wall_ms = until
-        elif fault.kind == "stall":
-            self._venue.hub.stall(until, fault.private)
+    async def wire(self, request: web.Request) -> web.Response:
+        """The wire log: ``channel``, ``method``, ``path``, ``stream``, ``what`` filter, ``since`` and ``limit`` page."""
+        log, query = self._venue.wire, dict(request.query)
+        try:
+            since, limit = int(query.pop("since", 0)), int(query.pop("limit", ROWS))
+            rows = log.rows(query, since, limit)
+        except (ValueError, re.error) as error:
+            return _json({"error": f"the wire log cannot be read so: {error}"}, 400)
+        log.flush()
+        return _json({**log.state(), "rows": rows})
+
+    async def set_wire(self, request: web.Request) -> web.Response:
+        """Start the log anew, or stop it."""
+        body = await _body(request)
+        on, disk, limit = body.get("on", True), body.get("disk", False), body.get("limit", ROWS)
+        good = isinstance(on, bool) and isinstance(disk, bool) and isinstance(limit, int) and limit > 0
+        if body.keys() - {"on", "disk", "limit"} or not good:
+            return _json({"error": "the body takes on, disk (true or false) and limit (rows)"}, 400)
+        if on:
+            self._venue.wire.start(limit, disk=disk)
         else:
-            for connection in self._venue.hub.chosen(fault.private):
-                connection.end(WSCloseCode.GOING_AWAY, "dropped")
+            self._venue.wire.stop()
+        return _json(self._venue.wire.state())
 
     def _clock_body(self, anchor: ClockAnchor) -> dict[str, Any]:
         return {
@@ -127,6 +151,10 @@ class Control:
             "held": anchor.held,
             "end_ms": self._venue.clock.end_ms,
         }
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def _json(body: dict[str, Any], status: int = 200) -> web.Response:

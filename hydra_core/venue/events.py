@@ -60,4 +60,14 @@ class LeverageEvent:
     ts: int
 
 
-UserEvent = OrderEvent | AlgoEvent | AccountEvent | LeverageEvent
+@dataclass(frozen=True, slots=True)
+class TriggerRejectEvent:
+    """A conditional order was set off and its order refused."""
+
+    pair: Pair
+    order_id: int
+    reason: str
+    ts: int
+
+
+UserEvent = OrderEvent | AlgoEvent | AccountEvent | LeverageEvent | TriggerRejectEvent

@@ -21,6 +21,8 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.domain.series import Series
 from hydra_core.simulation.base import Depth, Market
 from hydra_core.venue.account import Bracket, brackets
+from hydra_core.venue.listings import Listing
+from hydra_core.venue.overlay import Overlay
 
 ENGINE_LEVELS: Final = 50
 """Levels of the book that orders are matched against."""
@@ -63,16 +65,40 @@ class Feed:
     """
 
     def __init__(self, market: Market) -> None:
-        self.market = market
-        self.rules: Mapping[Pair, MarketRules] = MappingProxyType({pair: market.rules(pair) for pair in market.pairs})
-        self.tables: Mapping[Pair, tuple[Bracket, ...]] = MappingProxyType(
-            {pair: brackets(rules) for pair, rules in self.rules.items()}
-        )
-        self.formats: Mapping[Pair, PairFormat] = MappingProxyType(
-            {pair: PairFormat(_digits(rules.tick_size), _digits(rules.step_size)) for pair, rules in self.rules.items()}
-        )
+        self.market = Overlay(market)
+        self._rules = {pair: market.rules(pair) for pair in market.pairs}
+        self._tables = {pair: brackets(rules) for pair, rules in self._rules.items()}
+        self._formats = {
+            pair: PairFormat(_digits(rules.tick_size), _digits(rules.step_size)) for pair, rules in self._rules.items()
+        }
+        self.rules: Mapping[Pair, MarketRules] = MappingProxyType(self._rules)
+        self.tables: Mapping[Pair, tuple[Bracket, ...]] = MappingProxyType(self._tables)
+        self.formats: Mapping[Pair, PairFormat] = MappingProxyType(self._formats)
+        self.listings: Mapping[Pair, Listing] = MappingProxyType({pair: Listing() for pair in market.pairs})
         self._settlements: dict[Pair, tuple[int, int, Series]] = {}
         self._taken: dict[tuple[Pair, int], tuple[int, dict[Decimal, Decimal]]] = {}
+
+    def lists(self, pair: Pair) -> bool:
+        """Whether the exchange knows a pair (still)."""
+        return pair in self._rules and not self.listings[pair].vanished
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Pairs that the exchange knows."""
+        return tuple(pair for pair in self._rules if self.lists(pair))
+
+    def set_rules(self, rules: MarketRules) -> None:
+        """Other filters for a pair from now on."""
+        self._rules[rules.pair] = rules
+        self._formats[rules.pair] = PairFormat(_digits(rules.tick_size), _digits(rules.step_size))
+
+    def set_table(self, pair: Pair, table: tuple[Bracket, ...]) -> None:
+        """Another leverage table for a pair from now on."""
+        self._tables[pair] = table
+
+    def forget_settlements(self) -> None:
+        """Settlement times have changed."""
+        self._settlements.clear()
 
     def mark(self, pair: Pair, ts_ms: int) -> Decimal:
         """Mark price in USDT, on the tick grid."""

@@ -16,17 +16,17 @@ from hydra_core.domain.market import Floats, Liquidation, MarketRules, MarkReadi
 from hydra_core.domain.pairs import QUOTE, Pair, base_of
 from hydra_core.domain.series import Bars, Series
 from hydra_core.simulation.base import Trades
-from hydra_core.venue.admission import MAX_QUANTITY, PRICE_BAND
+from hydra_core.venue.admission import MAX_QUANTITY
 from hydra_core.venue.feed import PairFormat
+from hydra_core.venue.listings import Listing
 from hydra_core.venue.orders import CONDITIONAL_TYPES, PLAIN_TYPES, TIMES_IN_FORCE
 
-PERPETUAL_DELIVERY_MS: Final = 4_133_404_800_000
 INTEREST_RATE: Final = "0.00010000"
 TRADES_A_MINUTE: Final = 20
 """Declared number of trades in a candle, a minute: the market's trades are derived, so their count says nothing."""
 
 
-def symbol_row(rules: MarketRules, form: PairFormat, onboard_ms: int) -> dict[str, Any]:
+def symbol_row(rules: MarketRules, form: PairFormat, listing: Listing, onboard_ms: int) -> dict[str, Any]:
     """One pair of ``exchangeInfo``."""
     tick, step = f"{rules.tick_size:f}", f"{rules.step_size:f}"
     least, most = f"{rules.min_quantity:f}", f"{MAX_QUANTITY:f}"
@@ -36,9 +36,9 @@ def symbol_row(rules: MarketRules, form: PairFormat, onboard_ms: int) -> dict[st
         "symbol": rules.pair,
         "pair": rules.pair,
         "contractType": "PERPETUAL",
-        "deliveryDate": PERPETUAL_DELIVERY_MS,
+        "deliveryDate": listing.delivery_ms,
         "onboardDate": onboard_ms,
-        "status": "TRADING",
+        "status": listing.status,
         "maintMarginPercent": f"{rules.maintenance_margin * 100:f}",
         "requiredMarginPercent": f"{100 / rules.max_leverage:.4f}",
         "baseAsset": base,
@@ -62,8 +62,8 @@ def symbol_row(rules: MarketRules, form: PairFormat, onboard_ms: int) -> dict[st
             {"filterType": "MIN_NOTIONAL", "notional": f"{rules.min_notional:f}"},
             {
                 "filterType": "PERCENT_PRICE",
-                "multiplierUp": str(PRICE_BAND[1]),
-                "multiplierDown": str(PRICE_BAND[0]),
+                "multiplierUp": str(listing.band[1]),
+                "multiplierDown": str(listing.band[0]),
                 "multiplierDecimal": "4",
             },
         ],
@@ -72,17 +72,13 @@ def symbol_row(rules: MarketRules, form: PairFormat, onboard_ms: int) -> dict[st
     }
 
 
-def exchange_info(symbols: list[dict[str, Any]], now_ms: int, weight_limit: int, order_limit: int) -> dict[str, Any]:
+def exchange_info(symbols: list[dict[str, Any]], now_ms: int, limits: list[dict[str, Any]]) -> dict[str, Any]:
     """The answer of ``exchangeInfo``."""
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
         "futuresType": "U_MARGINED",
-        "rateLimits": [
-            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight_limit},
-            {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 4 * order_limit},
-            {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": order_limit},
-        ],
+        "rateLimits": limits,
         "exchangeFilters": [],
         "assets": [{"asset": QUOTE, "marginAvailable": True, "autoAssetExchange": "0"}],
         "symbols": symbols,
@@ -113,6 +109,14 @@ def kline_rows(bars: Bars, interval: Interval, form: PairFormat) -> str:
         (quote / 2).tolist(),
     )
     return ",".join(map(row.__mod__, zip(*columns, strict=True)))
+
+
+def bare_kline_rows(bars: Bars, interval: Interval, form: PairFormat) -> str:
+    """Rows of the candles that nothing is traded in: volumes are 0, as the exchange writes them."""
+    price = form.price
+    row = f'[%d,"{price}","{price}","{price}","{price}","0",%d,"0",{interval.ms // 1_000},"0","0","0"]'
+    columns = [getattr(bars, name).tolist() for name in ("ts", "open", "high", "low", "close")]
+    return ",".join(map(row.__mod__, zip(*columns, (bars.ts + (interval.ms - 1)).tolist(), strict=True)))
 
 
 def kline_event(pair: Pair, interval: Interval, bars: Bars, form: PairFormat, closed: bool, event_ms: int) -> bytes:
@@ -237,6 +241,17 @@ def funding_rows(pair: Pair, settled: Series, marks: Iterable[float], form: Pair
         {"symbol": pair, "fundingTime": ts, "fundingRate": f"{rate:.8f}", "markPrice": form.price % mark}
         for ts, rate, mark in zip(settled.ts.tolist(), settled.value.tolist(), marks, strict=True)
     ]
+
+
+def funding_info_row(pair: Pair, hours: int) -> dict[str, Any]:
+    """One row of ``fundingInfo``."""
+    return {
+        "symbol": pair,
+        "adjustedFundingRateCap": "0.02000000",
+        "adjustedFundingRateFloor": "-0.02000000",
+        "fundingIntervalHours": hours,
+        "disclaimer": False,
+    }
 
 
 def open_interest_rows(pair: Pair, values: Series, prices: Floats, form: PairFormat) -> list[dict[str, Any]]:

@@ -25,12 +25,18 @@ class ListenKeys:
         self._wall = wall
         self._key = ""
         self._until_ms = 0
+        self._life_ms = VALID_MS
+
+    def live(self, life_ms: int) -> None:
+        """Another life of keys; the one in use is cut down to it too."""
+        self._until_ms = min(self._until_ms, self._wall.wall_ms() + life_ms)
+        self._life_ms = life_ms
 
     def create(self) -> str:
         """The valid key, a new one when there is none; its life starts anew."""
         if not self.valid(self._key):
             self._key = secrets.token_hex(32)
-        self._until_ms = self._wall.wall_ms() + VALID_MS
+        self._until_ms = self._wall.wall_ms() + self._life_ms
         return self._key
 
     def keep_alive(self) -> str:

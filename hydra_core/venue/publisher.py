@@ -7,8 +7,9 @@ streams that someone listens to are worked on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -19,12 +20,17 @@ from hydra_core.domain.market import LIQUIDATIONS, Liquidation
 from hydra_core.domain.pairs import Pair
 from hydra_core.simulation.base import Depth
 from hydra_core.venue import formats
+from hydra_core.venue.faults import Fault, Faults
 from hydra_core.venue.feed import Feed
 from hydra_core.venue.hub import Hub
 from hydra_core.venue.topics import Topic
 
 STREAM_LEVELS: Final = 20
 """Levels a side that the differential book covers."""
+STALE_BY: Final = 1_000_000
+"""Update ids by which a stale snapshot is behind: before anything that a stream still carries."""
+FLOOD_EVERY_MS: Final = 10.0
+"""Wall time between two bursts of an ordered flood."""
 QUIET_MS: Final = 1_000
 """A quote that has not moved is told again after this much wall time."""
 
@@ -49,16 +55,21 @@ class Publisher:
     hub : Hub
     wall : Clock
         Only its wall time is read.
+    faults : Faults
+        Ordered breaks in the sequences of books and candles, and floods.
     """
 
-    def __init__(self, feed: Feed, hub: Hub, wall: Clock) -> None:
+    def __init__(self, feed: Feed, hub: Hub, wall: Clock, faults: Faults) -> None:
+        self._faults = faults
+        self._late: list[tuple[int, str, bytes]] = []
+        self._flooded: dict[int, int] = {}
         self._feed = feed
         self._hub = hub
         self._wall = wall
         self._market = feed.market
-        self._pairs = feed.market.pairs
         self._books: dict[Pair, BookState] = {}
         self._due: dict[str, int] = {}
+        self._quote_id = 0
         self._quotes: dict[tuple[str, Pair], tuple[tuple[float, ...], int]] = {}
         self._forced: dict[Pair, tuple[int, int, list[Liquidation]]] = {}
         self._state_makers: dict[str, Callable[[str, Topic, int], None]] = {
@@ -76,7 +87,7 @@ class Publisher:
 
         Trades come so often that they are gathered rather than waited for one by one.
         """
-        times: list[int] = []
+        times: list[int] = [due for due, _, _ in self._late]
         for topic in self._hub.topics.values():
             if topic.kind == "kline" and topic.interval is not None:
                 times.append(topic.interval.floor(after_ms) + topic.interval.ms)
@@ -90,12 +101,16 @@ class Publisher:
         """Send every event in (after, until] in the order of market time; returns how many."""
         events: list[tuple[int, int, str, bytes]] = []
         for name, topic in self._hub.topics.items():
+            if topic.pair is not None and not self._feed.lists(topic.pair):
+                continue
             if topic.kind == "kline":
                 events += self._closed(name, topic, after_ms, until_ms)
             elif topic.kind in {"trade", "aggTrade"}:
                 events += self._trades(name, topic, after_ms, until_ms)
             elif topic.kind == "forceOrder":
                 events += self._forced_orders(name, topic, after_ms, until_ms)
+        events += [(due, 2, name, message) for due, name, message in self._late if due <= until_ms]
+        self._late = [late for late in self._late if late[0] > until_ms]
         events.sort(key=lambda event: event[:2])
         for _, _, name, message in events:
             self._hub.send(name, message)
@@ -115,8 +130,29 @@ class Publisher:
             closes = int(bars.ts[row]) + interval.ms
             one = type(bars)(*(getattr(bars, column)[row : row + 1] for column in _COLUMNS))
             message = formats.kline_event(pair, interval, one, self._feed.formats[pair], True, closes)
-            out.append((closes, 1, name, message))
+            fault = self._candle_fault(pair, interval)
+            if fault is None:
+                out.append((closes, 1, name, message))
+            elif fault.kind == "candle_late":
+                self._late.append((closes + fault["ms"], name, message))
         return out
+
+    def _candle_fault(self, pair: Pair, interval: Interval) -> Fault | None:
+        """The ordered fault that strikes a candle's closing message."""
+        for fault in self._faults.in_force("candle_unclosed", "candle_late"):
+            if fault["symbol"] in {"", pair} and fault["interval"] in {"", interval}:
+                fault.use()
+                self._faults.note(fault, symbol=pair, interval=str(interval))
+                return fault
+        return None
+
+    def tell_closed(self, pair: Pair, interval: Interval, open_ms: int) -> None:
+        """Tell a closed candle again, as it stands now, to whoever listens."""
+        bars = self._market.candles(pair, interval, open_ms, open_ms + interval.ms)
+        if len(bars):
+            form, closes = self._feed.formats[pair], open_ms + interval.ms
+            message = formats.kline_event(pair, interval, bars, form, True, closes)
+            self._hub.send(f"{pair.lower()}@kline_{interval}", message)
 
     def _trades(self, name: str, topic: Topic, after_ms: int, until_ms: int) -> list[tuple[int, int, str, bytes]]:
         if topic.pair is None:
@@ -159,9 +195,9 @@ class Publisher:
     def publish_states(self, now_ms: int) -> float:
         """Tell the states that are due; returns wall milliseconds until the next is (``inf`` when nobody listens)."""
         wall = self._wall.wall_ms()
-        nearest = float("inf")
+        nearest = self._flood(now_ms)
         for name, topic in tuple(self._hub.topics.items()):
-            if not topic.rate_ms:
+            if not topic.rate_ms or (topic.pair is not None and not self._feed.lists(topic.pair)):
                 continue
             due = self._due.get(name, 0)
             if due <= wall:
@@ -171,6 +207,27 @@ class Publisher:
             nearest = min(nearest, due - wall)
         if len(self._due) > 2 * len(self._hub.topics) + 64:
             self._due = {name: due for name, due in self._due.items() if name in self._hub.topics}
+        return nearest
+
+    def _flood(self, now_ms: int) -> float:
+        """Send what ordered floods are due; returns wall milliseconds until more is."""
+        nearest = float("inf")
+        for fault in self._faults.in_force("flood"):
+            nearest = FLOOD_EVERY_MS
+            wall = self._wall.wall_ms()
+            began = self._faults.began.setdefault(fault.number, wall)
+            names = [
+                name
+                for name, topic in self._hub.topics.items()
+                if topic.rate_ms and re.fullmatch(fault["streams"], name)
+            ]
+            sent, due = self._flooded.get(fault.number, 0), int(fault["rate"] * (wall - began) / 1000)
+            for place in range(sent, due if names else sent):
+                name = names[place % len(names)]
+                topic = self._hub.topics[name]
+                self._quotes.clear()
+                self._state_makers[topic.kind](name, topic, now_ms)
+            self._flooded[fault.number] = due
         return nearest
 
     def _tell_running(self, name: str, topic: Topic, now_ms: int) -> None:
@@ -197,7 +254,8 @@ class Publisher:
             if seen == before and wall - told < QUIET_MS:
                 continue
             self._quotes[name, pair] = (seen, wall)
-            self._hub.send(name, orjson.dumps(formats.book_ticker(quote, self._feed.formats[pair], now_ms)))
+            self._quote_id = max(now_ms, self._quote_id + 1)
+            self._hub.send(name, orjson.dumps(formats.book_ticker(quote, self._feed.formats[pair], self._quote_id)))
 
     def _tell_day(self, name: str, topic: Topic, now_ms: int) -> None:
         rows = [self.day_row(pair, now_ms) for pair in self._of(topic)]
@@ -256,6 +314,10 @@ class Publisher:
         before = self._books.get(pair)
         bids, asks = formats.levels(depth.bids, form), formats.levels(depth.asks, form)
         update_id = now_ms if before is None else max(now_ms, before.update_id + 1)
+        fault = self._book_fault(pair, "skip", "wrong_pu", "crossed")
+        if fault is not None and fault["how"] == "crossed" and asks:
+            # A bid above the best ask: the next difference takes it out again, for it is part of the state told.
+            bids = [[asks[min(2, len(asks) - 1)][0], bids[0][1] if bids else asks[0][1]], *bids]
         state = BookState(update_id, depth, bids, asks, self._wall.wall_ms())
         self._books[pair] = state
         if before is not None:
@@ -264,8 +326,9 @@ class Publisher:
                 for name, topic in self._hub.topics.items()
                 if topic.kind == "depth" and topic.pair == pair and not topic.levels
             ]
-            if names:
-                ids = (before.update_id + 1, update_id, before.update_id)
+            if names and not (fault is not None and fault["how"] == "skip"):
+                linked = before.update_id - 7 if fault is not None and fault["how"] == "wrong_pu" else before.update_id
+                ids = (before.update_id + 1, update_id, linked)
                 message = formats.depth_event(
                     pair, ids, _changes(before.bids, bids), _changes(before.asks, asks), now_ms
                 )
@@ -273,11 +336,22 @@ class Publisher:
                     self._hub.send(name, message)
         return state
 
+    def _book_fault(self, pair: Pair, *ways: str) -> Fault | None:
+        """The ordered break of a pair's book that strikes now."""
+        for fault in self._faults.in_force("book_gap"):
+            if fault["how"] in ways and fault["symbol"] in {"", pair}:
+                fault.use()
+                self._faults.note(fault, symbol=pair)
+                return fault
+        return None
+
     def snapshot(self, pair: Pair, now_ms: int, limit: int) -> dict[str, Any]:
         """The book for REST: as the differential streams of the pair last told it, renewed when that is old."""
         state = self._books.get(pair)
         if state is None or self._wall.wall_ms() - state.told_wall_ms >= 100:
             state = self.renew_book(pair, now_ms)
+        if self._book_fault(pair, "stale_snapshot") is not None:
+            state = replace(state, update_id=state.update_id - STALE_BY)
         return {
             "lastUpdateId": state.update_id,
             "E": now_ms,
@@ -287,7 +361,7 @@ class Publisher:
         }
 
     def _of(self, topic: Topic) -> tuple[Pair, ...]:
-        return self._pairs if topic.pair is None else (topic.pair,)
+        return self._feed.pairs if topic.pair is None else (topic.pair,)
 
 
 _COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume")

@@ -63,7 +63,7 @@ class Pulse:
 
     def _sleep_s(self, until_state_ms: float) -> float:
         venue = self._venue
-        waits = [until_state_ms / 1000, HOUSEKEEPING_MS / 1000]
+        waits = [until_state_ms / 1000, HOUSEKEEPING_MS / 1000, venue.countdowns.wait_ms() / 1000]
         event = venue.publisher.next_event_ms(self._cursor)
         if event is not None:
             least = GATHER_S if event == self._cursor + 1 else LEAST_SLEEP_S

@@ -6,6 +6,10 @@ travels (HTTP status, JSON body) is here too; when one is due is decided where t
 
 from __future__ import annotations
 
+from typing import Final
+
+TOO_MANY_ORDERS: Final = -1015
+
 
 class VenueRefusal(Exception):
     """An answer ``{"code": …, "msg": …}`` with an HTTP status.
@@ -53,8 +57,8 @@ def banned(until_ms: int) -> VenueRefusal:
 
 
 def too_many_orders() -> VenueRefusal:
-    """The order count of the running window is used up."""
-    return VenueRefusal(-1015, "Too many new orders; please slow down.", 429)
+    """The order count of the running window is used up; the exchange says so without ``Retry-After``."""
+    return VenueRefusal(TOO_MANY_ORDERS, "Too many new orders; please slow down.", 429)
 
 
 def maintenance() -> VenueRefusal:
@@ -184,6 +188,31 @@ def margin_insufficient() -> VenueRefusal:
 def reduce_only_rejected() -> VenueRefusal:
     """There is no position for the order to reduce."""
     return VenueRefusal(-2022, "ReduceOnly Order is rejected.")
+
+
+def reduce_only_used_up() -> VenueRefusal:
+    """Resting reduce-only orders already reduce the whole position."""
+    return VenueRefusal(-4118, "ReduceOnly Order Failed. Please check your existing position and open orders")
+
+
+def not_trading() -> VenueRefusal:
+    """The pair is not open for new positions."""
+    return VenueRefusal(-4140, "Invalid symbol status for opening position.")
+
+
+def counterparty_too_far() -> VenueRefusal:
+    """The best price that a market order would meet lies outside the band around the mark."""
+    return VenueRefusal(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
+
+
+def nothing_to_modify() -> VenueRefusal:
+    """An amendment that changes nothing."""
+    return VenueRefusal(-5027, "No need to modify the order.")
+
+
+def has_position() -> VenueRefusal:
+    """The position mode cannot change now."""
+    return VenueRefusal(-4068, "Position side cannot be changed if there exists position.")
 
 
 def would_trigger() -> VenueRefusal:

@@ -1,4 +1,4 @@
-"""Signed REST endpoints: orders, conditional orders, account, listen keys."""
+"""Signed REST endpoints: orders, account, listen keys; conditional orders are in ``rest_algo.py``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.venue import account_formats as spell
 from hydra_core.venue import refusals
 from hydra_core.venue.account import ZERO, liquidation_price
-from hydra_core.venue.admission import flag, read_algo, read_order, required, whole
+from hydra_core.venue.admission import flag, read_amendment, read_order, required, whole
+from hydra_core.venue.countdowns import Countdowns
 from hydra_core.venue.engine import Engine
 from hydra_core.venue.feed import Feed
 from hydra_core.venue.listen_keys import ListenKeys
 from hydra_core.venue.margin import PairMargin, margin_state
-from hydra_core.venue.orders import AlgoOrder, Order
+from hydra_core.venue.orders import Order
+from hydra_core.venue.paging import few_or_many, listed_pair, window
 from hydra_core.venue.routes import Access, Answer, Params, Route
 
 MAX_BATCH: Final = 10
@@ -31,9 +33,11 @@ class PrivateApi:
     engine : Engine
         Brought up to now by the caller before each request.
     keys : ListenKeys
+    countdowns : Countdowns
     """
 
-    def __init__(self, feed: Feed, engine: Engine, keys: ListenKeys) -> None:
+    def __init__(self, feed: Feed, engine: Engine, keys: ListenKeys, countdowns: Countdowns) -> None:
+        self._countdowns = countdowns
         self._feed = feed
         self._engine = engine
         self._book = engine.book
@@ -42,7 +46,6 @@ class PrivateApi:
     def routes(self) -> dict[tuple[str, str], Route]:
         """Every private endpoint by method and path."""
         signed, key = Access.SIGNED, Access.KEY
-        few_or_many = _few_or_many
         return {
             ("GET", "/fapi/v3/account"): Route(self.account, 5, signed),
             ("GET", "/fapi/v2/account"): Route(self.account, 5, signed),
@@ -56,25 +59,23 @@ class PrivateApi:
             ("GET", "/fapi/v1/commissionRate"): Route(self.commission_rate, 20, signed),
             ("POST", "/fapi/v1/leverage"): Route(self.set_leverage, 1, signed),
             ("POST", "/fapi/v1/marginType"): Route(self.set_margin_type, 1, signed),
-            ("GET", "/fapi/v1/positionSide/dual"): Route(lambda _: {"dualSidePosition": False}, 30, signed),
+            ("GET", "/fapi/v1/positionSide/dual"): Route(
+                lambda _: {"dualSidePosition": self._engine.hedged}, 30, signed
+            ),
             ("POST", "/fapi/v1/positionSide/dual"): Route(self.set_position_mode, 1, signed),
             ("GET", "/fapi/v1/multiAssetsMargin"): Route(lambda _: {"multiAssetsMargin": False}, 30, signed),
             ("POST", "/fapi/v1/order"): Route(self.place, 1, signed, order=True),
             ("POST", "/fapi/v1/order/test"): Route(self.test_order, 1, signed),
+            ("PUT", "/fapi/v1/order"): Route(self.amend, 1, signed, order=True),
             ("GET", "/fapi/v1/order"): Route(self.order, 1, signed),
             ("DELETE", "/fapi/v1/order"): Route(self.cancel, 1, signed),
             ("GET", "/fapi/v1/openOrder"): Route(self.open_order, 1, signed),
             ("GET", "/fapi/v1/openOrders"): Route(self.open_orders, few_or_many, signed),
             ("GET", "/fapi/v1/allOrders"): Route(self.all_orders, 5, signed),
             ("DELETE", "/fapi/v1/allOpenOrders"): Route(self.cancel_all, 1, signed),
+            ("POST", "/fapi/v1/countdownCancelAll"): Route(self.countdown, 10, signed),
             ("POST", "/fapi/v1/batchOrders"): Route(self.place_batch, 5, signed, order=True),
             ("DELETE", "/fapi/v1/batchOrders"): Route(self.cancel_batch, 1, signed),
-            ("POST", "/fapi/v1/algoOrder"): Route(self.place_algo, 1, signed, order=True),
-            ("GET", "/fapi/v1/algoOrder"): Route(self.algo, 1, signed),
-            ("DELETE", "/fapi/v1/algoOrder"): Route(self.cancel_algo, 1, signed),
-            ("GET", "/fapi/v1/openAlgoOrders"): Route(self.open_algos, few_or_many, signed),
-            ("GET", "/fapi/v1/allAlgoOrders"): Route(self.all_algos, 5, signed),
-            ("DELETE", "/fapi/v1/algoOpenOrders"): Route(self.cancel_all_algos, 1, signed),
             ("GET", "/fapi/v1/userTrades"): Route(self.trades, 5, signed),
             ("GET", "/fapi/v1/income"): Route(self.income, 30, signed),
             ("GET", "/fapi/v1/forceOrders"): Route(self.force_orders, few_or_many, signed),
@@ -121,17 +122,17 @@ class PrivateApi:
                 feed.tables[pair],
                 account.leverage_of(pair, feed.rules[pair]),
             )
-            for pair in pairs or feed.market.pairs
+            for pair in pairs or feed.pairs
         ]
 
     def leverage_brackets(self, params: Params) -> Answer:
         """Leverage tables."""
-        pairs = (self._pair(params),) if params.get("symbol") else self._feed.market.pairs
+        pairs = (self._pair(params),) if params.get("symbol") else self._feed.pairs
         return [spell.bracket_rows(pair, self._feed.tables[pair]) for pair in pairs]
 
     def symbol_config(self, params: Params) -> Answer:
         """Leverage and margin type by pair."""
-        pairs = (self._pair(params),) if params.get("symbol") else self._feed.market.pairs
+        pairs = (self._pair(params),) if params.get("symbol") else self._feed.pairs
         account = self._engine.account
         return [
             {
@@ -151,7 +152,7 @@ class PrivateApi:
             "canTrade": True,
             "canDeposit": False,
             "canWithdraw": False,
-            "dualSidePosition": False,
+            "dualSidePosition": self._engine.hedged,
             "updateTime": 0,
             "multiAssetsMargin": False,
             "tradeGroupId": -1,
@@ -183,9 +184,17 @@ class PrivateApi:
         raise refusals.same_margin_mode() if wanted == "CROSSED" else refusals.cross_only()
 
     def set_position_mode(self, params: Params) -> Answer:
-        """One-way mode is what the account has; hedge mode is refused."""
+        """Back to one-way mode; hedge mode is refused, for this venue nets each pair into one position."""
         required(params, "dualSidePosition")
-        raise refusals.only_one_way() if flag(params, "dualSidePosition") else refusals.same_position_mode()
+        wanted = flag(params, "dualSidePosition")
+        if wanted == self._engine.hedged:
+            raise refusals.same_position_mode()
+        if wanted:
+            raise refusals.only_one_way()
+        if self._engine.account.open_pairs():
+            raise refusals.has_position()
+        self._engine.hedged = False
+        return {"code": 200, "msg": "success"}
 
     def end_listen_key(self, params: Params) -> Answer:
         """Close the user stream's key."""
@@ -201,13 +210,25 @@ class PrivateApi:
     def _place(self, params: Params) -> Order:
         pair = self._pair(params)
         mark = self._feed.mark(pair, self._engine.now_ms)
-        return self._engine.place(read_order(params, self._feed.rules[pair], mark))
+        band, hedged = self._feed.listings[pair].band, self._engine.hedged
+        return self._engine.place(read_order(params, self._feed.rules[pair], mark, band, hedged=hedged))
 
     def test_order(self, params: Params) -> Answer:
         """Hold an order against the filters without taking it in."""
         pair = self._pair(params)
         read_order(params, self._feed.rules[pair], self._feed.mark(pair, self._engine.now_ms))
         return {}
+
+    def amend(self, params: Params) -> Answer:
+        """Give a resting limit order another quantity and price."""
+        order = self._find(params)
+        required(params, "side")
+        if order is None or not order.is_open:
+            raise refusals.unknown_order()
+        pair = order.pair
+        mark = self._feed.mark(pair, self._engine.now_ms)
+        quantity, price = read_amendment(params, self._feed.rules[pair], mark, self._feed.listings[pair].band)
+        return spell.order_row(self._engine.amend(order, quantity, price))
 
     def order(self, params: Params) -> Answer:
         """Look an order up."""
@@ -239,13 +260,23 @@ class PrivateApi:
         """Every order of a pair."""
         pair, from_id = self._pair(params), whole(params, "orderId") or 0
         chosen = [one for one in self._book.orders.values() if one.pair == pair and one.order_id >= from_id]
-        return [spell.order_row(order) for order in _window(chosen, params, lambda one: one.created_ms, from_id > 0)]
+        return [spell.order_row(order) for order in window(chosen, params, lambda one: one.created_ms, from_id > 0)]
 
     def cancel_all(self, params: Params) -> Answer:
         """Take every resting order of a pair out."""
         for order in self._book.open_orders(self._pair(params)):
             self._engine.cancel(order)
         return {"code": 200, "msg": "The operation of cancel all open order is done."}
+
+    def countdown(self, params: Params) -> Answer:
+        """Cancel what rests in a pair unless this is called again in time."""
+        pair = self._pair(params)
+        required(params, "countdownTime")
+        ms = whole(params, "countdownTime") or 0
+        if ms < 0:
+            raise refusals.illegal_parameter("countdownTime")
+        self._countdowns.set(pair, ms)
+        return {"symbol": pair, "countdownTime": str(ms)}
 
     def place_batch(self, params: Params) -> Answer:
         """Take several orders in, each on its own."""
@@ -273,47 +304,13 @@ class PrivateApi:
                 out.append(refusal.body)
         return out
 
-    # -- conditional orders --------------------------------------------------------------------------------------------
-
-    def place_algo(self, params: Params) -> Answer:
-        """Take a conditional order in."""
-        pair = self._pair(params)
-        mark = self._feed.mark(pair, self._engine.now_ms)
-        return spell.algo_row(self._engine.place_algo(read_algo(params, self._feed.rules[pair], mark)))
-
-    def algo(self, params: Params) -> Answer:
-        """Look a conditional order up."""
-        return spell.algo_row(self._find_algo(params, refusals.unknown_order()))
-
-    def cancel_algo(self, params: Params) -> Answer:
-        """Take a waiting conditional order out."""
-        algo = self._engine.cancel_algo(self._find_algo(params, refusals.cannot_cancel()))
-        return {"algoId": algo.algo_id, "clientAlgoId": algo.client_id, "code": "200", "msg": "success"}
-
-    def open_algos(self, params: Params) -> Answer:
-        """Waiting conditional orders of one pair, or of all."""
-        pair = self._pair(params) if params.get("symbol") else None
-        return [spell.algo_row(algo) for algo in self._book.waiting(pair)]
-
-    def all_algos(self, params: Params) -> Answer:
-        """Every conditional order of a pair."""
-        pair = self._pair(params)
-        chosen = [one for one in self._book.algos.values() if one.pair == pair]
-        return [spell.algo_row(algo) for algo in _window(chosen, params, lambda one: one.created_ms, False)]
-
-    def cancel_all_algos(self, params: Params) -> Answer:
-        """Take every waiting conditional order of a pair out."""
-        for algo in self._book.waiting(self._pair(params)):
-            self._engine.cancel_algo(algo)
-        return {"code": 200, "msg": "The operation of cancel all open order is done."}
-
     # -- history -------------------------------------------------------------------------------------------------------
 
     def trades(self, params: Params) -> Answer:
         """Fills of a pair."""
         pair, from_id = self._pair(params), whole(params, "fromId") or 0
         chosen = [trade for trade in self._book.trades_of(pair, whole(params, "orderId")) if trade.trade_id >= from_id]
-        return [spell.trade_row(trade) for trade in _window(chosen, params, lambda one: one.ts, from_id > 0)]
+        return [spell.trade_row(trade) for trade in window(chosen, params, lambda one: one.ts, from_id > 0)]
 
     def income(self, params: Params) -> Answer:
         """Entries of the wallet."""
@@ -323,7 +320,7 @@ class PrivateApi:
             for entry in self._book.income
             if (not kind or entry.kind == kind) and (pair is None or entry.pair == pair)
         ]
-        return [spell.income_row(entry) for entry in _window(chosen, params, lambda one: one.ts, False)]
+        return [spell.income_row(entry) for entry in window(chosen, params, lambda one: one.ts, False)]
 
     def force_orders(self, params: Params) -> Answer:
         """Liquidations of this account."""
@@ -333,15 +330,12 @@ class PrivateApi:
             for order in self._book.orders.values()
             if order.kind == "LIQUIDATION" and (pair is None or order.pair == pair)
         ]
-        return [spell.order_row(order) for order in _window(chosen, params, lambda one: one.created_ms, False)]
+        return [spell.order_row(order) for order in window(chosen, params, lambda one: one.created_ms, False)]
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def _pair(self, params: Params) -> Pair:
-        pair = Pair(required(params, "symbol"))
-        if pair not in self._feed.rules:
-            raise refusals.bad_symbol()
-        return pair
+        return listed_pair(self._feed, params)
 
     def _find(self, params: Params) -> Order | None:
         pair = self._pair(params)
@@ -349,27 +343,6 @@ class PrivateApi:
         if order_id is None and not client_id:
             raise refusals.missing_parameter("orderId")
         return self._book.find(pair, order_id, client_id)
-
-    def _find_algo(self, params: Params, otherwise: refusals.VenueRefusal) -> AlgoOrder:
-        algo_id, client_id = whole(params, "algoId"), params.get("clientAlgoId", "")
-        if algo_id is None and not client_id:
-            raise refusals.missing_parameter("algoId")
-        algo = self._book.find_algo(algo_id, client_id)
-        if algo is None:
-            raise otherwise
-        return algo
-
-
-def _window(rows: list[Any], params: Params, time_of: Any, from_id: bool) -> list[Any]:
-    """Rows of the span and limit asked for: the first ones after a start or an id, else the newest."""
-    start, end = whole(params, "startTime"), whole(params, "endTime")
-    limit = min(whole(params, "limit") or 500, 1_000)
-    chosen = [row for row in rows if (start is None or time_of(row) >= start) and (end is None or time_of(row) <= end)]
-    return chosen[:limit] if start is not None or from_id else chosen[-limit:]
-
-
-def _few_or_many(params: Params) -> int:
-    return 1 if params.get("symbol") else 40
 
 
 def _json_list(params: Params, name: str) -> list[Any]:

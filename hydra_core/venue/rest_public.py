@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,8 +14,11 @@ from hydra_core.domain.series import Bars, Series
 from hydra_core.venue import formats, refusals
 from hydra_core.venue.admission import required, whole
 from hydra_core.venue.clock import VenueClock
-from hydra_core.venue.feed import Feed
+from hydra_core.venue.feed import Feed, PairFormat
 from hydra_core.venue.limits import Limits
+from hydra_core.venue.mark_candles import DAYS_A_PAGE, Which, mark_candles
+from hydra_core.venue.overlay import USUAL_FUNDING_H
+from hydra_core.venue.paging import listed_pair
 from hydra_core.venue.publisher import Publisher
 from hydra_core.venue.routes import Answer, Params, Route
 
@@ -52,9 +56,12 @@ class PublicApi:
         """Every public endpoint by method and path."""
         get = {
             "/fapi/v1/ping": Route(lambda _: {}),
-            "/fapi/v1/time": Route(lambda _: {"serverTime": self._clock.market_ms()}),
+            "/fapi/v1/time": Route(lambda _: {"serverTime": self._clock.server_ms()}),
             "/fapi/v1/exchangeInfo": Route(self.exchange_info),
             "/fapi/v1/klines": Route(self.klines, _kline_weight),
+            "/fapi/v1/markPriceKlines": Route(partial(self.mark_klines, Which.MARK), _kline_weight),
+            "/fapi/v1/indexPriceKlines": Route(partial(self.mark_klines, Which.INDEX), _kline_weight),
+            "/fapi/v1/premiumIndexKlines": Route(partial(self.mark_klines, Which.PREMIUM), _kline_weight),
             "/fapi/v1/premiumIndex": Route(self.premium_index),
             "/fapi/v1/fundingRate": Route(self.funding_rate),
             "/fapi/v1/fundingInfo": Route(self.funding_info),
@@ -71,26 +78,22 @@ class PublicApi:
 
     def pair(self, params: Params) -> Pair:
         """The listed pair that ``symbol`` names; refuses with -1102 or -1121."""
-        pair = Pair(required(params, "symbol"))
-        if pair not in self._feed.rules:
-            raise refusals.bad_symbol()
-        return pair
+        return listed_pair(self._feed, params)
 
     def _pairs(self, params: Params) -> tuple[Pair, ...]:
-        return (self.pair(params),) if params.get("symbol") else self._market.pairs
+        return (self.pair(params),) if params.get("symbol") else self._feed.pairs
 
     def _one_or_all(self, params: Params, rows: list[Any]) -> Answer:
         return rows if not params.get("symbol") else rows[0]
 
     def exchange_info(self, params: Params) -> Answer:
         """Pairs and their filters."""
+        origin = self._market.origin_ms
         symbols = [
-            formats.symbol_row(rules, self._feed.formats[pair], self._market.origin_ms)
-            for pair, rules in self._feed.rules.items()
+            formats.symbol_row(self._feed.rules[pair], self._feed.formats[pair], self._feed.listings[pair], origin)
+            for pair in self._feed.pairs
         ]
-        return formats.exchange_info(
-            symbols, self._clock.market_ms(), self._limits.weight_limit, self._limits.order_limit
-        )
+        return formats.exchange_info(symbols, self._clock.market_ms(), self._limits.announced())
 
     def klines(self, params: Params) -> bytes:
         """Candles, the last one in progress when the span reaches now."""
@@ -114,6 +117,20 @@ class PublicApi:
                 tail = formats.kline_rows(running, interval, form)
                 rows = f"{rows},{tail}" if rows else tail
         return f"[{rows}]".encode()
+
+    def mark_klines(self, which: Which, params: Params) -> bytes:
+        """Candles of the mark price, the index price or the premium index, the last one in progress."""
+        pair = self.pair({"symbol": params.get("pair", "")} if which is Which.INDEX else params)
+        interval = self._interval(required(params, "interval"))
+        limit = _limit(params, 500, MAX_KLINES)
+        start, end, now = whole(params, "startTime"), whole(params, "endTime"), self._clock.market_ms()
+        stop = now + 1 if end is None else min(end, now) + 1
+        if start is None:
+            start = interval.floor(stop - 1) - (limit - 1) * interval.ms
+            start = max(start, interval.floor(stop - 1) - DAYS_A_PAGE * DAY_MS)
+        bars = mark_candles(self._market, pair, interval, which, start, min(stop, start + limit * interval.ms))
+        form = PairFormat(8, 0) if which is Which.PREMIUM else self._feed.formats[pair]
+        return f"[{formats.bare_kline_rows(_head(bars, limit), interval, form)}]".encode()
 
     def _last_bars(self, pair: Pair, interval: Interval, last: int, limit: int, opened: int) -> Bars:
         """The newest closed candles up to the one that opens at ``last``, room left for the one in progress."""
@@ -165,8 +182,10 @@ class PublicApi:
         return rows[:limit] if start is not None else rows[-limit:]
 
     def funding_info(self, params: Params) -> Answer:
-        """Pairs whose settlement interval is not the usual 8 h: none is declared."""
-        return []
+        """Pairs whose settlement interval is not the usual 8 h."""
+        now = self._clock.market_ms()
+        hours = {pair: self._market.funding_hours(pair, now) for pair in self._feed.pairs}
+        return [formats.funding_info_row(pair, every) for pair, every in hours.items() if every != USUAL_FUNDING_H]
 
     def open_interest(self, params: Params) -> Answer:
         """Open interest as last known."""

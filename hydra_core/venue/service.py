@@ -12,6 +12,7 @@ from hydra_core.domain.intervals import MINUTE_MS
 from hydra_core.venue import account_formats
 from hydra_core.venue.clock import VenueClock
 from hydra_core.venue.config import VenueConfig
+from hydra_core.venue.countdowns import Countdowns
 from hydra_core.venue.engine import Engine
 from hydra_core.venue.events import UserEvent
 from hydra_core.venue.faults import Faults
@@ -20,10 +21,13 @@ from hydra_core.venue.hub import Hub
 from hydra_core.venue.limits import Limits
 from hydra_core.venue.listen_keys import ListenKeys
 from hydra_core.venue.publisher import Publisher
+from hydra_core.venue.rest_algo import AlgoApi
 from hydra_core.venue.rest_private import PrivateApi
 from hydra_core.venue.rest_public import PublicApi
 from hydra_core.venue.signatures import Gate
 from hydra_core.venue.state import ClockState, VenueStore
+from hydra_core.venue.stream_faults import StreamTap
+from hydra_core.venue.wire import WireLog
 
 RESERVED_WALL_S: Final = 2.0
 """Wall time that the saved clock runs ahead, so that a killed venue never resumes before what it has told."""
@@ -52,15 +56,18 @@ class Venue:
         market = config.market
         self.clock = VenueClock(start.market_ms, start.speed, start.held, market.end_ms)
         self.feed = Feed(market)
-        self.hub = Hub(self.clock)
         self.keys = ListenKeys(self.clock)
         self.limits = Limits(self.clock, config.weight_limit, config.order_limit)
         self.gate = Gate(config.api_key, config.secret)
-        self.faults = Faults()
-        self.publisher = Publisher(self.feed, self.hub, self.clock)
+        self.faults = Faults(self.clock, config.seed)
+        self.wire = WireLog(self.clock, config.state_dir)
+        self.hub = Hub(self.clock, StreamTap(self.faults))
+        self.publisher = Publisher(self.feed, self.hub, self.clock, self.faults)
         self.engine = Engine(self.feed, self.store, config.balance, start.settled_ms, self._tell)
+        self.countdowns = Countdowns(self.clock)
         public = PublicApi(self.clock, self.feed, self.limits, self.publisher)
-        self.routes = public.routes() | PrivateApi(self.feed, self.engine, self.keys).routes()
+        self.routes = public.routes() | PrivateApi(self.feed, self.engine, self.keys, self.countdowns).routes()
+        self.routes |= AlgoApi(self.feed, self.engine).routes()
         self.unknown_requests: deque[str] = deque(maxlen=UNKNOWN_KEPT)
         self.requests = 0
         self.warm()
@@ -83,8 +90,11 @@ class Venue:
         )
 
     def settle_account(self) -> None:
-        """Bring the account up to now."""
+        """Bring the account up to now; who has been silent too long loses what rests."""
         self.engine.advance(self.clock.market_ms())
+        for pair in self.countdowns.over():
+            for order in self.engine.book.open_orders(pair):
+                self.engine.cancel(order)
 
     def note_unknown(self, what: str) -> None:
         """Log a request that no endpoint answers."""
@@ -95,6 +105,7 @@ class Venue:
         """Save and let go of the state."""
         self.settle_account()
         self.save_clock(exact=True)
+        self.wire.stop()
         self.store.close()
 
     def _tell(self, event: UserEvent) -> None:

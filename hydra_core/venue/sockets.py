@@ -11,6 +11,7 @@ from aiohttp import WSMsgType, web
 
 from hydra_core.venue.hub import PING_S, Connection, complaint, reply
 from hydra_core.venue.service import Venue
+from hydra_core.venue.spoiling import Answered, maintenance, page
 from hydra_core.venue.topics import Topic, parse_topic
 
 
@@ -24,25 +25,40 @@ class Sockets:
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
+        self._opened = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection until it ends."""
         venue = self._venue
-        if venue.clock.ended or venue.clock.wall_ms() < venue.faults.denied_until_wall_ms:
-            return web.Response(status=503, text="Service Unavailable", headers={"Retry-After": "1"})
         key = request.query.get("listenKey", "")
         named = request.match_info.get("stream", "")
-        if "/private/" in request.path or key:
-            if not venue.keys.valid(key):
-                return web.Response(status=400, text="Invalid listenKey")
-        elif venue.keys.valid(named):
+        private = "/private/" in request.path or bool(key)
+        refused = self._refused(private)
+        if refused is None and private and not venue.keys.valid(key):
+            refused = Answered(400, b"Invalid listenKey", html=True)
+        if refused is not None:
+            venue.wire.connection(0, "refused", request.path, status=refused.status)
+            return web.Response(status=refused.status, body=refused.body, headers=dict(refused.headers))
+        if not private and venue.keys.valid(named):
             key, named = named, ""
         names = [name for name in (request.query.get("streams") or named).split("/") if name]
         if names and names[0].isdigit():
             names = []
-        socket = web.WebSocketResponse(heartbeat=PING_S, compress=False)
+        socket = web.WebSocketResponse(heartbeat=PING_S, compress=False, autoping=False)
         await socket.prepare(request)
-        connection = Connection(socket, venue.clock.wall_ms(), request.path.endswith("/stream"), key)
+        self._opened += 1
+        transport, combined = request.transport, request.path.endswith("/stream")
+        connection = Connection(
+            self._opened,
+            socket,
+            venue.clock.wall_ms(),
+            combined,
+            key,
+            venue.wire,
+            transport.abort if transport is not None else lambda: None,
+        )
+        path = request.path.removesuffix(key) if key else request.path
+        venue.wire.connection(connection.number, "opened", path, private=bool(key))
         topics, unknown = self._topics(names)
         if unknown:
             await socket.close(code=1008, message=f"unknown stream {unknown[0]}".encode()[:120])
@@ -55,20 +71,43 @@ class Sockets:
             await self._listen(connection)
         finally:
             venue.hub.leave(connection)
+            venue.wire.connection(connection.number, "closed", path, private=bool(key), code=socket.close_code)
             if not connection.ending:
                 sender.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await sender
         return socket
 
+    def _refused(self, private: bool) -> Answered | None:
+        """The answer to a dial that is not taken, None when it is."""
+        venue = self._venue
+        if venue.clock.ended:
+            return Answered(503, b"Service Unavailable", {"Retry-After": "1"})
+        for fault in venue.faults.in_force("deny", "maintenance"):
+            if fault.kind == "maintenance":
+                return maintenance(fault["how"])
+            if fault["private"] in {None, private}:
+                fault.use()
+                venue.faults.note(fault, private=private)
+                return page(fault["status"], {"Retry-After": str(fault["retry_after"])} if fault["retry_after"] else {})
+        return None
+
     async def _listen(self, connection: Connection) -> None:
         async for message in connection.socket:
+            if message.type is WSMsgType.PING and not self._mute(connection):
+                await connection.socket.pong(message.data)
             if message.type is not WSMsgType.TEXT:
                 continue
+            self._venue.wire.message(connection.number, "", message.data.encode(), inbound=True)
             if connection.too_chatty(self._venue.clock.wall_ms()):
                 connection.end(1008, "Too many requests")
                 continue
             connection.push(self._answer(connection, message.data))
+
+    def _mute(self, connection: Connection) -> bool:
+        """Whether an ordered fault keeps it from answering pings."""
+        private = bool(connection.listen_key)
+        return any(fault["private"] in {None, private} for fault in self._venue.faults.in_force("no_pong"))
 
     def _answer(self, connection: Connection, text: str) -> bytes:
         try:

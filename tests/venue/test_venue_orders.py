@@ -319,14 +319,14 @@ async def test_cancel_all(venue: Served, exchange: Any) -> None:
 
 
 async def test_faults_strike_as_ordered(venue: Served, exchange: Any) -> None:
-    await venue.control("POST", "fault", {"kind": "reset", "method": "POST", "path": ".*/order", "after": True})
+    await venue.control("POST", "faults", {"kind": "reset", "method": "POST", "path": ".*/order", "after": True})
     with pytest.raises(ccxt.NetworkError):
         await exchange.create_order(SYMBOL, "market", "buy", 0.01, params={"clientOrderId": "lost"})
     assert (await exchange.fetch_order(None, SYMBOL, {"clientOrderId": "lost"}))["status"] == "closed"
-    await venue.control("POST", "fault", {"kind": "status", "path": ".*/order", "status": 503})
+    await venue.control("POST", "faults", {"kind": "status", "path": ".*/order", "status": 503})
     with pytest.raises(ccxt.ExchangeNotAvailable):
         await exchange.create_order(SYMBOL, "market", "buy", 0.01, params={"clientOrderId": "never"})
     with pytest.raises(ccxt.OrderNotFound):
         await exchange.fetch_order(None, SYMBOL, {"clientOrderId": "never"})
-    struck = (await venue.control("GET", "fault"))["struck"]
+    struck = (await venue.control("GET", "faults"))["struck"]
     assert [one["kind"] for one in struck] == ["reset", "status"]

@@ -162,7 +162,7 @@ async def test_dropped_and_denied_connections_come_back(venue: Served) -> None:
     exchange = await venue.exchange(Recorder)
     await venue.control("POST", "clock", {"speed": 60, "held": False})
     await exchange.watch_ohlcv(SYMBOL, "1m")
-    await venue.control("POST", "fault", {"kind": "drop"})
+    await venue.control("POST", "faults", {"kind": "drop"})
 
     async def watch_on() -> None:
         while True:
@@ -170,7 +170,7 @@ async def test_dropped_and_denied_connections_come_back(venue: Served) -> None:
 
     with pytest.raises(ccxt.NetworkError):
         await watch_on()
-    await venue.control("POST", "fault", {"kind": "deny", "seconds": 0.3})
+    await venue.control("POST", "faults", {"kind": "deny", "seconds": 0.3})
     with pytest.raises(ccxt.NetworkError):
         await exchange.watch_ohlcv(SYMBOL, "1m")
 
@@ -277,7 +277,7 @@ async def test_an_expired_listen_key_ends_its_stream_and_opens_none(venue: Serve
     key = (await exchange.fapiPrivatePostListenKey())["listenKey"]
     assert (await exchange.fapiPrivatePostListenKey())["listenKey"] == key
     async with venue.session.ws_connect(f"{venue.base}/private/ws?listenKey={key}") as socket:
-        await venue.control("POST", "fault", {"kind": "expire_listen_key"})
+        await venue.control("POST", "faults", {"kind": "expire_listen_key", "event": False})
         await asyncio.wait_for(socket.receive(), 5)
         assert socket.closed
     with pytest.raises(ccxt.AuthenticationError, match="-1125"):
