@@ -72,6 +72,8 @@ def shrunk_correlation(log_return: Floats) -> Floats:
         return out
     spread = r.std(axis=0)
     moving = spread > 0
+    if not moving.any():
+        return out
     columns, r, spread = columns[moving], r[:, moving], spread[moving]
     covariance, _ = ledoit_wolf(r / spread)
     scale = np.sqrt(np.diag(covariance))

@@ -1,10 +1,11 @@
-"""Volatility regimes: the online filter of a hidden Markov chain with Student-t noise, and its fit.
+"""Volatility regimes: the online filter of a hidden Markov chain with Student-t noise.
 
 Only the forward filter is ever used on data: smoothed or decoded states would look ahead. With Gaussian noise the fat
 tails of crypto returns read as tens of spurious switches, so the noise is Student's t.
-Not here: trends (a drift regime is not identifiable at these horizons), limits by regime (risk/).
+Not here: its fit (regimes_fit.py), change points (changepoints.py), trends (a drift regime is not identifiable at these
+horizons), limits by regime (risk/).
 
-Sources: Hamilton (1989) for the filter; Peel and McLachlan (2000) for the t weights of the fit.
+Source: Hamilton (1989).
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from hydra_core.domain.errors import InputMissing
-from hydra_core.domain.market import Floats
+from hydra_core.domain.market import Floats, Ints
 from hydra_core.statistics.registry import statistic
 from hydra_core.statistics.rolling import rolling_mean
 from hydra_core.statistics.view import View
@@ -27,7 +27,7 @@ CALM, TURBULENT, EXTREME = 0, 1, 2
 BASE_BARS: Final = 1440
 FILTER_BARS: Final = 640
 """Rows in which the filter forgets its start: with the dwell times below an old difference shrinks by e^-20."""
-_LEAST_VARIANCE: Final = 1e-12
+LEAST_VARIANCE: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class RegimeModel:
     ----------
     scales : scale of the noise in each state, ascending, in units of the observations
     transition : row-stochastic matrix, state now -> state at the next bar
-    degrees : degrees of freedom of the noise, a whole number
+    degrees : degrees of freedom of the noise; whole ones are filtered faster
     """
 
     scales: tuple[float, ...]
     transition: tuple[tuple[float, ...], ...]
-    degrees: int
+    degrees: float
 
     def filtered(self, observations: Floats) -> Floats:
         """Probability of each state at each row given the observations up to it.
@@ -58,8 +58,18 @@ class RegimeModel:
         """
         columns = np.ascontiguousarray(observations.reshape(observations.shape[0], -1))
         matrix = np.array(self.transition)
-        out = _filter(columns, np.array(self.scales), matrix, stationary(matrix), self.degrees)
+        out = _filter(columns, np.array(self.scales), matrix, stationary(matrix), float(self.degrees))
         return np.asarray(out.reshape(*observations.shape, len(self.scales)))
+
+    def predictive_log_likelihood(self, observations: Floats) -> Floats:
+        """Log density of each observation given those before it, shape (T,); NaN where it is missing."""
+        matrix, scales = np.array(self.transition), np.array(self.scales)
+        before = np.vstack([stationary(matrix)[None], self.filtered(observations)[:-1]]) @ matrix
+        half = 0.5 * (self.degrees + 1.0)
+        constant = math.lgamma(half) - math.lgamma(0.5 * self.degrees) - 0.5 * math.log(self.degrees * math.pi)
+        scaled = observations[:, None] / scales
+        density = np.exp(constant - half * np.log1p(scaled**2 / self.degrees)) / scales
+        return np.asarray(np.log((before * density).sum(axis=1)))
 
 
 def sticky(dwell: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
@@ -83,36 +93,94 @@ def stationary(transition: Floats) -> Floats:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _filter(observations: Floats, scales: Floats, transition: Floats, start: Floats, degrees: int) -> Floats:
-    rows, pairs = observations.shape
+def filter_step(x: float, now: Floats, ahead: Floats, scales: Floats, transition: Floats, degrees: float) -> None:
+    """Move the probabilities ``now`` of one chain on by one observation; ``ahead`` is scratch."""
     states = scales.size
-    out = np.empty((rows, pairs, states))
-    half, odd = (degrees + 1) // 2, (degrees + 1) % 2 == 1
+    whole = degrees == math.floor(degrees)
+    half, odd = (int(degrees) + 1) // 2, (int(degrees) + 1) % 2 == 1
+    for state in range(states):
+        level = 0.0
+        for origin in range(states):
+            level += now[origin] * transition[origin, state]
+        ahead[state] = level
+    if not math.isnan(x):
+        total = 0.0
+        for state in range(states):
+            scaled = x / scales[state]
+            spread = 1.0 + scaled * scaled / degrees
+            if whole:
+                density = math.sqrt(spread) if odd else 1.0
+                for _ in range(half):
+                    density *= spread
+            else:
+                density = spread ** (0.5 * (degrees + 1.0))
+            ahead[state] /= density * scales[state]
+            total += ahead[state]
+        for state in range(states):
+            ahead[state] /= total
+    for state in range(states):
+        now[state] = ahead[state]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _filter(observations: Floats, scales: Floats, transition: Floats, start: Floats, degrees: float) -> Floats:
+    rows, pairs = observations.shape
+    out = np.empty((rows, pairs, scales.size))
+    ahead = np.empty(scales.size)
     for pair in range(pairs):
         now = start.copy()
-        ahead = np.empty(states)
         for row in range(rows):
-            x = observations[row, pair]
-            for state in range(states):
-                level = 0.0
-                for origin in range(states):
-                    level += now[origin] * transition[origin, state]
-                ahead[state] = level
-            if not math.isnan(x):
-                total = 0.0
-                for state in range(states):
-                    scaled = x / scales[state]
-                    spread = 1.0 + scaled * scaled / degrees
-                    density = math.sqrt(spread) if odd else 1.0
-                    for _ in range(half):
-                        density *= spread
-                    ahead[state] /= density * scales[state]
-                    total += ahead[state]
-                for state in range(states):
-                    ahead[state] /= total
-            for state in range(states):
-                now[state] = ahead[state]
-                out[row, pair, state] = ahead[state]
+            filter_step(observations[row, pair], now, ahead, scales, transition, degrees)
+            out[row, pair] = now
+    return out
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _filter_row(row: Floats, now: Floats, ahead: Floats, scales: Floats, transition: Floats, degrees: float) -> None:
+    for pair in range(row.size):
+        filter_step(row[pair], now[pair], ahead, scales, transition, degrees)
+
+
+class FilterStream:
+    """The filter of one model over P chains, moved on by one row of observations a call.
+
+    Parameters
+    ----------
+    model : RegimeModel
+    pairs : number of chains
+    """
+
+    def __init__(self, model: RegimeModel, pairs: int) -> None:
+        self._scales, self._transition = np.array(model.scales), np.array(model.transition)
+        self._degrees = float(model.degrees)
+        self._now = np.tile(stationary(self._transition), (pairs, 1))
+        self._ahead = np.empty(self._scales.size)
+
+    def update(self, observations: Floats) -> Floats:
+        """Probabilities (P, S) given all rows so far; the array is reused by the next call."""
+        _filter_row(observations, self._now, self._ahead, self._scales, self._transition, self._degrees)
+        return self._now
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def settled_states(probability: Floats, least: float) -> Ints:
+    """State held at each row: it is left only for another whose probability exceeds ``least``.
+
+    The most probable state is right most often; this one switches less, for what costs money at every switch.
+
+    Parameters
+    ----------
+    probability : (T, S), filtered
+    least : above 0.5
+    """
+    rows, states = probability.shape
+    out = np.empty(rows, np.int64)
+    held = int(np.argmax(probability[0])) if rows else 0
+    for row in range(rows):
+        for state in range(states):
+            if probability[row, state] > least:
+                held = state
+        out[row] = held
     return out
 
 
@@ -124,7 +192,7 @@ the median pair was extreme on 18 days of 290, and on 2025-10-10 from 21:00 on, 
 def base_sigma(view: View) -> Floats:
     """Slow level of volatility: root of the geometric mean of range variance; one crash barely moves it."""
     out = np.full(view.range_variance.shape, np.nan)
-    log_variance = rolling_mean(np.log(np.maximum(view.range_variance, _LEAST_VARIANCE)), BASE_BARS)
+    log_variance = rolling_mean(np.log(np.maximum(view.range_variance, LEAST_VARIANCE)), BASE_BARS)
     out[BASE_BARS - 1 :] = np.exp(0.5 * log_variance[BASE_BARS - 1 :])
     return out
 
@@ -136,61 +204,3 @@ def regimes(view: View) -> Floats:
     out = DEFAULT.filtered(view.log_return / base)
     out[np.isnan(base)] = np.nan
     return out
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _smooth(filtered: Floats, transition: Floats) -> tuple[Floats, Floats]:
-    """State shares and summed transitions given all rows; used in fitting only."""
-    rows, states = filtered.shape
-    shares = np.empty((rows, states))
-    moves = np.zeros((states, states))
-    shares[rows - 1] = filtered[rows - 1]
-    ratio = np.empty(states)
-    for row in range(rows - 2, -1, -1):
-        for state in range(states):
-            level = 0.0
-            for origin in range(states):
-                level += filtered[row, origin] * transition[origin, state]
-            ratio[state] = shares[row + 1, state] / level
-        for origin in range(states):
-            total = 0.0
-            for state in range(states):
-                move = filtered[row, origin] * transition[origin, state] * ratio[state]
-                moves[origin, state] += move
-                total += move
-            shares[row, origin] = total
-    return shares, moves
-
-
-def fit_regimes(observations: Floats, start: RegimeModel, rounds: int = 60, tolerance: float = 1e-4) -> RegimeModel:
-    """Scales and transitions by expectation maximisation, degrees of freedom held.
-
-    Parameters
-    ----------
-    observations : array (T,), standardised returns of training rows only
-    start : RegimeModel, first guess; its number of states and degrees are kept
-    rounds, tolerance : stop after so many rounds, or when no scale changes by more than this relative amount
-
-    Raises
-    ------
-    InputMissing : fewer than a thousand finite observations
-    """
-    x = observations[np.isfinite(observations)]
-    if x.size < 1000:
-        raise InputMissing(f"regime fit of {x.size} observations", "Give it at least 1000")
-    model = start
-    for _ in range(rounds):
-        scales = np.array(model.scales)
-        shares, moves = _smooth(model.filtered(x), np.array(model.transition))
-        weight = shares * (model.degrees + 1.0) / (model.degrees + (x[:, None] / scales) ** 2)
-        fresh = np.sqrt((weight * x[:, None] ** 2).sum(axis=0) / shares.sum(axis=0))
-        matrix = (moves + 1e-9) / (moves + 1e-9).sum(axis=1, keepdims=True)
-        order = np.argsort(fresh)
-        fresh, matrix = fresh[order], matrix[np.ix_(order, order)]
-        settled = bool((np.abs(fresh / scales - 1.0) < tolerance).all())
-        model = RegimeModel(
-            tuple(float(v) for v in fresh), tuple(tuple(float(v) for v in row) for row in matrix), model.degrees
-        )
-        if settled:
-            break
-    return model

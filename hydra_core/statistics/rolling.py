@@ -23,47 +23,58 @@ MIN_SHARE = 0.9
 _TINY = 1e-300
 
 
+_BLOCK_ROWS = 2048
+"""Windows that are summed together: what they read and the passes between stay in the processor's cache."""
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _tree(flat: Floats, width: int, n: int, decay: float) -> Floats:
+def _tree(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
     """Sum over windows of ``n`` rows of ``width`` values, the value k rows before a window's end weighted ``decay**k``.
 
     Entry i of the result is the window that begins with row i. Slices instead of offsets let the loops be vectorised.
     """
-    block, spare = flat.copy(), np.empty(flat.size)
-    whole = np.empty(0)
-    covered, size, left, fade = 0, 1, n, decay
-    while True:
-        if left & 1:
-            if covered == 0:
-                whole = block.copy()
-            else:
-                count = flat.size - (covered + size - 1) * width
-                later = block[covered * width : covered * width + count]
-                for i in range(count):
-                    whole[i] = whole[i] * fade + later[i]
-            covered += size
-        left >>= 1
-        if left == 0:
-            break
-        count = flat.size - (2 * size - 1) * width
-        later = block[size * width : size * width + count]
-        for i in range(count):
-            spare[i] = block[i] * fade + later[i]
-        block, spare = spare, block
-        size *= 2
-        fade *= fade
-    return whole
+    windows = flat.size // width - n + 1
+    most = max(_BLOCK_ROWS, n)
+    room = (min(most, windows) + n - 1) * width
+    first, second = np.empty(room), np.empty(room)
+    for begin in range(0, windows, most):
+        held = min(most, windows - begin)
+        rows = held + n - 1
+        whole = out[begin * width : (begin + held) * width]
+        block = flat[begin * width : (begin + rows) * width]
+        covered, size, left, fade = 0, 1, n, decay
+        spare, other = first, second
+        while True:
+            if left & 1:
+                later = block[covered * width : covered * width + held * width]
+                if covered == 0:
+                    whole[:] = later
+                else:
+                    for i in range(held * width):
+                        whole[i] = whole[i] * fade + later[i]
+                covered += size
+            left >>= 1
+            if left == 0:
+                break
+            count = (rows - 2 * size + 1) * width
+            later = block[size * width : size * width + count]
+            for i in range(count):
+                spare[i] = block[i] * fade + later[i]
+            block, spare, other = spare, other, spare
+            size *= 2
+            fade *= fade
 
 
 def _weighted_sum(values: Floats, n: int, decay: float) -> Floats:
     if n < 1:
         raise InputMissing(f"window of {n} rows", "A window has at least one row")
-    out = np.full(values.shape, np.nan)
     rows = values.shape[0]
+    out = np.empty(values.shape)
+    out[: n - 1] = np.nan
     if rows >= n:
         width = values[0].size
-        flat = _tree(np.ascontiguousarray(values, np.float64).reshape(-1), width, n, decay)
-        out[n - 1 :] = flat[: (rows - n + 1) * width].reshape(out[n - 1 :].shape)
+        flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+        _tree(flat, width, n, decay, out.reshape(-1)[(n - 1) * width :])
     return out
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hydra_core.domain.market import Bools, Floats, Panel
 from hydra_core.statistics import correlation as correlation_module
-from hydra_core.statistics import hawkes, jumps, regimes
+from hydra_core.statistics import correlation_spike, hawkes, jumps, regimes
 from hydra_core.statistics.correlation import correlations
 from hydra_core.statistics.registry import Statistic, statistic
 from hydra_core.statistics.rolling import change, exponential_mean, lag, rolling_mean
@@ -119,6 +119,8 @@ MEMBERS: Final[dict[str, Statistic]] = {
     "mean_correlation": correlation_module.mean_correlation,
 }
 """Field of :class:`MarketState` -> the statistic that fills it."""
+FURTHER: Final[tuple[Statistic, ...]] = (correlation_spike.correlation_spike,)
+"""Registered statistics that no decision reads yet."""
 _BY_PAIR: Final = tuple(
     f.name for f in fields(MarketState) if f.name not in {"regimes", "mean_correlation", "correlation"}
 )

@@ -1,16 +1,15 @@
-"""Volatility: per-bar variance from open, high, low, close; exponential and heterogeneous (HAR) averages; a forecast.
+"""Volatility: per-bar variance from open, high, low, close; exponential averages; the frozen forecast of decisions.
 
 Variances are per bar in squared log return (0.0001 is a 1 % standard deviation). Arrays are float64, time first.
-Not here: jumps (jumps.py), limits on volatility (risk/).
+Not here: fitted models (har.py, pooled.py, garch.py), jumps (jumps.py), limits on volatility (risk/).
 
 Sources: Parkinson (1980); Garman and Klass (1980); Rogers and Satchell (1991); Yang and Zhang (2000); Broadie,
-Glasserman and Kou (1997) for the finite-tick correction; Corsi (2009) for HAR; Patton (2011) for QLIKE.
+Glasserman and Kou (1997) for the finite-tick correction; Corsi (2009) for the forecast's form; Patton (2011) for QLIKE.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -27,7 +26,7 @@ one so that the forecast scales with prices; fitted once and frozen, hence causa
 FORECAST_LEVEL: Final = 0.16
 """Added to the log variance: mean of a log-normal error less the fit's intercept, from the same fit."""
 FORECAST_LOOKBACK: Final = FORECAST_WINDOWS[-1] + 1
-_FLOOR: Final = 1e-12
+VARIANCE_FLOOR: Final = 1e-12
 """Least variance per bar (0.01 bp): a market that stands still has a finite log."""
 _TICK_SHIFT: Final = 0.5826
 """-zeta(1/2)/sqrt(2 pi): how far, in standard deviations of a tick, a discretely watched extreme falls short."""
@@ -91,6 +90,28 @@ def finite_ticks(high: Floats, low: Floats, ticks: float, sigma: float | Floats)
     return high * np.exp(shift), low * np.exp(-shift)
 
 
+def continuous_sigma(open_: Floats, high: Floats, low: Floats, close: Floats, ticks: float | Floats, n: int) -> Floats:
+    """Standard deviation per bar by Garman-Klass over ``n`` bars, corrected for the ticks that each bar had.
+
+    The correction needs the deviation it corrects: one pass with the uncorrected estimate leaves a tenth of the bias,
+    two leave nothing that matters.
+
+    Parameters
+    ----------
+    open_, high, low, close : prices, time first
+    ticks : trades per bar, a number or an array of the prices' shape
+    n : bars in the window
+    """
+    shape = np.sqrt(np.maximum(rolling_mean(garman_klass(open_, high, low, close), n), VARIANCE_FLOOR))
+    sigma = shape
+    for _ in range(2):
+        shift = _TICK_SHIFT * sigma / np.sqrt(ticks)
+        variance = garman_klass(open_, high * np.exp(shift), low * np.exp(-shift), close)
+        fresh = np.sqrt(np.maximum(rolling_mean(variance, n, min_share=0.0), VARIANCE_FLOOR))
+        sigma = np.where(np.isnan(shape), np.nan, fresh)
+    return np.asarray(sigma)
+
+
 def ewma_sigma(squared_return: Floats, half_life: float, n: int) -> Floats:
     """Exponentially weighted standard deviation over a window of ``n`` bars (RiskMetrics, 1996, section 5.2)."""
     return np.sqrt(exponential_mean(squared_return, half_life, n))
@@ -133,12 +154,12 @@ def forecast_sigma(squared_return: Floats, range_variance: Floats) -> Floats:
     """
     first = FORECAST_WINDOWS[-1] - 1
     out = np.full(squared_return.shape, np.nan)
-    longest = np.maximum(rolling_mean(range_variance, FORECAST_WINDOWS[-1])[first:], _FLOOR)
-    level = np.maximum(rolling_mean(squared_return, FORECAST_WINDOWS[-1])[first:], _FLOOR) / longest
+    longest = np.maximum(rolling_mean(range_variance, FORECAST_WINDOWS[-1])[first:], VARIANCE_FLOOR)
+    level = np.maximum(rolling_mean(squared_return, FORECAST_WINDOWS[-1])[first:], VARIANCE_FLOOR) / longest
     log_variance = FORECAST_LEVEL + np.log(level) + FORECAST_WEIGHTS[-1] * np.log(longest)
     for window, weight in zip(FORECAST_WINDOWS[:-1], FORECAST_WEIGHTS[:-1], strict=True):
         mean = rolling_mean(range_variance[first + 1 - window :], window)[window - 1 :]
-        log_variance = log_variance + weight * np.log(np.maximum(mean, _FLOOR))
+        log_variance = log_variance + weight * np.log(np.maximum(mean, VARIANCE_FLOOR))
     out[first:] = np.exp(0.5 * log_variance)
     return out
 
@@ -147,53 +168,3 @@ def qlike(realised_variance: Floats, forecast: Floats) -> Floats:
     """Loss RV/f - ln(RV/f) - 1, robust to a noisy proxy of variance; 0 for a perfect forecast."""
     ratio = realised_variance / forecast
     return np.asarray(ratio - np.log(ratio) - 1.0)
-
-
-@dataclass(frozen=True)
-class LogHar:
-    """A fitted log-HAR: ln V over the next ``horizon`` bars on the logs of trailing means of realised variance.
-
-    Parameters
-    ----------
-    windows : bars of the trailing means
-    coefficients : intercept, then one slope a window
-    residual_variance : of the log; half of it turns a log forecast into a mean
-    """
-
-    windows: tuple[int, ...]
-    coefficients: tuple[float, ...]
-    residual_variance: float
-
-    def predict(self, squared_return: Floats) -> Floats:
-        """Expected variance per bar over the horizon, of the input's shape."""
-        out = np.full(squared_return.shape, self.coefficients[0] + 0.5 * self.residual_variance)
-        for window, slope in zip(self.windows, self.coefficients[1:], strict=True):
-            out = out + slope * np.log(np.maximum(rolling_mean(squared_return, window), _FLOOR))
-        return np.asarray(np.exp(out))
-
-
-def fit_log_har(squared_return: Floats, windows: tuple[int, ...], horizon: int) -> LogHar:
-    """Least squares over all rows whose windows and future are complete, pooled over columns.
-
-    Parameters
-    ----------
-    squared_return : array of shape (T,) or (T, P); hand in training rows only
-    windows : bars, e.g. (288, 2016, 8640) for a day, a week, a month
-    horizon : bars ahead
-
-    Raises
-    ------
-    InputMissing : fewer than ten complete rows per coefficient
-    """
-    columns = squared_return.reshape(squared_return.shape[0], -1)
-    future = np.full(columns.shape, np.nan)
-    future[:-horizon] = rolling_mean(columns, horizon)[horizon:]
-    features = [np.log(np.maximum(rolling_mean(columns, window), _FLOOR)) for window in windows]
-    design = np.stack([np.ones(columns.shape), *features], axis=-1).reshape(-1, len(windows) + 1)
-    target = np.log(np.maximum(future, _FLOOR)).reshape(-1)
-    good = np.isfinite(design).all(axis=1) & np.isfinite(target)
-    if good.sum() < 10 * design.shape[1]:
-        raise InputMissing(f"log-HAR has {int(good.sum())} complete rows", "Give it a longer history")
-    slopes, *_ = np.linalg.lstsq(design[good], target[good], rcond=None)
-    residual = target[good] - design[good] @ slopes
-    return LogHar(windows, tuple(float(v) for v in slopes), float(residual.var()))

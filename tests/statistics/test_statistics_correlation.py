@@ -41,6 +41,7 @@ def test_what_cannot_be_measured_gets_no_credit_for_diversification() -> None:
     assert (out[2] == 1).all()
     assert abs(out[0, 3]) < 0.2
     assert (co.shrunk_correlation(r[:10]) == 1).all()
+    assert (co.shrunk_correlation(np.zeros((288, 4))) == 1).all()
     assert np.linalg.eigvalsh(co.shrunk_correlation(r[:, [0, 3]])).min() >= 0
 
 

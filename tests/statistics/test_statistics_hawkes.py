@@ -7,21 +7,9 @@ import pytest
 from scipy import stats
 
 from hydra_core.domain.errors import InputMissing
-from hydra_core.domain.market import Floats
 from hydra_core.statistics import hawkes
-
-
-def simulate(seed: int, mu: float, alpha: float, beta: float, end: float) -> Floats:
-    """Event times in [0, end] as a cluster process: immigrants, each with Poisson children at exponential delays."""
-    rng = np.random.default_rng(seed)
-    generation = rng.uniform(0, end, rng.poisson(mu * end))
-    found = [generation]
-    while generation.size:
-        children = rng.poisson(alpha, generation.size)
-        generation = np.repeat(generation, children) + rng.exponential(1 / beta, children.sum())
-        generation = generation[generation < end]
-        found.append(generation)
-    return np.sort(np.concatenate(found))
+from hydra_core.statistics import point_process as pp
+from hydra_core.statistics.processes import hawkes_times as simulate
 
 
 def test_the_recursion_equals_the_double_sum_and_its_gradient() -> None:
@@ -31,13 +19,13 @@ def test_the_recursion_equals_the_double_sum_and_its_gradient() -> None:
     gaps = times[:, None] - times[None, :]
     kernel = np.where(gaps > 0, alpha * beta * np.exp(-beta * np.where(gaps > 0, gaps, 0)), 0).sum(axis=1)
     brute = np.log(mu + kernel).sum() - mu * end - alpha * (1 - np.exp(-beta * (end - times))).sum()
-    total, *slopes = hawkes.hawkes_log_likelihood(times, end, mu, alpha, beta)
+    total, *slopes = pp.hawkes_log_likelihood(times, end, mu, alpha, beta)
     assert total == pytest.approx(brute, rel=1e-9)
     for index, slope in enumerate(slopes):
         step = np.zeros(3)
         step[index] = 1e-6
-        up = hawkes.hawkes_log_likelihood(times, end, *(np.array([mu, alpha, beta]) + step))[0]
-        down = hawkes.hawkes_log_likelihood(times, end, *(np.array([mu, alpha, beta]) - step))[0]
+        up = pp.hawkes_log_likelihood(times, end, *(np.array([mu, alpha, beta]) + step))[0]
+        down = pp.hawkes_log_likelihood(times, end, *(np.array([mu, alpha, beta]) - step))[0]
         assert slope == pytest.approx((up - down) / 2e-6, rel=1e-4)
 
 
@@ -45,9 +33,10 @@ def test_the_recursion_equals_the_double_sum_and_its_gradient() -> None:
 def test_a_fit_recovers_the_process(mu: float, alpha: float, beta: float) -> None:
     """At 20,000 events: background within 10 %, branching within .03, decay within 10 %."""
     end = 20_000 * (1 - alpha) / mu
-    fit = hawkes.fit_hawkes(simulate(2, mu, alpha, beta, end), end)
+    fit = pp.fit_hawkes(simulate(2, mu, alpha, beta, end), end)
     assert fit.mu == pytest.approx(mu, rel=0.1)
     assert fit.alpha == pytest.approx(alpha, abs=0.03)
+    assert fit.standard_errors(simulate(2, mu, alpha, beta, end), end)[1] == pytest.approx(0.008, rel=0.5)
     assert fit.beta == pytest.approx(beta, rel=0.1)
     assert fit.mean_rate == pytest.approx(mu / (1 - alpha), rel=0.1)
 
@@ -55,9 +44,9 @@ def test_a_fit_recovers_the_process(mu: float, alpha: float, beta: float) -> Non
 def test_time_rescaling_accepts_the_truth_and_rejects_poisson() -> None:
     """Steps of the true compensator are unit exponentials; those of a constant rate are plainly not."""
     times = simulate(3, 0.5, 0.7, 2.0, 3000.0)
-    true = hawkes.Hawkes(0.5, 0.7, 2.0, 0.0).compensator(times)
+    true = pp.Hawkes(0.5, 0.7, 2.0, 0.0).compensator(times)
     assert stats.kstest(np.diff(true), "expon").pvalue > 0.001
-    flat = hawkes.Hawkes(times.size / 3000.0, 0.0, 1.0, 0.0).compensator(times)
+    flat = pp.Hawkes(times.size / 3000.0, 0.0, 1.0, 0.0).compensator(times)
     assert stats.kstest(np.diff(flat), "expon").pvalue < 1e-20
 
 
@@ -73,6 +62,8 @@ def test_branching_follows_from_counts_alone() -> None:
 
 def test_too_few_or_unsorted_events_are_an_error() -> None:
     with pytest.raises(InputMissing, match="at least 50"):
-        hawkes.fit_hawkes(np.arange(10.0), 10.0)
+        pp.fit_hawkes(np.arange(10.0), 10.0)
+    with pytest.raises(InputMissing, match="coincide"):
+        pp.fit_hawkes(np.floor(simulate(6, 0.5, 0.8, 2.0, 500.0)), 500.0)
     with pytest.raises(InputMissing, match="ascend"):
-        hawkes.fit_hawkes(np.arange(60.0)[::-1], 60.0)
+        pp.fit_hawkes(np.arange(60.0)[::-1], 60.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydra_core.domain.errors import InputMissing
-from hydra_core.statistics import jumps
+from hydra_core.statistics import diffusion, jumps
 
 MONTH = 30 * 288
 
@@ -44,11 +44,11 @@ def test_the_ratio_test_has_its_size_and_finds_jumps() -> None:
 def test_a_drift_is_not_estimable_and_says_so() -> None:
     """A year of 5m bars at 60 % volatility knows the drift to within 60 points, the volatility to half a per cent."""
     year = 365 * 288
-    fit = jumps.fit_gbm(np.random.default_rng(13).normal(0, 0.6 / np.sqrt(year), year))
+    fit = diffusion.fit_gbm(np.random.default_rng(13).normal(0, 0.6 / np.sqrt(year), year))
     assert fit.drift_error * year == pytest.approx(0.6, rel=0.02)
     assert fit.sigma * np.sqrt(year) == pytest.approx(0.6, rel=4 * fit.sigma_error / fit.sigma)
     with pytest.raises(InputMissing, match="at least 3"):
-        jumps.fit_gbm(np.array([0.1, np.nan]))
+        diffusion.fit_gbm(np.array([0.1, np.nan]))
 
 
 def test_merton_recovers_its_parameters_within_their_errors() -> None:
@@ -57,19 +57,19 @@ def test_merton_recovers_its_parameters_within_their_errors() -> None:
     n, sigma, rate, mean, spread = 50_000, 0.0012, 0.02, -0.0005, 0.006
     count = rng.poisson(rate, n)
     r = rng.normal(0, sigma, n) + count * mean + np.sqrt(count) * rng.normal(0, spread, n)
-    fit = jumps.fit_merton(r)
+    fit = diffusion.fit_merton(r)
     found = count.sum()
     assert fit.sigma == pytest.approx(sigma, rel=0.015)
     assert fit.rate == pytest.approx(rate, rel=0.17)
     assert fit.jump_mean == pytest.approx(mean, abs=3 * spread / np.sqrt(found))
     assert fit.jump_sigma == pytest.approx(spread, rel=0.12)
     assert fit.jumps
-    truth = jumps.merton_log_likelihood(r, 0.0, sigma, rate, mean, spread)
+    truth = diffusion.merton_log_likelihood(r, 0.0, sigma, rate, mean, spread)
     assert fit.log_likelihood >= truth
-    again = jumps.merton_log_likelihood(r, fit.drift, fit.sigma, fit.rate, fit.jump_mean, fit.jump_sigma)
+    again = diffusion.merton_log_likelihood(r, fit.drift, fit.sigma, fit.rate, fit.jump_mean, fit.jump_sigma)
     assert again == pytest.approx(fit.log_likelihood, rel=1e-8)
 
 
 def test_plain_returns_are_not_given_jumps() -> None:
     """On Gaussian returns the information criterion prefers no jumps, whatever the seed."""
-    assert not any(jumps.fit_merton(np.random.default_rng(s).normal(0, 0.001, 3000)).jumps for s in range(8))
+    assert not any(diffusion.fit_merton(np.random.default_rng(s).normal(0, 0.001, 3000)).jumps for s in range(8))

@@ -1,0 +1,150 @@
+"""Jump diffusions against simulations: slopes, recovery without bias, densities that integrate, the right choice."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hydra_core.domain.errors import InputMissing
+from hydra_core.statistics import diffusion, kou
+from hydra_core.statistics.processes import jump_returns
+
+YEAR = 365 * 288
+SIGMA = 0.6 / math.sqrt(YEAR)
+# jumps a year, mean, sd of a jump; relative sd of sigma, of the rate, absolute of the mean, relative of the sd
+ROWS = [
+    (91, -0.003, 0.015, (0.0025, 0.16, 0.0016, 0.070)),
+    (365, -0.002, 0.008, (0.0028, 0.125, 0.0006, 0.055)),
+    (2190, -0.0005, 0.006, (0.0019, 0.054, 0.00015, 0.026)),
+]
+
+
+def merton_errors(row: tuple[float, float, float, tuple[float, ...]], seed: int) -> np.ndarray:
+    """Errors in units of the table's deviations."""
+    a_year, mean, spread, known = row
+    r, _ = jump_returns(seed, 100_000, SIGMA, a_year / YEAR, mean, spread)
+    fit = diffusion.fit_merton(r)
+    found = (fit.sigma / SIGMA - 1, fit.rate * YEAR / a_year - 1, fit.jump_mean - mean, fit.jump_sigma / spread - 1)
+    return np.array(found) / np.array(known)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_merton_comes_back_within_three_deviations(row: tuple[float, float, float, tuple[float, ...]]) -> None:
+    """Half the moments' tolerance again for the table's own error."""
+    assert (np.abs(merton_errors(row, 1)) < 3.6).all()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_merton_has_no_bias(row: tuple[float, float, float, tuple[float, ...]]) -> None:
+    """Mean error of ten seeds within three standard errors: a mean likelihood would stop eight of them away."""
+    found = np.array([merton_errors(row, seed) for seed in range(10)])
+    assert (np.abs(found) < 4.5).all()
+    assert (np.abs(found.mean(axis=0)) <= 3 * np.maximum(found.std(axis=0), 0.8) / math.sqrt(10)).all()
+
+
+def slopes_by_difference(value: object, x: np.ndarray) -> np.ndarray:
+    out = np.empty(x.size)
+    for i in range(x.size):
+        step = np.zeros(x.size)
+        step[i] = 1e-5 * max(abs(x[i]), 1e-2)
+        out[i] = (value(x + step) - value(x - step)) / (2 * step[i])  # type: ignore[operator]
+    return out
+
+
+def test_analytic_slopes_are_those_of_the_likelihood() -> None:
+    r, _ = jump_returns(2, 3_000, SIGMA, 0.02, -0.002, 0.008)
+    unit = r / SIGMA
+
+    def merton(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return diffusion.merton_slopes(unit, x[0], math.exp(x[1]), math.exp(x[2]), x[3], math.exp(x[4]))  # type: ignore[no-any-return]
+
+    def double(x: np.ndarray) -> tuple[float, np.ndarray]:
+        up = 1 / (1 + math.exp(-x[3]))
+        return kou.kou_slopes(unit, x[0], math.exp(x[1]), math.exp(x[2]), up, math.exp(x[4]), math.exp(x[5]))  # type: ignore[no-any-return]
+
+    for slopes, x in (
+        (merton, np.array([0.1, 0.1, -4.0, -0.8, 1.2])),
+        (double, np.array([0.1, 0.1, -3.0, 0.3, -1.0, -0.7])),
+    ):
+        np.testing.assert_allclose(
+            slopes(x)[1], slopes_by_difference(lambda y, f=slopes: f(y)[0], x), rtol=2e-5, atol=1e-4
+        )
+
+
+def test_the_likelihood_is_the_sum_of_normals() -> None:
+    r, _ = jump_returns(3, 500, SIGMA, 0.05, -0.002, 0.008)
+    density = sum(
+        stats.poisson.pmf(k, 0.05) * stats.norm.pdf(r, 1e-5 - 0.002 * k, np.sqrt(SIGMA**2 + k * 0.008**2))
+        for k in range(4)
+    )
+    found = diffusion.merton_log_likelihood(r, 1e-5, SIGMA, 0.05, -0.002, 0.008)
+    assert found == pytest.approx(np.log(density).sum(), rel=1e-12)
+
+
+KOU = kou.Kou(0.0001, 0.001, 0.05, 0.4, 250.0, 150.0, 0.0, 0.0)
+
+
+def test_kou_s_density_integrates_to_one_and_is_that_of_its_simulation() -> None:
+    """Integral within 1e-8; a chi-square over 60 cells of 200,000 draws passes; far tails neither vanish nor blow up."""
+    grid = np.linspace(-0.25, 0.25, 250_001)
+    assert np.trapezoid(KOU.density(grid), grid) == pytest.approx(1.0, abs=1e-8)
+    rng = np.random.default_rng(4)
+    n = 200_000
+    jump = np.where(
+        rng.random(n) < KOU.up, rng.exponential(1 / KOU.up_decay, n), -rng.exponential(1 / KOU.down_decay, n)
+    )
+    r = KOU.drift + rng.normal(0, KOU.sigma, n) + (rng.random(n) < KOU.rate) * jump
+    edges = np.quantile(r, np.linspace(0, 1, 61))
+    fine = [np.linspace(a, b, 400) for a, b in itertools.pairwise(edges[1:-1])]
+    expected = n * np.array([np.trapezoid(KOU.density(x), x) for x in fine])
+    seen = np.histogram(r, edges)[0][1:-1]
+    assert stats.chi2.sf(((seen - expected) ** 2 / expected).sum(), expected.size - 1) > 0.01
+    assert np.isfinite(np.log(KOU.density(np.array([-1.0, 1.0])))).all()
+
+
+def test_kou_comes_back_and_is_chosen_over_merton_on_its_own_returns() -> None:
+    rng = np.random.default_rng(5)
+    n = 60_000
+    jump = np.where(
+        rng.random(n) < KOU.up, rng.exponential(1 / KOU.up_decay, n), -rng.exponential(1 / KOU.down_decay, n)
+    )
+    r = KOU.drift + rng.normal(0, KOU.sigma, n) + (rng.random(n) < KOU.rate) * jump
+    fit = kou.best_diffusion(r)
+    assert isinstance(fit, kou.Kou)
+    assert fit.sigma == pytest.approx(KOU.sigma, rel=0.02)
+    assert fit.rate == pytest.approx(KOU.rate, rel=0.12)
+    assert fit.up == pytest.approx(KOU.up, abs=0.08)
+    assert fit.up_decay == pytest.approx(KOU.up_decay, rel=0.15)
+    assert fit.down_decay == pytest.approx(KOU.down_decay, rel=0.15)
+
+
+def test_the_choice_falls_on_what_made_the_returns() -> None:
+    """Gaussian returns get no jumps in any of twenty samples; normal jumps are Merton's."""
+    assert all(
+        isinstance(kou.best_diffusion(np.random.default_rng(s).normal(0, 1e-3, 2_000)), diffusion.Gbm)
+        for s in range(20)
+    )
+    assert isinstance(kou.best_diffusion(jump_returns(6, 60_000, SIGMA, 0.01, -0.002, 0.01)[0]), diffusion.Merton)
+
+
+@pytest.mark.long
+def test_gaussian_returns_get_no_jumps_in_95_of_100_samples() -> None:
+    plain = [
+        isinstance(kou.best_diffusion(np.random.default_rng(s).normal(0, 1e-3, 20_000)), diffusion.Gbm)
+        for s in range(100)
+    ]
+    assert sum(plain) >= 95
+
+
+@pytest.mark.parametrize("fit", [diffusion.fit_gbm, diffusion.fit_merton, kou.fit_kou])
+def test_returns_that_cannot_be_fitted_are_named(fit: object) -> None:
+    """Too few of them, and constant prices."""
+    with pytest.raises(InputMissing, match="at least"):
+        fit(np.array([0.1, np.nan]))  # type: ignore[operator]
+    with pytest.raises(InputMissing, match="never move"):
+        fit(np.zeros(500))  # type: ignore[operator]

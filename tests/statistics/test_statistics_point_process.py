@@ -1,0 +1,186 @@
+"""Hawkes processes against simulations: recovery within three standard errors, kinds, sizes, decays, coarse clocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hydra_core.domain.errors import InputMissing
+from hydra_core.statistics import point_process as pp
+from hydra_core.statistics import point_process_multi as pm
+from hydra_core.statistics.processes import hawkes_times, multi_hawkes
+from hydra_core.statistics.truths import hawkes_score
+
+# mu, alpha, beta, events, and the sd of relative mu, absolute alpha, relative beta at that many events
+ROWS = [
+    (0.5, 0.5, 1.0, 2_000, (0.070, 0.036, 0.105)),
+    (0.5, 0.5, 1.0, 20_000, (0.016, 0.010, 0.028)),
+    (0.5, 0.8, 2.0, 20_000, (0.028, 0.007, 0.023)),
+]
+LONG_ROWS = [
+    (0.5, 0.8, 2.0, 100_000, (0.012, 0.003, 0.010)),
+    (0.05, 0.95, 5.0, 100_000, (0.012, 0.003, 0.008)),
+]
+
+
+def errors(mu: float, alpha: float, beta: float, events: int, seeds: range) -> np.ndarray:
+    fits = [hawkes_score(seed, mu, alpha, beta, events) for seed in seeds]
+    return np.array([(f.mu / mu - 1, f.alpha - alpha, f.beta / beta - 1) for f in fits])
+
+
+@pytest.mark.parametrize(("mu", "alpha", "beta", "events", "spread"), ROWS)
+def test_parameters_come_back_within_three_deviations(
+    mu: float, alpha: float, beta: float, events: int, spread: tuple[float, float, float]
+) -> None:
+    """Each of five fits within 3.5 of its known deviations (fifteen draws), their mean within three of its own."""
+    found = errors(mu, alpha, beta, events, range(5)) / np.array(spread)
+    assert (np.abs(found) < 3.5).all()
+    assert (np.abs(found.mean(axis=0)) < 3 / np.sqrt(5) + 0.3).all()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("mu", "alpha", "beta", "events", "spread"), LONG_ROWS)
+def test_parameters_of_long_histories_come_back(
+    mu: float, alpha: float, beta: float, events: int, spread: tuple[float, float, float]
+) -> None:
+    found = errors(mu, alpha, beta, events, range(10)) / np.array(spread)
+    assert (np.abs(found) < 4).all()
+    assert (np.abs(found.mean(axis=0)) < 3 / np.sqrt(10) + 0.3).all()
+
+
+def test_branching_is_known_to_a_hundredth_at_20000_events() -> None:
+    """Mean absolute error over ten fits at most .01, and no bias beyond three standard errors."""
+    found = np.array([hawkes_score(seed).alpha - 0.8 for seed in range(10)])
+    assert np.abs(found).mean() <= 0.01
+    assert abs(found.mean()) <= 3 * found.std() / np.sqrt(10)
+
+
+def test_a_long_fit_takes_few_evaluations_and_ends_at_the_top() -> None:
+    times, end = hawkes_times(1, 0.5, 0.5, 1.0, 100_000.0), 100_000.0
+    fit = pp.fit_hawkes(times, end)
+    assert fit.evaluations <= 15
+    _, *slopes = pp.hawkes_log_likelihood(times, end, fit.mu, fit.alpha, fit.beta)
+    steps = np.array(slopes) * np.array(fit.standard_errors(times, end))
+    assert (np.abs(steps) < 0.02).all()
+    assert times.size / end == pytest.approx(fit.mean_rate, rel=0.01)
+
+
+def test_time_rescaling_with_the_truth_is_uniform_and_a_fit_holds_on_the_second_half() -> None:
+    """KS p-values of sixty true processes are uniform; a model fitted on one half passes on the other; Poisson fails."""
+    p_values = []
+    for seed in range(60):
+        times = hawkes_times(seed, 0.5, 0.5, 1.0, 1_000.0)
+        steps = np.diff(pp.Hawkes(0.5, 0.5, 1.0, 0.0).compensator(times))
+        p_values.append(stats.kstest(steps, "expon").pvalue)
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    times = hawkes_times(100, 0.5, 0.7, 2.0, 8_000.0)
+    fit = pp.fit_hawkes(times[times < 4_000], 4_000.0)
+    later = times[times >= 4_000] - 4_000
+    steps = np.diff(fit.compensator(later))[20:]
+    assert stats.kstest(steps, "expon").pvalue > 0.001
+    correlation = np.array([np.corrcoef(steps[:-k], steps[k:])[0, 1] for k in range(1, 11)])
+    ljung_box = steps.size * (steps.size + 2) * (correlation**2 / (steps.size - np.arange(1, 11))).sum()
+    assert stats.chi2.sf(ljung_box, 10) > 0.001
+    flat = np.diff(pp.Hawkes(times.size / 8_000.0, 0.0, 1.0, 0.0).compensator(times))
+    assert stats.kstest(flat, "expon").pvalue < 1e-20
+
+
+def test_the_likelihood_of_several_kinds_is_the_double_sum_and_its_slopes_are_right() -> None:
+    times, kinds, sizes = multi_hawkes(
+        3, np.array([0.4, 0.3]), np.array([[0.4, 0.1], [0.2, 0.3]]), 1.5, 200.0, gamma=0.4, spread=1.0
+    )
+    end, mu, beta, gamma = 200.0, np.array([0.35, 0.4]), np.array([0.7, 3.0]), 0.6
+    alpha = np.array([[[0.2, 0.1], [0.05, 0.1]], [[0.1, 0.02], [0.2, 0.15]]])
+    log_size = np.log(sizes)
+    gaps = times[:, None] - times[None, :]
+    weight = np.exp(gamma * log_size)
+    brute = -mu.sum() * end
+    rate = mu[kinds].copy()
+    for m in range(2):
+        kernel = np.where(gaps > 0, beta[m] * np.exp(-beta[m] * np.maximum(gaps, 0)), 0) * weight
+        rate += (alpha[kinds[:, None], kinds[None, :], m] * kernel).sum(axis=1)
+        brute -= (alpha[:, kinds, m].sum(axis=0) * weight * (1 - np.exp(-beta[m] * (end - times)))).sum()
+    brute += np.log(rate).sum()
+    total, d_mu, d_alpha, d_beta, d_gamma = pm.multi_log_likelihood(times, kinds, log_size, end, mu, alpha, beta, gamma)
+    assert total == pytest.approx(brute, rel=1e-9)
+
+    def at(m: np.ndarray, a: np.ndarray, b: np.ndarray, g: float) -> float:
+        return float(pm.multi_log_likelihood(times, kinds, log_size, end, m, a, b, g)[0])
+
+    step = 1e-6
+    move = np.array([step, 0.0])
+    assert d_mu[0] == pytest.approx(
+        (at(mu + move, alpha, beta, gamma) - at(mu - move, alpha, beta, gamma)) / (2 * step), rel=1e-4
+    )
+    assert d_beta[0] == pytest.approx(
+        (at(mu, alpha, beta + move, gamma) - at(mu, alpha, beta - move, gamma)) / (2 * step), rel=1e-4
+    )
+    shift = np.zeros_like(alpha)
+    shift[1, 0, 1] = step
+    assert d_alpha[1, 0, 1] == pytest.approx(
+        (at(mu, alpha + shift, beta, gamma) - at(mu, alpha - shift, beta, gamma)) / (2 * step), rel=1e-4
+    )
+    assert d_gamma == pytest.approx(
+        (at(mu, alpha, beta, gamma + step) - at(mu, alpha, beta, gamma - step)) / (2 * step), rel=1e-4
+    )
+
+
+def test_the_branching_matrix_comes_back_with_its_radius() -> None:
+    """About 30,000 events of two kinds: entries within 3 x .014, the spectral radius within 3 x .008 and its interval."""
+    matrix = np.array([[0.5, 0.15], [0.25, 0.4]])
+    times, kinds, _ = multi_hawkes(4, np.array([0.4, 0.4]), matrix, 1.0, 10_000.0)
+    fit = pm.fit_multi_hawkes(times, kinds, 10_000.0)
+    np.testing.assert_allclose(fit.branching, matrix, atol=0.042)
+    truth = float(np.abs(np.linalg.eigvals(matrix)).max())
+    assert fit.radius == pytest.approx(truth, abs=0.024)
+    assert 0.003 < fit.radius_error() < 0.015
+    np.testing.assert_allclose(fit.mean_rates, np.bincount(kinds) / 10_000.0, rtol=0.05)
+
+
+def test_the_power_of_size_comes_back() -> None:
+    """Sizes with log-spread 1 and power .5: within a tenth; without sizes the power is left at nought."""
+    times, kinds, sizes = multi_hawkes(5, np.array([0.5]), np.array([[0.5]]), 1.0, 9_000.0, gamma=0.5, spread=1.0)
+    fit = pm.fit_multi_hawkes(times, kinds, 9_000.0, sizes)
+    assert fit.gamma == pytest.approx(0.5, abs=0.1)
+    assert fit.alpha[0, 0, 0] == pytest.approx(0.5, abs=0.06)
+    assert pm.fit_multi_hawkes(times, kinds, 9_000.0, errors=False).gamma == 0
+
+
+def test_three_decays_describe_a_mixture_better_than_one() -> None:
+    """Offspring that come fast or slowly: log-spaced decays gain tens of nats over a single fitted one."""
+    rng = np.random.default_rng(6)
+    times, _, _ = multi_hawkes(6, np.array([0.5]), np.array([[0.6]]), 10.0, 4_000.0)
+    slow = times + rng.exponential(5.0, times.size)
+    both = np.sort(np.concatenate([times, slow[slow < 4_000.0]]))
+    kinds = np.zeros(both.size, np.int64)
+    one = pm.fit_multi_hawkes(both, kinds, 4_000.0, errors=False)
+    three = pm.fit_multi_hawkes(both, kinds, 4_000.0, beta=pm.log_spaced(0.1, 10.0), errors=False)
+    assert three.log_likelihood > one.log_likelihood + 20
+    assert three.radius < 1.2
+
+
+def test_a_coarse_clock_is_refused_and_spreading_it_slows_the_decay() -> None:
+    """Times floored to the second: refused. Spread in the second: branching within .05 of .8, decay read too slow."""
+    times = hawkes_times(7, 0.5, 0.8, 2.0, 8_000.0)
+    with pytest.raises(InputMissing, match="too coarse"):
+        pp.fit_hawkes(np.floor(times), 8_000.0)
+    fit = pp.fit_hawkes(pp.spread_ties(np.floor(times), 1.0, 1), 8_001.0)
+    assert fit.alpha == pytest.approx(0.8, abs=0.05)
+    assert 0.70 < fit.beta / 2.0 < 0.95
+
+
+def test_a_feed_that_drops_all_but_the_last_event_of_a_second_hides_branching() -> None:
+    """What a feed with one order a second shows of a process with branching .8 reads as clearly less."""
+    times = hawkes_times(8, 0.5, 0.8, 2.0, 8_000.0)
+    second = np.floor(times)
+    kept = times[np.append(np.diff(second) > 0, True)]
+    assert pp.fit_hawkes(kept, 8_000.0).alpha < 0.7
+
+
+def test_unusable_events_are_named() -> None:
+    times = np.sort(np.random.default_rng(9).uniform(0, 100, 200))
+    with pytest.raises(InputMissing, match="Number the kinds"):
+        pm.fit_multi_hawkes(times, np.repeat([0, 2], 100), 100.0)
+    with pytest.raises(InputMissing, match="size of an event"):
+        pm.fit_multi_hawkes(times, np.zeros(200, np.int64), 100.0, np.zeros(200))
