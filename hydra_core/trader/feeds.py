@@ -1,6 +1,6 @@
 """From streams and polls to the live state: what arrives is kept in memory, written in batches, and repaired after a gap.
 
-Not here: connections (``market.streams``), judging what is fresh enough (the window's snapshot, the guard).
+Not here: connections and their health (``market.streams``), judging what is fresh enough (the window's snapshot, the guard).
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from hydra_core.domain.market import (
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.panel import MAX_LOOKBACK_BARS, READING_MAX_AGE_MS
 from hydra_core.domain.series import Bars, Series
+from hydra_core.domain.tables import BOOK_LEVELS
 from hydra_core.lake.spool import Spool
-from hydra_core.ledger.livestate.tables import HealthReading
+from hydra_core.ledger.livestate.tables import STREAM_HEALTH, HealthReading
 from hydra_core.ledger.livestate.writer import LiveStateWriter
 from hydra_core.market.rest import ExchangeClient
-from hydra_core.market.streams import CANDLE_STREAM
+from hydra_core.market.streams import CANDLE_STREAM, LIQUIDATION_STREAM, MarketStreams, Trade
+from hydra_core.market.streams.candles import CandleGate, Verdict
+from hydra_core.market.streams.readings import CandleTick
 from hydra_core.trader.view import MarketView
 
 if TYPE_CHECKING:
@@ -41,6 +44,14 @@ OTHER_BARS: Final = 300
 """Closed candles kept at hand of every interval but the forecast's."""
 SLOW: Final = {OPEN_INTEREST: "open_interest", LONG_SHORT: "long_short_ratio", FUNDING: "rate"}
 """Slow readings polled over REST, and the column that holds their value."""
+RECHECKED: Final = 3
+"""Closed candles fetched again with every repair and after every forecast bar: the exchange may have corrected them."""
+RECHECK_MAX_SPEED: Final = 20.0
+"""A market that runs faster than this against the wall is not asked again after every bar."""
+BOOK_EVERY_MS: Final = 10_000
+"""Market time between two book captures of a pair."""
+HEALTH_EVERY_MS: Final = 500
+"""Wall time between two reports of stream health to the live state."""
 POLL_S: Final = 0.2
 FLUSH_MAX_S: Final = 0.25
 FLUSH_MARKET_S: Final = 5.0
@@ -55,7 +66,7 @@ class Feeds:
     pairs, intervals : what is followed; intervals the exchange does not offer are dropped by :meth:`prepare`
     view : MarketView, the trader's memory
     writer : LiveStateWriter, the live state on disk
-    spool : Spool, where forced orders are kept for the lake
+    spool : Spool, where what only streams tell is kept for the lake
     clock : Clock
     """
 
@@ -76,12 +87,17 @@ class Feeds:
         self._writer = writer
         self._spool = spool
         self._clock = clock
-        self._newest_bar: dict[tuple[Pair, Interval], int] = {}
+        self._gate = CandleGate()
         self._newest_reading: dict[tuple[str, Pair], int] = {}
         self._gap = asyncio.Event()
         self.settled: dict[Pair, list[tuple[int, float]]] = {pair: [] for pair in self._pairs}
         """Funding settlements (epoch ms, rate) that became known and wait for the broker."""
         self.health: dict[str, bool] = {}
+        self.streams: MarketStreams | None = None
+        """Set by whoever runs them: their health and books are reported from here."""
+        self._book_due: dict[Pair, int] = {}
+        self._health_due = 0
+        self._captured = False
 
     async def prepare(self) -> None:
         """Fill the look-back of every interval and slow reading before anything is decided on them."""
@@ -97,20 +113,38 @@ class Feeds:
         self._writer.flush()
 
     async def fill_candles(self, interval: Interval, now_ms: int) -> int:
-        """Fetch the closed candles that are missing up to now; returns how many came."""
+        """Fetch the closed candles that are missing up to now, and the last few again; returns how many were new."""
         depth = MAX_LOOKBACK_BARS + 2 if interval is FORECAST_INTERVAL else OTHER_BARS
 
         async def fill(pair: Pair) -> int:
             earliest = interval.floor(now_ms) - depth * interval.ms
-            known = self._newest_bar.get((pair, interval), -1)
-            start = max(earliest, known + interval.ms) if known >= 0 else earliest
+            known = self._gate.newest(pair, interval)
+            start = earliest if known is None else max(earliest, known - (RECHECKED - 1) * interval.ms)
             if start > interval.last_closed(now_ms):
                 return 0
             frame = await self._client.candles(pair, interval, start, now_ms, now_ms)
-            self._take_bars(pair, interval, bars_of(frame))
-            return frame.height
+            return self._take_bars(pair, interval, bars_of(frame))
 
         return sum(await asyncio.gather(*(fill(pair) for pair in self._pairs)))
+
+    def newest_bar(self, pair: Pair, interval: Interval) -> int | None:
+        """Open time of the newest closed candle up to which none is missing, None before the first."""
+        return self._gate.newest(pair, interval)
+
+    async def repair(self, stream: str) -> None:
+        """Fetch what was missed of a stream while its connection was away: it is healthy only after this.
+
+        Forced orders have no history to fetch: a hole in their capture moves its beginning to now, so that bars before it
+        hold NaN and not a sum that looks whole.
+        """
+        if stream == CANDLE_STREAM:
+            self._gap.clear()
+            for interval in self.intervals:
+                await self.fill_candles(interval, self._clock.market_ms())
+        elif stream == LIQUIDATION_STREAM:
+            if self._captured:
+                self._writer.set_capture_start(self._clock.market_ms())
+            self._captured = True
 
     async def poll_slow(self, now_ms: int, *, first: bool = False) -> int:
         """Fetch slow readings published since the newest one held; returns how many came."""
@@ -150,6 +184,8 @@ class Feeds:
                     self._gap.clear()
                     for interval in self.intervals:
                         await self.fill_candles(interval, now)
+                elif slot != polled and polled >= 0 and self._speed() <= RECHECK_MAX_SPEED:
+                    await self.fill_candles(FORECAST_INTERVAL, now)
                 if slot != polled:
                     await self.poll_slow(now)
                     polled = slot
@@ -162,7 +198,10 @@ class Feeds:
         """Write what arrived, at most a quarter second (or five market seconds) after; never returns."""
         while True:
             self._say_clock()
+            self._say_health()
+            self._capture_books()
             self._writer.flush()
+            self._spool.flush()
             await asyncio.sleep(max(0.02, min(FLUSH_MAX_S, FLUSH_MARKET_S / max(self._speed(), 1e-9))))
 
     def on_candle(
@@ -178,19 +217,25 @@ class Feeds:
         closed: bool,
         event_ms: int,
     ) -> None:
-        """Keep a candle once it is closed."""
-        if not closed:
-            return
-        known = self._newest_bar.get((pair, interval))
-        if known is not None and ts > known + interval.ms:
+        """Keep a candle once it is closed, act on it once, and keep its corrections."""
+        wall = self._clock.wall_ms()
+        tick = CandleTick(pair, interval, ts, open, high, low, close, volume, closed, event_ms, wall)
+        verdict = self._gate.judge(tick)
+        if verdict in (Verdict.AHEAD, Verdict.UNCONFIRMED):
             self._gap.set()
-        self._writer.add_candle(pair, interval, ts, open, high, low, close, volume, self._clock.wall_ms())
-        if known is None or ts > known:
-            # With a hole before it the newest known bar stays where it is, so that the repair starts at the hole.
-            if known is None or ts == known + interval.ms:
-                self._newest_bar[pair, interval] = ts
-            if interval is FORECAST_INTERVAL:
-                self._view.on_bar(pair, ts, close, volume)
+        if verdict not in (Verdict.CLOSED, Verdict.AHEAD, Verdict.REVISION):
+            return
+        self._writer.add_candle(pair, interval, ts, open, high, low, close, volume, wall)
+        self._spool.add_candle(pair, interval, ts, tick.values)
+        if verdict is Verdict.CLOSED and interval is FORECAST_INTERVAL:
+            self._act(pair, ts)
+
+    def on_trade(self, trade: Trade) -> None:
+        """Keep the newest trade in memory, every one for the lake."""
+        self._view.on_trade(trade)
+        self._spool.add_trade(
+            trade.pair, trade.trade_id, trade.event_ms, trade.price, trade.quantity, trade.buyer_maker
+        )
 
     def on_quote(self, quote: Quote) -> None:
         """Keep the newest best bid and ask."""
@@ -208,26 +253,60 @@ class Feeds:
         self._spool.add(liquidation)
 
     def on_health(self, stream: str, ok: bool, event_ms: int, message: str) -> None:
-        """Note a stream's health; candles missed meanwhile are fetched when theirs is back."""
+        """Note a stream's health; what was missed has been fetched when it is well again."""
         self.health[stream] = ok
         self._writer.add_health(HealthReading(stream, ok, event_ms, message, self._clock.wall_ms()))
-        if ok and stream == CANDLE_STREAM:
-            self._gap.set()
 
-    def _take_bars(self, pair: Pair, interval: Interval, bars: Bars) -> None:
+    def _act(self, pair: Pair, ts: int) -> None:
+        """Hand on a closed forecast bar, and those behind it that had arrived ahead, each once."""
+        newest = self._gate.newest(pair, FORECAST_INTERVAL)
+        for at in range(ts, (ts if newest is None else newest) + 1, FORECAST_INTERVAL.ms):
+            values = self._gate.values(pair, FORECAST_INTERVAL, at)
+            if values is not None:
+                self._view.on_bar(pair, at, values[3], values[4])
+
+    def _take_bars(self, pair: Pair, interval: Interval, bars: Bars) -> int:
+        """Keep bars that REST confirms; returns how many were new or corrected."""
         if not len(bars):
-            return
+            return 0
         self._writer.add_bars(pair, interval, bars, self._clock.wall_ms())
-        newest = int(bars.ts[-1])
-        self._newest_bar[pair, interval] = max(newest, self._newest_bar.get((pair, interval), newest))
-        if interval is FORECAST_INTERVAL:
-            for ts, close, volume in zip(bars.ts.tolist(), bars.close.tolist(), bars.volume.tolist(), strict=True):
-                self._view.on_bar(pair, ts, close, volume)
+        columns = (bars.ts, bars.open, bars.high, bars.low, bars.close, bars.volume)
+        new = 0
+        for ts, *values in zip(*(column.tolist() for column in columns), strict=True):
+            new += self._gate.confirmed(pair, interval, ts, tuple(values))
+            if interval is FORECAST_INTERVAL:
+                self._view.on_bar(pair, ts, values[3], values[4])
+        return new
+
+    def _say_health(self) -> None:
+        """Report every stream's health to the live state, with the moment of the report."""
+        wall = self._clock.wall_ms()
+        if self.streams is None or wall < self._health_due:
+            return
+        self._health_due = wall + HEALTH_EVERY_MS
+        quarantine = self.streams.quarantine
+        told = {
+            "wall_ms": wall,
+            "streams": [one.to_json() for one in self.streams.health()],
+            "malformed": quarantine.total,
+            "malformed_by_stream": dict(quarantine.counts),
+        }
+        self._writer.set_meta(STREAM_HEALTH, told)
+
+    def _capture_books(self) -> None:
+        """Append the top of every book in sequence to the spool, now and then."""
+        if self.streams is None:
+            return
+        now = self._clock.market_ms()
+        for pair, book in self.streams.books_kept():
+            if now >= self._book_due.get(pair, 0) and book.synced:
+                self._book_due[pair] = now + BOOK_EVERY_MS
+                self._spool.add_book(pair, book.event_ms, *book.top(BOOK_LEVELS))
 
     def _behind(self, now_ms: int) -> bool:
         """Whether a closed forecast bar has not come although its successor is a minute old."""
         expected = FORECAST_INTERVAL.last_closed(now_ms - max(PUBLICATION_DELAY_MS.values()))
-        return any(self._newest_bar.get((pair, FORECAST_INTERVAL), -1) < expected for pair in self._pairs)
+        return any((self._gate.newest(pair, FORECAST_INTERVAL) or -1) < expected for pair in self._pairs)
 
     def _settlement_due(self, pair: Pair, since_ms: int) -> bool:
         """Whether the mark stream has moved on to a settlement later than one we have not read yet."""

@@ -1,4 +1,4 @@
-"""What the trader knows of the market right now, in memory: newest quotes and marks, and each pair's last day of bars.
+"""What the trader knows of the market right now, in memory: newest quotes, marks and trades, and each pair's last day of bars.
 
 Not here: writing it down (``feeds``), judging it (``guard``).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
 from hydra_core.domain.market import MarkReading, Quote
 from hydra_core.domain.pairs import Pair
+from hydra_core.market.streams import Trade
 
 DAY_BARS: Final = DAY_MS // FORECAST_INTERVAL.ms
 
@@ -25,6 +26,9 @@ class MarketView:
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self.quotes: dict[Pair, Quote] = {}
         self.marks: dict[Pair, MarkReading] = {}
+        self.trades: dict[Pair, Trade] = {}
+        self.trade_hearers: list[Callable[[Trade], object]] = []
+        """Called with every public trade: what fills resting orders on paper."""
         self._days: dict[Pair, deque[tuple[int, float, float]]] = {pair: deque(maxlen=DAY_BARS + 1) for pair in pairs}
 
     def on_quote(self, quote: Quote) -> bool:
@@ -43,6 +47,12 @@ class MarketView:
             return False
         self.marks[mark.pair] = mark
         return True
+
+    def on_trade(self, trade: Trade) -> None:
+        """Take a public trade; they come in order."""
+        self.trades[trade.pair] = trade
+        for hear in self.trade_hearers:
+            hear(trade)
 
     def on_bar(self, pair: Pair, ts_ms: int, close: float, volume: float) -> None:
         """Take a closed forecast bar, for the pair's turnover and volatility over a day."""

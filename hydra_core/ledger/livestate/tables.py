@@ -21,6 +21,9 @@ RULES: Final = "rules"
 LIQUIDATIONS_FROM: Final = "liquidations_from_ms"
 """Meta name of the market time since when the trader has captured every liquidation."""
 
+STREAM_HEALTH: Final = "streams"
+"""Meta name of every stream's health and age, with the wall time of the report."""
+
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS candle (
     id INTEGER PRIMARY KEY AUTOINCREMENT, pair TEXT NOT NULL, interval TEXT NOT NULL, ts INTEGER NOT NULL,
