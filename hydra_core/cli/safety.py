@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,18 @@ from typing import Annotated
 
 import typer
 
+from hydra_core.broker.emergency import flatten
+from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.opening import credentials_of
 from hydra_core.cli.common import JsonFlag, MarketOption, err, open_home, open_ledger, out, reporting_errors, say_json
-from hydra_core.domain.clock import SystemClock
+from hydra_core.domain.clock import Clock, SystemClock
 from hydra_core.domain.errors import HydraError, LockHeld
+from hydra_core.home import Home
+from hydra_core.market.endpoint import Endpoint
+from hydra_core.market.venue_clock import follow_clock
 from hydra_core.platform.control import running
 from hydra_core.platform.processes import child_environment
+from hydra_core.settings import Settings
 from hydra_core.trader.lock import trader_lock
 
 FlattenFlag = Annotated[bool, typer.Option("--flatten", help="Also close every position.")]
@@ -42,14 +50,28 @@ def kill(flatten: FlattenFlag = False, market: MarketOption = "", as_json: JsonF
             command = [sys.executable, "-m", "hydra_core.trader", "--until-flat"]
             done = subprocess.run(command, env=child_environment(home, settings, threads=1, venue_url=url), check=False)
             if done.returncode:
-                raise HydraError(
-                    "positions could not be closed from here", "See the lines above; the switch stays pulled"
-                )
+                _flatten_without_ledger(settings, home, url)
         say = {"switch": str(home.kill_file), "mode": "flatten" if flatten else "halted", "trader": alive}
         if as_json:
             say_json(say)
         else:
             out.print(f"kill switch pulled ({say['mode']}); release it with `hydra resume`")
+
+
+def _flatten_without_ledger(settings: Settings, home: Home, venue_url: str) -> None:
+    """The last way to flat, for an account at an exchange: by what the exchange says, with no book at all."""
+    if not settings.live.enabled:
+        raise HydraError("positions could not be closed from here", "See the lines above; the switch stays pulled")
+    endpoint = Endpoint(settings.exchange, venue_url or None)
+    clock: Clock = follow_clock(endpoint.base_url) if endpoint.base_url is not None else SystemClock()
+
+    async def close() -> None:
+        async with Gateway(endpoint, credentials_of(settings, endpoint), clock, budget_folder=home.limits) as gateway:
+            await flatten(gateway, clock)
+
+    err.print("the books cannot be used: closing what the exchange says is open")
+    with trader_lock(home.run):
+        asyncio.run(close())
 
 
 def resume(market: MarketOption = "", as_json: JsonFlag = False) -> None:

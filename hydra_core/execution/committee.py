@@ -22,6 +22,16 @@ ANALYST: Final = "analyst"
 POLICY: Final = "policy"
 
 NEUTRAL: Final = 0
+APPROVED: Final = 1
+REJECTED: Final = -1
+ABSTAINED: Final = 0
+"""A seat's choice as a number: what the rules of a decision and the compiled backtest work with."""
+
+_CHOICES: Final[Mapping[int, Choice]] = {
+    APPROVED: Choice.APPROVE,
+    REJECTED: Choice.REJECT,
+    ABSTAINED: Choice.ABSTAIN,
+}
 SIDE_NAMES: Final[Mapping[float, str]] = {1: "long", -1: "short", 0: "neutral"}
 
 
@@ -53,38 +63,74 @@ class Proposal:
 Seat = Callable[[Proposal, DecisionSettings], Vote]
 
 
+def forecaster_choice(confidence: float, threshold: float) -> int:
+    """Approve at the confidence threshold; abstain without a forecast."""
+    if math.isnan(confidence):
+        return ABSTAINED
+    return APPROVED if confidence >= threshold else REJECTED
+
+
+def crowd_choice(hazard: float, limit: float) -> int:
+    """Approve unless a forced exit against the side is likelier than the limit; abstain without a hazard."""
+    if math.isnan(hazard):
+        return ABSTAINED
+    return APPROVED if hazard <= limit else REJECTED
+
+
+def analyst_choice(side: float, bias: float, trap: float) -> int:
+    """Approve unless the bias is against the side or the side is the one likely to be trapped; abstain without both."""
+    if math.isnan(bias) or math.isnan(trap):
+        return ABSTAINED
+    return APPROVED if bias != -side and trap != side else REJECTED
+
+
+def policy_choice(side: float, target: float) -> int:
+    """Approve when the policy's own target has the same sign; abstain without a target."""
+    if math.isnan(target):
+        return ABSTAINED
+    return APPROVED if target * side > 0 else REJECTED
+
+
+def carried(forecaster: int, crowd: int, analyst: int, policy: int, needed: float) -> bool:
+    """Whether the approvals suffice, the proposer's own among them: others cannot carry what it has no confidence in."""
+    if forecaster != APPROVED:
+        return False
+    return 1 + (crowd == APPROVED) + (analyst == APPROVED) + (policy == APPROVED) >= needed
+
+
 def forecaster_seat(proposal: Proposal, settings: DecisionSettings) -> Vote:
     """Approve at the confidence threshold."""
-    if math.isnan(proposal.confidence):
+    choice = forecaster_choice(proposal.confidence, settings.confidence_threshold)
+    if choice == ABSTAINED:
         return _abstain(FORECASTER, proposal, "no forecast")
-    approves = proposal.confidence >= settings.confidence_threshold
     return _vote(
-        FORECASTER, approves, f"confidence {proposal.confidence:.3f}, threshold {settings.confidence_threshold:.3f}"
+        FORECASTER, choice, f"confidence {proposal.confidence:.3f}, threshold {settings.confidence_threshold:.3f}"
     )
 
 
 def crowd_seat(proposal: Proposal, settings: DecisionSettings) -> Vote:
     """Approve unless a forced exit against the side is likelier than the limit."""
-    if math.isnan(proposal.hazard):
+    choice = crowd_choice(proposal.hazard, settings.hazard_limit)
+    if choice == ABSTAINED:
         return _abstain(CROWD, proposal, "no hazard")
-    approves = proposal.hazard <= settings.hazard_limit
-    return _vote(CROWD, approves, f"hazard {proposal.hazard:.3f}, limit {settings.hazard_limit:.3f}")
+    return _vote(CROWD, choice, f"hazard {proposal.hazard:.3f}, limit {settings.hazard_limit:.3f}")
 
 
 def analyst_seat(proposal: Proposal, settings: DecisionSettings) -> Vote:
     """Approve unless the bias is against the side or the side is the one likely to be trapped."""
-    if math.isnan(proposal.bias) or math.isnan(proposal.trap):
+    choice = analyst_choice(proposal.side, proposal.bias, proposal.trap)
+    if choice == ABSTAINED:
         return _abstain(ANALYST, proposal, "no analysis")
-    approves = proposal.bias != -proposal.side and proposal.trap != proposal.side
     trapped = SIDE_NAMES[proposal.trap] if proposal.trap else "none"
-    return _vote(ANALYST, approves, f"{proposal.source}: bias {SIDE_NAMES[proposal.bias]}, trap {trapped}")
+    return _vote(ANALYST, choice, f"{proposal.source}: bias {SIDE_NAMES[proposal.bias]}, trap {trapped}")
 
 
 def policy_seat(proposal: Proposal, settings: DecisionSettings) -> Vote:
     """Approve when the policy's own target has the same sign."""
-    if math.isnan(proposal.policy_target):
+    choice = policy_choice(proposal.side, proposal.policy_target)
+    if choice == ABSTAINED:
         return _abstain(POLICY, proposal, "no target")
-    return _vote(POLICY, proposal.policy_target * proposal.side > 0, f"target {proposal.policy_target:+.3f}")
+    return _vote(POLICY, choice, f"target {proposal.policy_target:+.3f}")
 
 
 SEATS: Final[Mapping[str, Seat]] = {
@@ -109,13 +155,14 @@ def vote(proposal: Proposal, settings: DecisionSettings, assumed: Set[str] = fro
 
 
 def passes(votes: tuple[Vote, ...], settings: DecisionSettings) -> bool:
-    """Whether the approvals suffice, the proposer's own among them: others cannot carry what it has no confidence in."""
-    approvals = [v.seat for v in votes if v.choice is Choice.APPROVE]
-    return len(approvals) >= settings.approvals_needed and FORECASTER in approvals
+    """Whether votes carry a proposal: :func:`carried` on what the seats said; a seat that said nothing abstained."""
+    said = {v.seat: APPROVED for v in votes if v.choice is Choice.APPROVE}
+    forecaster, crowd, analyst, policy = (said.get(seat, ABSTAINED) for seat in SEATS)
+    return carried(forecaster, crowd, analyst, policy, settings.approvals_needed)
 
 
-def _vote(seat: str, approves: bool, reason: str) -> Vote:
-    return Vote(seat, Choice.APPROVE if approves else Choice.REJECT, reason)
+def _vote(seat: str, choice: int, reason: str) -> Vote:
+    return Vote(seat, _CHOICES[choice], reason)
 
 
 def _abstain(seat: str, proposal: Proposal, why: str) -> Vote:

@@ -24,11 +24,12 @@ class IllegalMove(HydraError):
 
 
 class Word(StrEnum):
-    """What was heard about an order, by answer, stream or look-up; the first two are ours."""
+    """What was heard about an order, by answer, stream or look-up; the first three are ours."""
 
     SENT = "sent"
     WITHDRAWN = "withdrawn"
     """Given up before it was sent."""
+    CANCEL_SENT = "cancel sent"
     WORKING = "working"
     """The exchange holds it, nothing is filled."""
     PART_FILLED = "part filled"
@@ -81,21 +82,37 @@ MOVES: Final[Mapping[tuple[OrderState, Word], OrderState]] = {
     (_S.PARTIAL, _W.NO_ANSWER): _S.UNKNOWN,
     (_S.PARTIAL, _W.CANCEL_REFUSED): _S.UNKNOWN,
     (_S.PARTIAL, _W.ABSENT): _S.UNKNOWN,
+    (_S.OPEN, _W.CANCEL_SENT): _S.CANCELING,
+    (_S.PARTIAL, _W.CANCEL_SENT): _S.CANCELING,
+    (_S.UNKNOWN, _W.CANCEL_SENT): _S.UNKNOWN,  # whether there is anything to cancel is what nobody knows
+    (_S.CANCELING, _W.CANCEL_SENT): _S.CANCELING,
+    (_S.CANCELING, _W.WORKING): _S.CANCELING,  # an older message, overtaken by the cancel
+    (_S.CANCELING, _W.PART_FILLED): _S.CANCELING,
+    (_S.CANCELING, _W.FILLED): _S.FILLED,  # the fill was first
+    (_S.CANCELING, _W.CANCELED): _S.CANCELED,
+    (_S.CANCELING, _W.EXPIRED): _S.EXPIRED,
+    (_S.CANCELING, _W.CANCEL_REFUSED): _S.UNKNOWN,
+    (_S.CANCELING, _W.NO_ANSWER): _S.UNKNOWN,
+    (_S.CANCELING, _W.ABSENT): _S.UNKNOWN,
     (_S.CANCELED, _W.FILLED): _S.FILLED,  # a fill may overtake its cancel
     (_S.CANCELED, _W.PART_FILLED): _S.CANCELED,  # what was filled before the cancel is kept
     (_S.CANCELED, _W.WORKING): _S.CANCELED,
     (_S.CANCELED, _W.CANCELED): _S.CANCELED,
     (_S.CANCELED, _W.CANCEL_REFUSED): _S.CANCELED,
     (_S.CANCELED, _W.NO_ANSWER): _S.CANCELED,
+    (_S.CANCELED, _W.EXPIRED): _S.CANCELED,
     (_S.EXPIRED, _W.FILLED): _S.FILLED,
     (_S.EXPIRED, _W.PART_FILLED): _S.EXPIRED,
     (_S.EXPIRED, _W.WORKING): _S.EXPIRED,
     (_S.EXPIRED, _W.EXPIRED): _S.EXPIRED,
+    (_S.EXPIRED, _W.CANCELED): _S.EXPIRED,
     (_S.EXPIRED, _W.CANCEL_REFUSED): _S.EXPIRED,
     (_S.EXPIRED, _W.NO_ANSWER): _S.EXPIRED,
     (_S.FILLED, _W.WORKING): _S.FILLED,
     (_S.FILLED, _W.PART_FILLED): _S.FILLED,
     (_S.FILLED, _W.FILLED): _S.FILLED,
+    (_S.FILLED, _W.CANCELED): _S.FILLED,
+    (_S.FILLED, _W.EXPIRED): _S.FILLED,
     (_S.FILLED, _W.CANCEL_REFUSED): _S.FILLED,
     (_S.FILLED, _W.NO_ANSWER): _S.FILLED,
     (_S.REJECTED, _W.REFUSED): _S.REJECTED,
@@ -109,13 +126,15 @@ MOVES: Final[Mapping[tuple[OrderState, Word], OrderState]] = {
 }
 """(state, word) -> next state; every pair that is not here is an error."""
 
-UNRESOLVED: Final = frozenset({_S.PENDING, _S.UNKNOWN})
+UNRESOLVED: Final = frozenset({_S.PENDING, _S.UNKNOWN, _S.CANCELING})
 """Sent, and the exchange's word on it is outstanding."""
-LIVE: Final = frozenset({_S.PENDING, _S.UNKNOWN, _S.OPEN, _S.PARTIAL})
+LIVE: Final = frozenset({_S.PENDING, _S.UNKNOWN, _S.OPEN, _S.PARTIAL, _S.CANCELING})
 """May still fill: counted at its whole remaining quantity in every exposure."""
 DONE: Final = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 """Nothing more is expected."""
 
+NEVER_ARRIVED: Final = "the exchange does not know it"
+"""Reason of an order that was sent and that the exchange, asked long enough, knows nothing of."""
 MAX_CLIENT_ID: Final = 36
 """Longest client order id the exchange takes."""
 

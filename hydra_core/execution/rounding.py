@@ -75,6 +75,39 @@ def orders_to_reach(target: float | Decimal, current: Decimal, price: Decimal, r
     return _increase(goal, floor_quantity(change, rules), price, rules)
 
 
+def refusal(
+    quantity: Decimal,
+    price: Decimal,
+    rules: MarketRules,
+    *,
+    reduce_only: bool,
+    held: Decimal,
+    cap: Decimal | None = None,
+) -> str:
+    """Why an order must not be sent, by the exchange's own filters; empty where nothing speaks against it.
+
+    Parameters
+    ----------
+    quantity : unsigned base units
+    price : Decimal, USDT, that its notional is measured at
+    held : signed position before it
+    cap : Decimal, optional, largest notional (USDT) that the pair's leverage allows a position
+    """
+    if quantity <= ZERO:
+        return f"quantity {quantity} is not positive"
+    if quantity % rules.step_size:
+        return f"quantity {quantity} is no multiple of {rules.step_size}"
+    if reduce_only:
+        return f"it would close {quantity} of {abs(held)}" if quantity > abs(held) else ""
+    if quantity < rules.min_quantity:
+        return f"quantity {quantity} is below {rules.min_quantity}"
+    if quantity * price < rules.min_notional:
+        return f"notional {quantity * price:.2f} is below {rules.min_notional}"
+    if cap is not None and (abs(held) + quantity) * price > cap:
+        return f"a position of {(abs(held) + quantity) * price:.2f} is over the bracket's {cap}"
+    return ""
+
+
 def _reduction(current: Decimal, quantity: Decimal) -> tuple[Order, ...]:
     if quantity <= 0:
         return ()

@@ -29,10 +29,22 @@ def peak_impact(notional: float, day_notional: float, day_volatility: float, coe
     return coefficient * day_volatility * math.sqrt(notional / day_notional)
 
 
+def expected_cost(
+    crossing: float, notional: float, day_notional: float, day_volatility: float, coefficient: float
+) -> float:
+    """Expected distance of a taker fill from the middle price, before fees, as a fraction of price.
+
+    Parameters
+    ----------
+    crossing : float, half the spread and slippage, fraction of price
+    """
+    return crossing + AVERAGE_SHARE * peak_impact(notional, day_notional, day_volatility, coefficient)
+
+
 def taker_cost(costs: CostSettings, notional: float, day_notional: float, day_volatility: float) -> float:
-    """Expected distance of a taker fill from the middle price, before fees, as a fraction of price."""
-    impact = peak_impact(notional, day_notional, day_volatility, costs.impact_coefficient)
-    return (costs.half_spread_bp + costs.slippage_bp) * 1e-4 + AVERAGE_SHARE * impact
+    """:func:`expected_cost` by the settings."""
+    crossing = (costs.half_spread_bp + costs.slippage_bp) * 1e-4
+    return expected_cost(crossing, notional, day_notional, day_volatility, costs.impact_coefficient)
 
 
 def sweep_price(best: float, best_size: float, quantity: float, buys: bool, impact: float) -> float:

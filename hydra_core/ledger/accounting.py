@@ -35,13 +35,15 @@ class Booked:
     cash_change: Decimal
 
 
-def apply_fill(position: Position | None, fill: Fill) -> Booked:
+def apply_fill(position: Position | None, fill: Fill, stated: Decimal | None = None) -> Booked:
     """Book one fill on a position: enlarge at the average price, reduce at a profit or loss, or turn it round.
 
     Parameters
     ----------
     position : Position or None, the one held in the fill's pair
     fill : Fill, positive quantity and price
+    stated : Decimal, optional
+        Profit (USDT) that the exchange itself states for what the fill closed: its rounding is what the wallet shows.
 
     Raises
     ------
@@ -62,6 +64,8 @@ def apply_fill(position: Position | None, fill: Fill) -> Booked:
             return Booked(replace(position, quantity=total, entry_price=entry), Decimal(0), -fill.fee)
         closed = min(abs(held), fill.quantity)
         realised = (fill.price - position.entry_price) * (closed if held > 0 else -closed)
+        if stated is not None:
+            realised = stated
         left = held + signed
         after: Position | None
         if left == 0:

@@ -29,7 +29,9 @@ _LATCH = schema.latch
 class AccountBook(Book):
     """Accounts, equity, latches and bars; written by the trader and by the commands that open or release."""
 
-    def open_account(self, name: str, balance: Decimal, market_ms: int, kind: str = "paper") -> Account:
+    def open_account(
+        self, name: str, balance: Decimal, market_ms: int, kind: str = "paper", terms: str = ""
+    ) -> Account:
         """Open a fresh account and make it the current one; a name that is taken gets a number (``paper-2``).
 
         Earlier accounts stay as history. The current account is the one opened last.
@@ -49,7 +51,7 @@ class AccountBook(Book):
                 "name": _numbered(name, number), "kind": kind, "initial_balance": balance, "cash": balance,
                 "realised": Decimal(0), "fees": Decimal(0), "funding": Decimal(0), "equity": balance,
                 "peak_equity": balance, "day_start_equity": balance, "day_ms": market_ms - market_ms % DAY_MS,
-                "opened_ms": market_ms, "opened_seq": len(taken) + 1,
+                "opened_ms": market_ms, "opened_seq": len(taken) + 1, "other": Decimal(0), "terms": terms,
             }  # fmt: skip
             connection.execute(sa.insert(_ACCOUNT).values(**values))
             return _account(values)
@@ -170,13 +172,16 @@ class AccountBook(Book):
             fills = connection.execute(sa.select(schema.fill).where(schema.fill.c.account == account)).mappings().all()
             paid = schema.funding_payment
             funding = connection.execute(sa.select(paid.c.amount).where(paid.c.account == account)).scalars().all()
+            moved = schema.cash_entry
+            other = connection.execute(sa.select(moved.c.amount).where(moved.c.account == account)).scalars().all()
             held = positions_of(connection, account)
         sums = {
             "realised": sum((f["realised"] for f in fills), Decimal(0)),
             "fees": sum((f["fee"] for f in fills), Decimal(0)),
             "funding": sum(funding, Decimal(0)),
+            "other": sum(other, Decimal(0)),
         }
-        expected = row["initial_balance"] + sums["realised"] - sums["fees"] + sums["funding"]
+        expected = row["initial_balance"] + sums["realised"] - sums["fees"] + sums["funding"] + sums["other"]
         faults = [
             f"{name} is {row[name]}, entries add up to {total}" for name, total in sums.items() if row[name] != total
         ]

@@ -20,7 +20,7 @@ from hydra_core.ledger.accounting import apply_fill
 from hydra_core.ledger.accounts import position_of, positions_of
 from hydra_core.ledger.book import Book, account_row
 from hydra_core.ledger.engine import insert_once, upsert
-from hydra_core.ledger.records import ENDED, BookedFill, FundingPayment, OrderEvent, OrderRecord
+from hydra_core.ledger.records import ENDED, BookedFill, CashEntry, FundingPayment, OrderEvent, OrderRecord
 
 _ORDER = schema.trade_order
 _FILL = schema.fill
@@ -51,6 +51,8 @@ class OrderBook(Book):
     ) -> OrderRecord:
         """Write down an order's new state and keep the move in its history; the same state again changes nothing.
 
+        ``reason`` goes into the history; the order itself keeps why it was made until it ends, then why it did.
+
         Filled quantity and average price follow from :meth:`record_fill`, never from here.
 
         Raises
@@ -65,15 +67,19 @@ class OrderBook(Book):
             if row["state"] != state.value:
                 changes["state"] = state.value
                 _event(connection, order_id, row["state"], state.value, reason, ts_ms)
-                if reason:
+                if reason and state in ENDED:
                     changes["reason"] = reason
             if changes:
                 changes["updated_ms"] = ts_ms
                 connection.execute(sa.update(_ORDER).where(_ORDER.c.order_id == order_id).values(**changes))
             return _order({**row, **changes})
 
-    def record_fill(self, fill: Fill, order_state: OrderState | None = None) -> bool:
+    def record_fill(
+        self, fill: Fill, order_state: OrderState | None = None, *, realised: Decimal | None = None
+    ) -> bool:
         """Book a fill: position, cash, and its order's filled quantity, average price and (if given) state.
+
+        ``realised`` is the profit that an exchange states for it, to its own rounding; left out, it is worked out.
 
         Returns False, and changes nothing, when (venue, pair, trade id) was booked already.
 
@@ -92,7 +98,7 @@ class OrderBook(Book):
                     raise HydraError(f"fill {fill.venue} {fill.pair} {fill.trade_id} was booked with other numbers")
                 return False
             held = _position_row(connection, fill.account, fill.pair)
-            booked = apply_fill(position_of(held) if held is not None else None, fill)
+            booked = apply_fill(position_of(held) if held is not None else None, fill, realised)
             after = booked.position.quantity if booked.position is not None else Decimal(0)
             values = {name: getattr(fill, name) for name in Fill.__dataclass_fields__}
             values |= {"side": int(fill.side), "realised": booked.realised, "position_after": after}
@@ -119,6 +125,35 @@ class OrderBook(Book):
             connection.execute(sa.update(schema.account).where(where).values(**changes))
             return True
 
+    def record_cash(self, entry: CashEntry) -> bool:
+        """Book cash that moved without a trade; False when (account, entry id) was booked already."""
+        with self._writing() as connection:
+            account = account_row(connection, entry.account, lock=True)
+            values = {name: getattr(entry, name) for name in CashEntry.__dataclass_fields__}
+            if not insert_once(connection, schema.cash_entry, values):
+                return False
+            changes = {"cash": account["cash"] + entry.amount, "other": account["other"] + entry.amount}
+            where = schema.account.c.name == entry.account
+            connection.execute(sa.update(schema.account).where(where).values(**changes))
+            return True
+
+    def cash_entries(self, account: str, *, since_ms: int = 0) -> list[CashEntry]:
+        """Cash of an account that moved without a trade, oldest first."""
+        table = schema.cash_entry
+        query = sa.select(table).where(table.c.account == account, table.c.ts_ms >= since_ms)
+        return [CashEntry(**row) for row in self._rows(query.order_by(table.c.ts_ms, table.c.entry_id))]
+
+    def cursor(self, account: str, name: str) -> int | None:
+        """How far a list of the exchange's was read; None before the first reading."""
+        table = schema.cursor
+        query = sa.select(table.c.value).where(table.c.account == account, table.c.name == name)
+        return next((int(row["value"]) for row in self._rows(query)), None)
+
+    def set_cursor(self, account: str, name: str, value: int) -> None:
+        """Note how far a list of the exchange's was read; call it after what was read is booked."""
+        with self._writing() as connection:
+            upsert(connection, schema.cursor, {"account": account, "name": name, "value": value})
+
     def set_stop(self, account: str, pair: Pair, stop_price: Decimal | None) -> bool:
         """Set or clear the protective stop of an open position; False when there is no position."""
         table = schema.position
@@ -136,6 +171,16 @@ class OrderBook(Book):
         """One order; raises HydraError when there is none of that id."""
         with self._reading() as connection:
             return _order(_order_row(connection, order_id))
+
+    def order_or_none(self, order_id: str) -> OrderRecord | None:
+        """One order by its id, None when it is not ours."""
+        rows = self._rows(sa.select(_ORDER).where(_ORDER.c.order_id == order_id))
+        return next((_order(row) for row in rows), None)
+
+    def order_by_venue_id(self, account: str, pair: Pair, venue_order_id: str) -> OrderRecord | None:
+        """One order by the exchange's own id, None when none of ours is known to have it."""
+        where = (_ORDER.c.account == account, _ORDER.c.pair == pair, _ORDER.c.venue_order_id == venue_order_id)
+        return next((_order(row) for row in self._rows(sa.select(_ORDER).where(*where))), None)
 
     def orders(
         self,
@@ -169,16 +214,42 @@ class OrderBook(Book):
         ]
 
     def fills(
-        self, account: str, *, since_ms: int = 0, order_id: str | None = None, limit: int = 1_000
+        self,
+        account: str,
+        *,
+        since_ms: int = 0,
+        order_id: str | None = None,
+        pair: Pair | None = None,
+        venue_trades: bool = False,
+        limit: int = 1_000,
     ) -> list[BookedFill]:
-        """Fills of an account from a market time on, newest first."""
+        """Fills of an account from a market time on, newest first; ``venue_trades`` leaves adjustments out."""
         query = sa.select(_FILL).where(_FILL.c.account == account, _FILL.c.event_ms >= since_ms)
         if order_id is not None:
             query = query.where(_FILL.c.order_id == order_id)
+        if pair is not None:
+            query = query.where(_FILL.c.pair == pair)
+        if venue_trades:
+            query = query.where(_FILL.c.order_id != "")
         return [
             _booked(row)
             for row in self._rows(query.order_by(_FILL.c.event_ms.desc(), _FILL.c.trade_id.desc()).limit(limit))
         ]
+
+    def turnover(self, account: str, since_ms: int) -> Decimal:
+        """Notional (USDT) that an account traded from a market time on."""
+        query = sa.select(_FILL.c.quantity, _FILL.c.price).where(
+            _FILL.c.account == account, _FILL.c.event_ms >= since_ms
+        )
+        return sum((row["quantity"] * row["price"] for row in self._rows(query)), Decimal(0))
+
+    def quantity_at(self, account: str, pair: Pair, ts_ms: int) -> Decimal:
+        """Signed position as it stood at a market time: today's less what was filled since."""
+        held = self.positions(account).get(pair)
+        quantity = held.quantity if held is not None else Decimal(0)
+        where = (_FILL.c.account == account, _FILL.c.pair == pair, _FILL.c.event_ms >= ts_ms)
+        later = self._rows(sa.select(_FILL.c.quantity, _FILL.c.side).where(*where))
+        return quantity - sum((row["quantity"] * row["side"] for row in later), Decimal(0))
 
     def funding_payments(self, account: str, *, since_ms: int = 0, limit: int = 1_000) -> list[FundingPayment]:
         """Funding settlements of an account, newest first."""

@@ -17,6 +17,13 @@ from hydra_core.domain.trading import Decision, Fill, Mode, OrderState, Pins, Si
 OrderKind = Literal["market", "limit", "stop"]
 ENDED: Final = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
 """States in which an order works no more; every other one counts as open."""
+LIVE: Final = "live"
+"""Kind of an account at an exchange; ``paper`` is the other one."""
+EXTERNAL: Final = "external"
+"""Plan of an order that another hand placed on the account."""
+LIQUIDATION: Final = "liquidation"
+ADL: Final = "adl"
+"""Plans of orders that the exchange itself placed: a liquidation, an auto-deleveraging."""
 TRADER: Final = "trader"
 """Name of the trader's heartbeat."""
 STRATEGY: Final = "hydra"
@@ -25,9 +32,10 @@ STRATEGY: Final = "hydra"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account and its running totals, USDT; ``funding`` and ``realised`` are signed gains, ``fees`` a cost.
+    """An account and its running totals, USDT; ``funding``, ``realised`` and ``other`` are signed gains, ``fees`` a cost.
 
-    ``cash == initial_balance + realised - fees + funding`` always.
+    ``cash == initial_balance + realised - fees + funding + other`` always; ``other`` is what moved without a trade (a
+    deposit, an insurance payment). ``terms`` is what a person agreed to before money was at stake, as JSON.
     """
 
     name: str
@@ -42,6 +50,13 @@ class Account:
     day_start_equity: Decimal
     day_ms: int
     opened_ms: int
+    other: Decimal = Decimal(0)
+    terms: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether it is an account at an exchange, where orders move money."""
+        return self.kind == LIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,8 @@ class OrderRecord:
     avg_price: Decimal | None = None
     reason: str = ""
     venue_order_id: str | None = None
+    time_in_force: str = ""
+    """Empty: until it is filled or cancelled; ``IOC``: what does not fill at once expires."""
 
     @property
     def remaining(self) -> Decimal:
@@ -109,6 +126,18 @@ class FundingPayment:
     quantity: Decimal
     mark_price: Decimal
     amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CashEntry:
+    """Cash that moved without a trade or a settlement; ``entry_id`` is the exchange's id of it, ``amount`` in USDT."""
+
+    account: str
+    entry_id: str
+    kind: str
+    amount: Decimal
+    ts_ms: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest migration; a ledger is opened only at exactly this one."""
 
 
@@ -86,6 +86,8 @@ account = Table(
     _ms("day_ms"),
     _ms("opened_ms"),
     Column("opened_seq", _ID, nullable=False, unique=True),
+    _money("other", server_default="0"),
+    Column("terms", Text, nullable=False, server_default=""),
 )
 
 decision = Table(
@@ -153,6 +155,7 @@ trade_order = Table(
     Column("venue_order_id", String(64)),
     _ms("created_ms"),
     _ms("updated_ms"),
+    Column("time_in_force", String(8), nullable=False, server_default=""),
     Index(None, "account", "state"),
     Index(None, "account", "created_ms"),
     Index(None, "plan_id"),
@@ -214,6 +217,25 @@ funding_payment = Table(
     _money("quantity"),
     _money("mark_price"),
     _money("amount"),
+)
+
+cash_entry = Table(
+    "cash_entry",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("entry_id", String(80), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    _money("amount"),
+    _ms("ts_ms"),
+    Column("note", Text, nullable=False),
+)
+
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 equity_point = Table(

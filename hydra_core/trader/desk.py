@@ -9,36 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Protocol
+from typing import Final
 
 from loguru import logger
 
+from hydra_core.broker.protocol import Broker
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, OrderState, Plan, Position, Schedule, Side, Target
-from hydra_core.execution.orders import client_order_id
+from hydra_core.execution.orders import NEVER_ARRIVED, client_order_id
 from hydra_core.execution.rounding import Order, orders_to_reach, round_stop
 from hydra_core.execution.schedule import continues, schedule_of, slices
 from hydra_core.ledger.records import OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.trader.view import MarketView
 
-
-class Broker(Protocol):
-    """Who takes orders to a market: on paper, or an exchange."""
-
-    def submit(self, order: OrderRecord) -> None:
-        """Take an order whose intent is booked."""
-        ...
-
-    def cancel(self, order_id: str, reason: str) -> bool:
-        """Cancel a working order; False when it works no more."""
-        ...
-
-    def working(self, pair: Pair | None = None) -> list[OrderRecord]:
-        """Orders that may still fill."""
-        ...
+ATTEMPTS: Final = 3
+"""Orders sent for one slice, where the earlier ones ended without an effect that the exchange chose (a remainder that
+expired, a sending that never arrived), or where other filters ask for another size; what it refused is not sent again."""
+TRIED_AGAIN: Final = frozenset({OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED})
+BOUND_STEP: Final = Decimal("0.005")
+BOUND_MOST: Final = Decimal("0.05")
+"""How far from the best price the limit of a closing order lies where market orders are refused, and how far at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +113,10 @@ class Desk:
 
     def close(self, pair: Pair, held: Position, key: str, reason: str) -> bool:
         """Close a position at once, reduce-only; ``key`` tells this occasion apart. False while one is under way."""
+        if not self._broker.ready(pair):
+            return False
         for order in self._broker.working(pair):
-            if order.reduce_only and order.kind == "market":
+            if order.reduce_only and (order.kind == "market" or order.time_in_force == "IOC"):
                 return False
             self._broker.cancel(order.order_id, reason)
         if self._work.pop(pair, None) is not None:
@@ -132,6 +127,16 @@ class Desk:
             key, pair, Order(side, abs(held.quantity), reduce_only=True), attempt, reason, purpose="close"
         ):
             attempt += 1  # an earlier attempt under this key ended without closing all of it
+        return True
+
+    def release(self, pair: Pair, reason: str) -> bool:
+        """Stop working a pair's target: another hand moved its position; True when one was being worked."""
+        if self._work.pop(pair, None) is None:
+            return False
+        for order in self._broker.working(pair):
+            if not order.reduce_only:
+                self._broker.cancel(order.order_id, reason)
+        self._end(reason)
         return True
 
     def drop(self, reason: str) -> int:
@@ -189,7 +194,7 @@ class Desk:
         """Send the orders that carry a pair to its goal of now."""
         pair = work.target.pair
         quote = self._view.quotes.get(pair)
-        if quote is None or self._broker.working(pair):
+        if quote is None or self._broker.working(pair) or not self._broker.ready(pair):
             return 0
         due = slices(work.schedule, float(work.initial), work.target.quantity, work.start_ms, now)
         if not due:
@@ -202,13 +207,27 @@ class Desk:
             if mode is Mode.REDUCING and not order.reduce_only:
                 continue
             purpose = "close" if order.reduce_only else "slice"
-            sent += self._send(work.plan_id, pair, order, due[-1].index, work.target.reason, purpose=purpose)
+            sent += self._try(work, order, due[-1].index, purpose)
             break  # the entry after a close waits for the close to fill
         return sent
+
+    def _try(self, work: Work, order: Order, index: int, purpose: str) -> bool:
+        """Send a slice's order; again where the last one ended short of it and not by a refusal."""
+        pair = work.target.pair
+        for attempt in range(ATTEMPTS):
+            word = purpose if not attempt else f"{purpose} {attempt}"
+            if self._send(work.plan_id, pair, order, index, work.target.reason, purpose=word):
+                return True
+            earlier = self._ledger.order(client_order_id(work.plan_id, pair, index, word))
+            refused = earlier.state is OrderState.REJECTED and NEVER_ARRIVED not in earlier.reason
+            if earlier.state not in TRIED_AGAIN or (refused and earlier.quantity == order.quantity):
+                return False
+        return False
 
     def _send(self, plan_id: str, pair: Pair, order: Order, index: int, reason: str, *, purpose: str) -> bool:
         """Book an order's intent, then hand it to the broker; False when it was booked before."""
         now = self._clock.market_ms()
+        limit = self._bound(pair, order.side, index) if order.reduce_only and self._broker.bounded(pair) else None
         record = OrderRecord(
             order_id=client_order_id(plan_id, pair, index, purpose),
             plan_id=plan_id,
@@ -216,19 +235,30 @@ class Desk:
             pair=pair,
             side=order.side,
             quantity=order.quantity,
-            kind="market",
+            kind="market" if limit is None else "limit",
             state=OrderState.NEW,
             created_ms=now,
             updated_ms=now,
             slice_index=index,
             reduce_only=order.reduce_only,
+            limit_price=limit,
             reason=reason,
+            time_in_force="" if limit is None else "IOC",
         )
         if not self._ledger.record_order(record):
             return False
         logger.info("order {} {} {} {} ({})", record.order_id, order.side.name.lower(), order.quantity, pair, reason)
         self._broker.submit(record)
         return True
+
+    def _bound(self, pair: Pair, side: Side, attempt: int) -> Decimal | None:
+        """Limit of a closing order where market orders are refused: farther from the best price with each attempt."""
+        quote = self._view.quotes.get(pair)
+        if quote is None:
+            return None
+        best = Decimal(repr(quote.ask if side is Side.LONG else quote.bid))
+        away = min(BOUND_STEP * (1 + attempt), BOUND_MOST)
+        return round_stop(best * (1 + side * away), Side.SHORT if side is Side.LONG else Side.LONG, self._rules[pair])
 
 
 def _sign(value: float) -> int:

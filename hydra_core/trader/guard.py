@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
 from loguru import logger
 
+from hydra_core.broker.protocol import Broker, Incident, IncidentKind
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.intervals import DAY_MS, MINUTE_MS
 from hydra_core.domain.market import MarketRules
@@ -21,10 +23,14 @@ from hydra_core.home import Home
 from hydra_core.ledger.accounting import total_unrealised
 from hydra_core.ledger.store import Ledger
 from hydra_core.risk.switches import SWITCHES, Judgement, combine, evaluate
-from hydra_core.settings import RiskSettings
+from hydra_core.settings import LiveSettings, RiskSettings
 from hydra_core.trader.desk import Desk
 from hydra_core.trader.view import MarketView
 
+HALTING: Final = frozenset({IncidentKind.LIQUIDATION, IncidentKind.FOREIGN})
+"""Incidents after which nothing is traded until a person has looked; the others bar their pair for the day."""
+BLOCKED: Final = "account_blocked"
+"""Name of the trip that a broker's block is shown under."""
 FLATTEN_WORD: Final = "flatten"
 """Content of the kill file that also asks for flat positions; anything else halts."""
 
@@ -38,7 +44,8 @@ class Guard:
     ledger, account : what is watched; trips are latched there
     desk : Desk, through which protective exits go
     view, clock, rules, risk : market, time, filters, limits
-    strategy : str, whose decisions' market-wide trips are latched too
+    broker : Broker, whose standing and incidents are judged too
+    live : LiveSettings, for how long a stop at the exchange is given before ours follows
     """
 
     def __init__(
@@ -51,6 +58,9 @@ class Guard:
         clock: Clock,
         rules: Mapping[Pair, MarketRules],
         risk: RiskSettings,
+        *,
+        broker: Broker,
+        live: LiveSettings | None = None,
     ) -> None:
         self._home = home
         self._ledger = ledger
@@ -60,6 +70,9 @@ class Guard:
         self._clock = clock
         self._rules = rules
         self._risk = risk
+        self._broker = broker
+        self._escalate_ms = (live or LiveSettings()).stop_escalate_ms
+        self._beyond_since: dict[Pair, int] = {}
         self._judged_cycle = -1
         self._booked_minute = -1
         self.mode = Mode.ACTIVE
@@ -71,48 +84,74 @@ class Guard:
         now = self._clock.market_ms()
         self._obey_commands(now)
         self._latch_decided(now)
+        for incident in self._broker.incidents():
+            self._answer(incident, now)
+        standing = self._broker.standing
         marks = self._fresh_marks()
         portfolio = self._ledger.portfolio(self._account, self._view.mark_prices(), now)
+        portfolio = replace(portfolio, known=portfolio.known and standing.known)
         self.equity = portfolio.equity
         judgement = evaluate(portfolio, marks, None, (), self._risk, self._manual())
+        if standing.block:
+            mode = Mode.REDUCING if judgement.mode is Mode.ACTIVE else judgement.mode
+            judgement = replace(judgement, mode=mode, trips={**judgement.trips, BLOCKED: standing.block})
         self._latch(judgement, now)
         if judgement.mode is not self.mode:
             logger.warning("mode {} -> {}: {}", self.mode.value, judgement.mode.value, dict(judgement.trips))
         self.mode, self.trips = judgement.mode, judgement.trips
         if judgement.mode is not Mode.ACTIVE:
             self._desk.drop("; ".join(judgement.trips.values()))
-        self._protect(portfolio.positions, portfolio.equity, marks, judgement, now)
+        self._protect(portfolio.positions, marks, judgement, now)
         self._book_equity(portfolio.positions, now)
         return self.mode
+
+    def positions(self) -> Mapping[Pair, Position]:
+        """Open positions of the account, as booked now."""
+        return self._ledger.positions(self._account)
+
+    def _answer(self, incident: Incident, now: int) -> None:
+        """What follows from something that was done to the account."""
+        logger.error("{}: {}", incident.pair or self._account, incident.reason)
+        if incident.kind in HALTING:
+            self._ledger.latch(self._account, incident.kind.value, incident.reason, Mode.HALTED, now)
+        if incident.pair:
+            self._desk.release(incident.pair, incident.reason)
+            self._ledger.bar_pair(self._account, incident.pair, now - now % DAY_MS + DAY_MS, incident.reason)
 
     def _protect(
         self,
         positions: Mapping[Pair, Position],
-        equity: float,
         marks: Mapping[Pair, float],
         judgement: Judgement,
         now: int,
     ) -> None:
-        """Close what must be closed: everything when flattening or liquidated, lost positions, positions at their stops."""
-        margin = sum(
-            abs(float(held.quantity)) * marks.get(pair, math.nan) * float(self._rules[pair].maintenance_margin)
-            for pair, held in positions.items()
-        )
-        liquidated = bool(positions) and equity <= margin
+        """Close what must be closed: everything when flattening, lost positions, positions at their stops or without one."""
+        if judgement.mode is Mode.HALTED and not self._broker.standing.known:
+            return  # an order that closes a position must know it; the stops at the exchange stay
+        naked = self._broker.must_close()
+        for pair in self._beyond_since.keys() - positions.keys():
+            del self._beyond_since[pair]
         for pair, held in positions.items():
             mark = marks.get(pair, math.nan)
+            if not stop_hit(held, mark):
+                self._beyond_since.pop(pair, None)
             if judgement.mode is Mode.FLATTEN:
-                why = "; ".join(judgement.trips)
+                why = "; ".join(name for name in judgement.trips if combine((name,)) is Mode.FLATTEN)
                 self._desk.close(pair, held, f"flatten-{why}-{held.opened_ms}", f"kill switch: {why}")
-            elif liquidated:
-                self._desk.close(pair, held, f"liquidation-{held.opened_ms}", "liquidation")
+            elif pair in naked:
+                self._desk.close(pair, held, f"naked-{held.opened_ms}", f"unprotected: {naked[pair]}")
             elif pair in judgement.close:
                 if self._desk.close(pair, held, f"loss-{held.opened_ms}", "kill switch: position loss"):
                     self._ledger.bar_pair(
                         self._account, pair, now - now % DAY_MS + DAY_MS, judgement.trips["position_loss"]
                     )
-            elif held.stop_price is not None and stop_hit(held, mark):
+            elif held.stop_price is not None and stop_hit(held, mark) and self._overdue(pair, now):
                 self._desk.close(pair, held, f"stop-{held.opened_ms}-{held.stop_price}", f"stop {held.stop_price}")
+
+    def _overdue(self, pair: Pair, now: int) -> bool:
+        """Whether a stop that was reached is ours to carry out: at once, or when the exchange's did not for a while."""
+        since = self._beyond_since.setdefault(pair, now)
+        return not self._broker.protected(pair) or now - since >= self._escalate_ms
 
     def _fresh_marks(self) -> dict[Pair, float]:
         """Marks young enough to judge by; an old one is no number."""
@@ -136,7 +175,12 @@ class Guard:
 
     def _latch(self, judgement: Judgement, now: int) -> None:
         for name, reason in judgement.trips.items():
-            if SWITCHES[name].latches and self._ledger.latch(self._account, name, reason, combine((name,)), now):
+            # A name that is no switch is latched already, or tells of the broker's block, which passes by itself.
+            if (
+                name in SWITCHES
+                and SWITCHES[name].latches
+                and self._ledger.latch(self._account, name, reason, combine((name,)), now)
+            ):
                 logger.warning("kill switch {}: {}", name, reason)
 
     def _latch_decided(self, now: int) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -24,30 +23,19 @@ from hydra_core.ledger.records import TRADER
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.endpoint import Endpoint
 from hydra_core.market.rest import ExchangeClient
-from hydra_core.market.streams import MarketStreams
+from hydra_core.market.streams import ALL_STREAMS, MarketStreams, Quarantine
+from hydra_core.market.surface import canary
 from hydra_core.market.venue_clock import follow_clock, keep_following
 from hydra_core.settings import Settings
-from hydra_core.trader.desk import Desk
 from hydra_core.trader.feeds import Feeds
-from hydra_core.trader.guard import Guard
 from hydra_core.trader.lock import trader_lock
-from hydra_core.trader.paper import PaperBroker
+from hydra_core.trader.sessions import Parts, Session, open_session
 from hydra_core.trader.view import MarketView
 
 TICK_S: Final = 0.05
 HELD_TICK_S: Final = 0.5
 """While the venue holds its clock nothing can fill and no price moves."""
 HEARTBEAT_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """The parts that belong to one account."""
-
-    account: str
-    broker: PaperBroker
-    desk: Desk
-    guard: Guard
 
 
 class Trader:
@@ -73,6 +61,7 @@ class Trader:
         ------
         LockHeld : another trader runs in this home
         VenueUnavailable : the venue cannot be reached at start
+        Unsupported : the exchange has retired a path that HYDRA needs
         """
         settings = self._settings
         with (
@@ -83,7 +72,8 @@ class Trader:
         ):
             if self._endpoint.base_url is not None:
                 self._clock = await asyncio.to_thread(follow_clock, self._endpoint.base_url)
-            async with ExchangeClient(self._endpoint, clock=self._clock) as client:
+            (await canary(self._endpoint)).insist(self._endpoint)
+            async with ExchangeClient(self._endpoint, clock=self._clock, limits=self._home.limits) as client:
                 rules = await client.rules()
                 pairs = [pair for pair in settings.pairs if pair in rules]
                 writer.set_rules({pair: rules[pair] for pair in pairs})
@@ -91,7 +81,17 @@ class Trader:
                 view = MarketView(pairs)
                 feeds = Feeds(client, pairs, DEFAULT_INTERVALS, view, writer, spool, self._clock)
                 await feeds.prepare()
-                streams = MarketStreams(self._endpoint, pairs, feeds.intervals, feeds, self._clock)
+                feeds.streams = streams = MarketStreams(
+                    self._endpoint,
+                    pairs,
+                    feeds.intervals,
+                    feeds,
+                    self._clock,
+                    topics=ALL_STREAMS,
+                    client=client,
+                    repair=feeds.repair,
+                    quarantine=Quarantine(self._clock, self._home.quarantine / "streams.jsonl"),
+                )
                 logger.info("trader ready: {} pairs, {}", len(pairs), self._endpoint)
                 async with asyncio.TaskGroup() as tasks:
                     running = [
@@ -122,60 +122,50 @@ class Trader:
                     await wait
 
     async def _work(self, ledger: Ledger, view: MarketView, feeds: Feeds, rules: Mapping[Pair, MarketRules]) -> None:
-        """Every tick: fill, settle, judge, trade; every second: a sign of life. Never returns."""
-        session = self._open_session(ledger, view, rules)
+        """Trade the account opened last, and go over to another one as soon as it is opened. Never returns."""
+        parts = Parts(self._home, self._settings, self._endpoint, self._clock, ledger, view, rules)
+        while True:
+            account = ledger.current_account()
+            if account is None:
+                account = ledger.open_account("paper", self._settings.paper_balance, self._clock.market_ms())
+            async with open_session(parts, account) as session:
+                await self._trade(session, ledger, feeds)
+
+    async def _trade(self, session: Session, ledger: Ledger, feeds: Feeds) -> None:
+        """Every tick: fill, settle, judge, trade; every second: a sign of life. Returns when another account was opened."""
         beaten = 0
         while True:
             wall = self._clock.wall_ms()
             if wall - beaten >= HEARTBEAT_S * 1000:
-                session = self._follow_account(session, ledger, view, rules)
+                current = ledger.current_account()
+                if current is not None and current.name != session.account:
+                    session.desk.drop("another account was opened")
+                    if not session.live or (session.broker.flat() and not session.guard.positions()):
+                        return
+                    logger.error("{} still holds positions: it is not left for {}", session.account, current.name)
                 self._beat(ledger, session, feeds)
                 beaten = wall
-            self.tick(session, ledger, feeds)
+            session.check()
+            self.tick(session, feeds)
             held = isinstance(self._clock, AnchoredClock) and self._clock.anchor.held
             await asyncio.sleep(HELD_TICK_S if held else TICK_S)
 
-    def tick(self, session: Session, ledger: Ledger, feeds: Feeds) -> None:
-        """One round: what is due fills first, then funding, then the guard, last the desk."""
-        session.broker.tick()
+    def tick(self, session: Session, feeds: Feeds) -> None:
+        """One round: funding that became known, then the account's own round."""
         for pair, settlements in feeds.settled.items():
             while settlements:
                 settled_ms, rate = settlements.pop(0)
                 session.broker.settle(pair, settled_ms, Decimal(repr(rate)))
-        mode = session.guard.tick()
-        positions = ledger.positions(session.account)
-        session.desk.tick(mode, positions)
-        session.desk.protect(positions)
-        if not positions and mode is Mode.FLATTEN:
+        mode = session.tick()
+        if mode is Mode.FLATTEN and not session.guard.positions() and session.broker.flat():
             self._flat.set()
-
-    def _open_session(self, ledger: Ledger, view: MarketView, rules: Mapping[Pair, MarketRules]) -> Session:
-        """The current account's parts; a ledger without an account gets a paper account."""
-        account = ledger.current_account()
-        if account is None:
-            account = ledger.open_account("paper", self._settings.paper_balance, self._clock.market_ms())
-        broker = PaperBroker(ledger, account.name, view, self._clock, rules, self._settings.costs)
-        restored = broker.restore()
-        desk = Desk(ledger, account.name, broker, view, self._clock, rules)
-        guard = Guard(self._home, ledger, account.name, desk, view, self._clock, rules, self._settings.risk)
-        logger.info("account {}: {} USDT cash, {} working orders taken up", account.name, account.cash, restored)
-        return Session(account.name, broker, desk, guard)
-
-    def _follow_account(
-        self, session: Session, ledger: Ledger, view: MarketView, rules: Mapping[Pair, MarketRules]
-    ) -> Session:
-        """Go over to an account that was opened meanwhile."""
-        current = ledger.current_account()
-        if current is None or current.name == session.account:
-            return session
-        session.desk.drop("another account was opened")
-        return self._open_session(ledger, view, rules)
 
     def _beat(self, ledger: Ledger, session: Session, feeds: Feeds) -> None:
         payload = {
             "pid": os.getpid(),
             "account": session.account,
             "mode": session.guard.mode.value,
+            "broker": {"known": session.broker.standing.known, "block": session.broker.standing.block},
             "trips": dict(session.guard.trips),
             "market_ms": self._clock.market_ms(),
             "streams": feeds.health,

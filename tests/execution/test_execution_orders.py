@@ -28,6 +28,13 @@ STORIES = {
     "a listing lags behind": ([Word.SENT, Word.WORKING, Word.ABSENT, Word.WORKING], OrderState.OPEN),
     "a look-up came too early": ([Word.SENT, Word.NO_ANSWER, Word.ABSENT, Word.FILLED], OrderState.FILLED),
     "messages out of order": ([Word.SENT, Word.PART_FILLED, Word.WORKING], OrderState.PARTIAL),
+    "a fill overtakes the cancel on its way": (
+        [Word.SENT, Word.WORKING, Word.CANCEL_SENT, Word.PART_FILLED, Word.FILLED, Word.CANCEL_REFUSED], OrderState.FILLED
+    ),
+    "a cancel leaves what was filled before": (
+        [Word.SENT, Word.WORKING, Word.CANCEL_SENT, Word.PART_FILLED, Word.CANCELED], OrderState.CANCELED
+    ),
+    "the cancel of a silent order settles nothing": ([Word.SENT, Word.NO_ANSWER, Word.CANCEL_SENT], OrderState.UNKNOWN),
     "given up before it was sent": ([Word.WITHDRAWN], OrderState.CANCELED),
 }  # fmt: skip
 
@@ -53,14 +60,14 @@ def test_whatever_is_not_on_the_table_is_an_error_that_names_both_ends():
 
 
 def test_silence_never_ends_an_order_and_only_the_exchange_does():
-    ours = {Word.SENT, Word.WITHDRAWN, Word.NO_ANSWER}
+    ours = {Word.SENT, Word.WITHDRAWN, Word.NO_ANSWER, Word.CANCEL_SENT}
     for (state, word), then in MOVES.items():
         if word in ours and state is not OrderState.NEW:
-            assert then in {OrderState.UNKNOWN, OrderState.PENDING, state}
+            assert then in {OrderState.UNKNOWN, OrderState.PENDING, OrderState.CANCELING, state}
 
 
 def test_one_missing_line_in_a_listing_ends_nothing_that_was_seen_working():
-    for state in (OrderState.OPEN, OrderState.PARTIAL):
+    for state in (OrderState.OPEN, OrderState.PARTIAL, OrderState.CANCELING):
         assert MOVES[state, Word.ABSENT] is OrderState.UNKNOWN
 
 

@@ -16,7 +16,7 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Choice, Schedule, Side, Target
 from hydra_core.execution import almgren_chriss as ac
 from hydra_core.execution import committee
-from hydra_core.execution.rounding import Order, decimal, floor_quantity, orders_to_reach, round_stop
+from hydra_core.execution.rounding import Order, decimal, floor_quantity, orders_to_reach, refusal, round_stop
 from hydra_core.execution.schedule import all_slices, continues, schedule_of, slices
 from hydra_core.execution.slippage import peak_impact, sweep_price, taker_cost
 from hydra_core.settings import CostSettings, DecisionSettings
@@ -69,6 +69,32 @@ def test_orders_never_pass_the_target(target, thousandths, price):
     goal = floor_quantity(target, RULES)
     assert abs(goal) <= abs(D(repr(target))) + D("1e-9") * RULES.step_size
     assert min(current, goal) <= position <= max(current, goal)
+
+
+@given(st.floats(-5, 5), st.integers(-5000, 5000), st.integers(1_000, 100_000))
+def test_what_is_made_for_a_target_passes_the_filters(target, thousandths, price):
+    held = D(thousandths) / 1000
+    for order in orders_to_reach(target, held, D(price), RULES):
+        assert refusal(order.quantity, D(price), RULES, reduce_only=order.reduce_only, held=held) == ""
+        held += order.side * order.quantity
+
+
+@pytest.mark.parametrize(
+    ("quantity", "reduce_only", "held", "cap", "words"),
+    [
+        ("0", False, "0", None, "not positive"),
+        ("0.0105", False, "0", None, "no multiple"),
+        ("0.001", False, "0", None, "notional 60.00 is below"),
+        ("0.011", True, "0.010", None, "would close 0.011 of 0.010"),
+        ("0.001", True, "-0.010", None, ""),
+        ("0.010", False, "0.040", "3000", ""),
+        ("0.011", False, "0.040", "3000", "over the bracket"),
+    ],
+)
+def test_what_the_filters_refuse_is_said(quantity, reduce_only, held, cap, words):
+    said = refusal(D(quantity), PRICE, RULES, reduce_only=reduce_only, held=D(held), cap=D(cap) if cap else None)
+    assert words in said
+    assert bool(words) == bool(said)
 
 
 def test_stops_round_toward_the_market():

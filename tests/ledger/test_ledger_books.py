@@ -108,11 +108,12 @@ def test_an_unknown_order_counts_as_open(ledger: Ledger, order: OrderRecord) -> 
     ledger.move_order("o1", OrderState.UNKNOWN, 3, "no answer")
     ledger.move_order("o1", OrderState.UNKNOWN, 4, "no answer")
     assert [(one.state, one.reason, one.updated_ms) for one in ledger.open_orders("paper")] == [
-        (OrderState.UNKNOWN, "no answer", 3)
+        (OrderState.UNKNOWN, order.reason, 3)
     ]
     ledger.move_order("o1", OrderState.REJECTED, 5, "confirmed absent")
     assert ledger.open_orders("paper") == []
-    assert len(ledger.order_history("o1")) == 4
+    assert ledger.order("o1").reason == "confirmed absent"
+    assert [event.reason for event in ledger.order_history("o1")][1:] == ["", "no answer", "confirmed absent"]
     assert [one.order_id for one in ledger.orders("paper", plan_id="p1", states=[OrderState.REJECTED])] == ["o1"]
     with pytest.raises(HydraError, match="no order 'o9'"):
         ledger.move_order("o9", OrderState.OPEN, 5)

@@ -14,7 +14,8 @@ from alembic.migration import MigrationContext
 from hydra_core.domain.errors import DataCorrupt, HydraError, LockHeld, UsageError
 from hydra_core.ledger import schema
 from hydra_core.ledger.backup import backup
-from hydra_core.ledger.engine import open_engine
+from hydra_core.ledger.engine import open_engine, upgrade, writing
+from hydra_core.ledger.records import CashEntry
 from hydra_core.ledger.store import Ledger
 
 
@@ -27,6 +28,30 @@ def test_migrations_make_exactly_the_declared_tables(ledger_url: str) -> None:
             found = sa.inspect(connection).get_pk_constraint(table.name)["constrained_columns"]
             assert found == [column.name for column in table.primary_key], table.name
     engine.dispose()
+
+
+def test_an_older_ledger_is_upgraded_with_what_it_holds(ledger_url: str) -> None:
+    """A ledger of the first revision, with an account in it, is opened: nothing is lost, new columns have their defaults."""
+    engine = open_engine(ledger_url)
+    with writing(engine) as connection:
+        upgrade(connection, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO account (name, kind, initial_balance, cash, realised, fees, funding, equity, peak_equity, "
+            "day_start_equity, day_ms, opened_ms, opened_seq) "
+            "VALUES ('old', 'paper', 5, 5, 0, 0, 0, 5, 5, 5, 0, 0, 1)"
+        )
+    engine.dispose()
+    with Ledger.open(ledger_url) as ledger:
+        account = ledger.account("old")
+        assert (account.cash, account.other, account.terms, account.live) == (5, 0, "", False)
+        assert ledger.check_balance("old").faults == ()
+        assert ledger.record_cash(CashEntry("old", "TRANSFER-1", "TRANSFER", Decimal("-1.5"), 7))
+        assert not ledger.record_cash(CashEntry("old", "TRANSFER-1", "TRANSFER", Decimal("-1.5"), 7))
+        assert ledger.account("old").cash == Decimal("3.5")
+        assert ledger.check_balance("old").faults == ()
+        assert ledger.cursor("old", "trades/BTCUSDT") is None
+        ledger.set_cursor("old", "trades/BTCUSDT", 2**40)
+        assert ledger.cursor("old", "trades/BTCUSDT") == 2**40
 
 
 @pytest.mark.parametrize("found", ["9999", "abcd"])

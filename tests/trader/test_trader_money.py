@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hydra_core.broker.paper import PaperBroker
 from hydra_core.domain.clock import ManualClock
 from hydra_core.domain.errors import LockHeld
 from hydra_core.domain.market import Liquidation, MarketRules, MarkReading, Quote
@@ -20,7 +21,6 @@ from hydra_core.settings import CostSettings, RiskSettings
 from hydra_core.trader.desk import Desk
 from hydra_core.trader.guard import Guard
 from hydra_core.trader.lock import trader_lock
-from hydra_core.trader.paper import PaperBroker
 from hydra_core.trader.view import MarketView
 
 BTC = Pair("BTCUSDT")
@@ -42,7 +42,9 @@ class Rig:
         self.broker = PaperBroker(ledger, self.account, self.view, clock, RULES, CostSettings(latency_ms=250))
         self.restored = self.broker.restore()
         self.desk = Desk(ledger, self.account, self.broker, self.view, clock, RULES)
-        self.guard = Guard(self.home, ledger, self.account, self.desk, self.view, clock, RULES, RiskSettings())
+        self.guard = Guard(
+            self.home, ledger, self.account, self.desk, self.view, clock, RULES, RiskSettings(), broker=self.broker
+        )
 
     def price(self, mid: float, pair: Pair = BTC, size: float = 100.0) -> None:
         now, wall = self.clock.market_ms(), self.clock.wall_ms()

@@ -1,0 +1,242 @@
+"""From an exchange's facts to the ledger: each fact is folded in once, whatever order they come in and however often.
+
+Orders move along their table by the exchange's word alone; an order ends only once all that it filled is booked, so that a
+position is never ahead of or behind its orders. Orders that are not ours are taken up under the name of who made them.
+Asking the exchange is not done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from loguru import logger
+
+from hydra_core.broker.facts import FillFact, OrderFact
+from hydra_core.broker.protocol import Incident, IncidentKind
+from hydra_core.domain.market import MarketRules
+from hydra_core.domain.pairs import QUOTE, Pair
+from hydra_core.domain.trading import Fill, OrderState
+from hydra_core.execution.orders import DONE, IllegalMove, Word, move
+from hydra_core.ledger.records import ADL, EXTERNAL, LIQUIDATION, OrderRecord
+from hydra_core.ledger.store import Ledger
+
+ENDINGS: Final = frozenset({Word.FILLED, Word.CANCELED, Word.EXPIRED})
+MAKERS: Final = (
+    ("autoclose-", LIQUIDATION, IncidentKind.LIQUIDATION),
+    ("adl_autoclose", ADL, IncidentKind.ADL),
+    ("settlement_autoclose-", "delisting", IncidentKind.DELISTING),
+)
+"""Beginnings of the client ids that the exchange gives to its own orders, the plan they are booked under, what they are."""
+
+
+class Books:
+    """The ledger of one account at an exchange.
+
+    Parameters
+    ----------
+    ledger, account, venue : where it is booked; ``venue`` is part of a fill's key
+    rules : fees by pair, for a fill that comes without one
+    price_of : from a pair to its newest mark, for fees that are paid in another coin
+    now_ms : market time
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        account: str,
+        venue: str,
+        rules: dict[Pair, MarketRules],
+        price_of: Callable[[Pair], Decimal | None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._account = account
+        self._venue = venue
+        self._rules = rules
+        self._price_of = price_of
+        self._now_ms = now_ms
+        self._told: dict[str, OrderFact] = {}
+        self.live: dict[str, OrderRecord] = {order.order_id: order for order in ledger.open_orders(account)}
+        """Orders that may still fill, by client id."""
+        self.short: set[Pair] = set()
+        """Pairs with an order that filled more than is booked: their trades have to be fetched."""
+        self.alarms: list[str] = []
+        """What must not happen and did; a person is told, and entries stay shut until the account is found right again."""
+        self.incidents: list[Incident] = []
+        self.foreign: set[str] = set()
+        """Client ids of orders that another hand placed, found since the process began."""
+        self.changes = 0
+        """How often the ledger was changed: what a second restart must leave at zero."""
+
+    def record(self, order_id: str) -> OrderRecord | None:
+        """An order as booked; None when there is none of that id."""
+        return self.live.get(order_id) or self._ledger.order_or_none(order_id)
+
+    def hear(
+        self, order_id: str, word: Word, reason: str = "", *, venue_id: str | None = None, ts_ms: int | None = None
+    ) -> OrderRecord:
+        """Move an order by a word; a word that cannot follow its state raises an alarm and moves nothing."""
+        record = self.record(order_id)
+        if record is None:
+            record = self._ledger.order(order_id)
+        try:
+            state = move(record.state, word)
+        except IllegalMove as error:
+            self.alarm(f"order {order_id}: {error}")
+            return record
+        if state is record.state and venue_id in (None, record.venue_order_id):
+            return record
+        moved = self._ledger.move_order(
+            order_id,
+            state,
+            ts_ms or self._now_ms(),
+            reason if state is not record.state else "",
+            venue_order_id=venue_id,
+        )
+        self.changes += 1
+        self._keep(moved)
+        return moved
+
+    def take_order(self, fact: OrderFact) -> OrderRecord:
+        """Fold in what the exchange says of an order, ours or not."""
+        record = self.record(fact.client_id) or self._by_venue_id(fact) or self._taken_up(fact)
+        venue_id = fact.venue_id
+        if fact.algo:  # what it turned into counts, for its trades are told under that id
+            venue_id = fact.actual_id or record.venue_order_id or fact.venue_id
+        if fact.filled > record.filled:
+            self.short.add(fact.pair)
+            if fact.word in ENDINGS:
+                self._told[record.order_id] = fact
+                return self.hear(record.order_id, Word.PART_FILLED, venue_id=venue_id)
+        return self.hear(record.order_id, fact.word, fact.reason, venue_id=venue_id)
+
+    def take_fill(self, fact: FillFact, client_id: str | None = None) -> bool:
+        """Book a trade; False when it is booked already.
+
+        Parameters
+        ----------
+        client_id : str, optional
+            Of its order, where the fact came with one; else the order is found by the exchange's id.
+
+        Raises
+        ------
+        LookupError : no order of that id is known; take it up first
+        """
+        record = self.record(client_id) if client_id else None
+        record = record or self._ledger.order_by_venue_id(self._account, fact.pair, fact.venue_id)
+        if record is None:
+            raise LookupError(fact.venue_id)
+        fee, note = self._fee(fact)
+        fill = Fill(
+            venue=self._venue,
+            pair=fact.pair,
+            trade_id=str(fact.trade_id),
+            order_id=record.order_id,
+            account=self._account,
+            side=fact.side,
+            quantity=fact.quantity,
+            price=fact.price,
+            fee=fee,
+            maker=fact.maker,
+            event_ms=fact.ts_ms,
+            reason=f"{record.reason}{note}",
+        )
+        full = record.filled + fact.quantity >= record.quantity
+        if record.filled + fact.quantity > record.quantity:
+            booked = {one.fill.trade_id for one in self._ledger.fills(self._account, order_id=record.order_id)}
+            if fill.trade_id in booked:
+                return False
+            self.alarm(f"order {record.order_id} of {record.quantity} filled {record.filled + fact.quantity}")
+        try:
+            state = move(record.state, Word.FILLED if full else Word.PART_FILLED)
+        except IllegalMove as error:
+            self.alarm(f"order {record.order_id}: {error}")
+            state = record.state
+        if not self._ledger.record_fill(fill, state, realised=fact.realised):
+            return False
+        self.changes += 1
+        logger.info(
+            "filled {} {} {} at {} ({})", fill.side.name.lower(), fill.quantity, fill.pair, fill.price, fill.reason
+        )
+        self._keep(self._ledger.order(record.order_id))
+        self._end(record.order_id)
+        self._note_incident(record, fill)
+        return True
+
+    def alarm(self, words: str) -> None:
+        """Keep and tell what must not happen."""
+        logger.error("{}", words)
+        self.alarms.append(words)
+
+    def _end(self, order_id: str) -> None:
+        """End an order whose last fills have come in."""
+        told, record = self._told.get(order_id), self.record(order_id)
+        if told is None or record is None or record.filled < told.filled:
+            return
+        del self._told[order_id]
+        self.hear(order_id, told.word, told.reason)
+
+    def _keep(self, record: OrderRecord) -> None:
+        if record.state in DONE:
+            self.live.pop(record.order_id, None)
+            self._told.pop(record.order_id, None)
+        else:
+            self.live[record.order_id] = record
+
+    def _by_venue_id(self, fact: OrderFact) -> OrderRecord | None:
+        """A stop of ours that turned into an order under another client id."""
+        return None if fact.algo else self._ledger.order_by_venue_id(self._account, fact.pair, fact.venue_id)
+
+    def _taken_up(self, fact: OrderFact) -> OrderRecord:
+        """Book an order that is not ours, under who made it."""
+        plan, kind = next(
+            ((plan, kind) for beginning, plan, kind in MAKERS if fact.client_id.startswith(beginning)),
+            (EXTERNAL, IncidentKind.EXTERNAL),
+        )
+        record = OrderRecord(
+            order_id=fact.client_id,
+            plan_id=plan,
+            account=self._account,
+            pair=fact.pair,
+            side=fact.side,
+            quantity=fact.quantity,
+            kind=fact.kind,
+            state=OrderState.OPEN,
+            created_ms=fact.ts_ms,
+            updated_ms=fact.ts_ms,
+            reduce_only=fact.reduce_only,
+            limit_price=fact.limit_price,
+            stop_price=fact.stop_price,
+            reason=f"{kind.value}: not an order of ours",
+            venue_order_id=fact.venue_id,
+        )
+        if self._ledger.record_order(record):
+            self.changes += 1
+            logger.warning("order {} on {} is not ours: {}", fact.client_id, fact.pair, kind.value)
+        if kind is IncidentKind.EXTERNAL:
+            self.foreign.add(fact.client_id)
+        self._keep(record)
+        return record
+
+    def _note_incident(self, record: OrderRecord, fill: Fill) -> None:
+        kinds = {plan: kind for _, plan, kind in MAKERS} | {EXTERNAL: IncidentKind.EXTERNAL}
+        kind = kinds.get(record.plan_id)
+        if kind is not None:
+            words = f"{fill.side.name.lower()} {fill.quantity:f} {fill.pair} at {fill.price:f}"
+            self.incidents.append(Incident(kind, fill.pair, f"{kind.value}: {words}"))
+
+    def _fee(self, fact: FillFact) -> tuple[Decimal, str]:
+        """The fee in USDT; one in another coin is converted, one that is missing is estimated and says so."""
+        rules = self._rules.get(fact.pair)
+        rate = Decimal(0) if rules is None else rules.maker_fee if fact.maker else rules.taker_fee
+        estimate = fact.quantity * fact.price * rate
+        if fact.fee is None:
+            return estimate, " (fee estimated: none was told)"
+        if fact.fee_asset in ("", QUOTE) or not fact.fee:
+            return fact.fee, ""
+        price = self._price_of(Pair(f"{fact.fee_asset}{QUOTE}"))
+        if price is None:
+            return estimate, f" (fee estimated: no price of {fact.fee_asset})"
+        return fact.fee * price, f" (fee was {fact.fee} {fact.fee_asset})"
