@@ -1,9 +1,14 @@
-"""The synthetic history that every group measures on: made once a process, identical on every machine."""
+"""Group ``market``: history and streams; and the synthetic history that every group measures on.
+
+That history is made once a process and identical on every machine. What is measured is in ``market_history`` and
+``market_streams``.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 
+from benchmarks.rows import Report, Row
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, Interval
 from hydra_core.domain.market import Panel
 from hydra_core.domain.panel import build_panel, reading_start_ms
@@ -11,6 +16,13 @@ from hydra_core.simulation.synthetic import ORIGIN_MS, SyntheticMarket
 
 SEED = 7
 SIGNAL = 0.3
+
+
+def measure(report: Report) -> list[Row]:
+    """History, then streams."""
+    from benchmarks import market_history, market_streams
+
+    return [*market_history.measure(report), *market_streams.measure(report)]
 
 
 @cache

@@ -80,6 +80,16 @@ class Home:
         return self.path / "spool"
 
     @property
+    def quarantine(self) -> Path:
+        """What could not be read, for a person to look at; bounded, and safe to delete."""
+        return self.path / "quarantine"
+
+    @property
+    def limits(self) -> Path:
+        """Request budgets that this home's processes share."""
+        return self.path / "limits"
+
+    @property
     def kill_file(self) -> Path:
         """Its presence is the manual kill switch; readable with every other part down."""
         return self.path / "KILL"

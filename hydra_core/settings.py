@@ -123,6 +123,66 @@ class PlatformSettings(Part):
     live_sensor: bool = True
 
 
+class LiveSettings(Part):
+    """Trading at an exchange; times are wall seconds unless said."""
+
+    enabled: bool = Field(default=False, description="without it no order goes to an exchange, whatever else is set")
+    timeout_s: float = Field(
+        default=10.0, gt=0, description="a request without an answer by then has an unknown outcome"
+    )
+    reconcile_s: float = Field(default=30.0, gt=0, description="between two comparisons with the exchange")
+    unknown_after_s: float = Field(default=60.0, gt=0, description="positions not read for so long count as unknown")
+    probe_window_s: float = Field(
+        default=10.0, gt=0, description="an order may stay invisible for so long after it was sent"
+    )
+    foreign_orders: Literal["adopt", "cancel", "halt"] = Field(
+        default="adopt", description="what to do about resting orders that are not ours"
+    )
+    foreign_limit: int = Field(default=3, ge=1, description="so many unknown orders mean that another program trades")
+    stop_grace_s: float = Field(
+        default=10.0, gt=0, description="a position without a resting stop for so long is closed"
+    )
+    stop_escalate_ms: int = Field(
+        default=2_000, ge=0, description="market time that a resting stop is given once the mark is beyond it"
+    )
+    default_stop: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="stop of a position that came without one, as a fraction of its entry price",
+    )
+    close_before_delivery_h: float = Field(
+        default=24.0, ge=0, description="market hours before its delivery at which a pair is closed and left alone"
+    )
+    dead_man_s: float = Field(
+        default=60.0, ge=0, description="the exchange cancels resting orders after so long a silence"
+    )
+
+
+class ExternalSettings(Part):
+    """What is read from elsewhere than the exchange; all optional, absent without a key or a list."""
+
+    history_days: int = Field(default=30, ge=1, le=3650, description="how far back a first look goes")
+    glassnode_url: str = Field(default="", description="another address than Glassnode's own")
+    glassnode_metrics: tuple[str, ...] = (
+        "addresses/active_count",
+        "transactions/transfers_volume_exchanges_net",
+        "indicators/sopr",
+    )
+    glassnode_resolution: Literal["10m", "1h", "24h", "1w"] = "24h"
+    glassnode_per_minute: int = Field(default=600, ge=0, description="calls that the plan allows; 0: not counted")
+    glassnode_per_day: int = Field(default=50, ge=0, description="calls that the plan allows; 0: not counted")
+    coinglass_url: str = Field(default="", description="another address than Coinglass's own")
+    coinglass_series: tuple[str, ...] = ("open_interest", "funding", "liquidations")
+    coinglass_interval: Literal["30m", "1h", "4h", "1d"] = "4h"
+    coinglass_per_minute: int = Field(default=30, ge=0, description="calls that the plan allows; 0: not counted")
+    news_feeds: tuple[str, ...] = Field(default=(), description="addresses of RSS and Atom feeds")
+    exchanges: dict[str, str] = Field(
+        default={},
+        description="exchanges to compare with: a name -> an exchange, or exchange@http://... of a local server",
+    )
+
+
 class Settings(BaseSettings):
     """All settings; see the parts."""
 
@@ -135,6 +195,9 @@ class Settings(BaseSettings):
     exchange: Literal["binanceusdm"] = "binanceusdm"
     pairs: tuple[Pair, ...] = DEFAULT_PAIRS
     database_url: str = Field(default="", description="ledger; empty: SQLite in the market home")
+    lake_url: str = Field(
+        default="", description="object store of the lake, e.g. s3://bucket/hydra; empty: the market home's folder"
+    )
     venue_url: str = Field(default="", description="address of a local venue; empty: the exchange itself")
     paper_balance: Decimal = Field(
         default=Decimal(10_000), gt=0, description="USDT that a first paper account opens with"
@@ -146,6 +209,12 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     analyst: AnalystSettings = AnalystSettings()
     platform: PlatformSettings = PlatformSettings()
+    external: ExternalSettings = ExternalSettings()
+    live: LiveSettings = LiveSettings()
+    exchange_key: SecretStr | None = Field(default=None, validation_alias="HYDRA_EXCHANGE_KEY", repr=False)
+    exchange_secret: SecretStr | None = Field(default=None, validation_alias="HYDRA_EXCHANGE_SECRET", repr=False)
+    glassnode_api_key: SecretStr | None = Field(default=None, validation_alias="HYDRA_GLASSNODE_API_KEY", repr=False)
+    coinglass_api_key: SecretStr | None = Field(default=None, validation_alias="HYDRA_COINGLASS_API_KEY", repr=False)
     groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY", repr=False)
 
     @cached_property

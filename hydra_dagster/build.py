@@ -16,13 +16,13 @@ def build_research_defs(workshop: WorkshopResource | None = None, *, automation:
     automation : whether the schedules are on to begin with; None: the setting platform.live_sensor
     """
     from hydra_dagster import checks
-    from hydra_dagster.assets import champions, market, models, report, research, validation
+    from hydra_dagster.assets import champions, external, market, models, report, research, validation
 
-    groups = (market, research, models, validation, champions, report)
+    groups = (market, research, models, validation, champions, report, external)
     return dg.Definitions(
         assets=[asset for group in groups for asset in group.ASSETS],
-        asset_checks=checks.CHECKS,
-        jobs=[jobs.collect, jobs.research, jobs.retrain],
+        asset_checks=[*checks.CHECKS, *validation.LEAK_CHECKS],
+        jobs=[jobs.collect, jobs.reference, jobs.external, jobs.research, jobs.retrain],
         schedules=schedules.make_schedules(_automation(automation)),
         sensors=[sensors.make_failure_sensor()],
         resources={"workshop": workshop or WorkshopResource()},

@@ -1,7 +1,8 @@
-"""Blocking checks of the market tables: Great Expectations over the rows of the run's partitions.
+"""Checks of the market tables: Great Expectations over the rows of the run's partitions, and tables held against each other.
 
-One validation covers all pairs and months of a run, because the library's import alone costs seconds. A failed one stops
-what stands after it in the same run; the rows stay recorded, and nothing is promoted on them (``champions``).
+One validation covers all pairs and months of a run, because the library's import alone costs seconds. *Critical* becomes a
+blocking error: what stands after it in the same run is stopped, the rows stay recorded, and nothing is promoted on them
+(``champions``). *Warning* becomes a warning, for a person. Both are kept beside the lake for the report.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 
 from hydra_core.domain.intervals import month_span
-from hydra_core.domain.market import INPUTS
+from hydra_core.domain.market import CANDLES, FUNDING
 from hydra_core.domain.pairs import Pair
+from hydra_core.domain.tables import REFERENCE_PRICES
 from hydra_dagster import keys, reporting
 from hydra_dagster.assets.market import LAKE_TABLES
 from hydra_dagster.partitions import PAIR_MONTH, months_by_pair
@@ -24,12 +26,18 @@ if TYPE_CHECKING:
 def _reports(workshop: Workshop, lake_table: str, cells: Mapping[Pair, tuple[str, ...]]) -> "dict[Pair, SuiteReport]":
     """A report a pair over the span of its months; pairs without rows have none."""
     from hydra_core.lake.expectations import run_suites
+    from hydra_core.lake.quality import record
 
     frames = {
         pair: workshop.lake.read(lake_table, pair, month_span(months[0])[0], month_span(months[-1])[1])
         for pair, months in cells.items()
     }
-    return run_suites({pair: frame for pair, frame in frames.items() if frame.height}, lake_table)
+    held = {pair: frame for pair, frame in frames.items() if frame.height}
+    reports = run_suites(held, lake_table)
+    record(
+        workshop.lake, lake_table, reports, {pair: int(frame["ts"].dt.epoch("ms")[-1]) for pair, frame in held.items()}
+    )
+    return reports
 
 
 def _lines(lake_table: str, reports: "Mapping[Pair, SuiteReport]") -> list[dict[str, Any]]:
@@ -87,4 +95,51 @@ def _make(table: str) -> dg.AssetChecksDefinition:
     return expectations
 
 
-CHECKS: Final = [_make(table) for table in INPUTS]
+STOPPING: Final = (REFERENCE_PRICES,)
+"""Market assets with a comparison that is critical; the others' are warnings and stop nothing."""
+
+
+def _make_cross(group: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=keys.market(group),
+        name=keys.CROSS_CHECKS,
+        blocking=group in STOPPING,
+        partitions_def=PAIR_MONTH,
+        description="What one table says follows from what others do: intervals, mark and last price, funding and premium.",
+    )
+    def cross_checks(
+        context: dg.AssetCheckExecutionContext, workshop: dg.ResourceParam[Workshop]
+    ) -> dg.AssetCheckResult:
+        from hydra_core.lake.crosschecks import run_cross_checks
+        from hydra_core.lake.quality import record_lines
+
+        cells = months_by_pair(context.partition_keys)
+        spans = {pair: (month_span(months[0])[0], month_span(months[-1])[1]) for pair, months in cells.items()}
+        with reporting.plain_failures():
+            found = run_cross_checks(workshop.lake, group, spans)
+            record_lines(workshop.lake, group, found)
+        failed = [(pair, line) for pair, lines in found.items() for line in lines if not line.passed]
+        broken = any(line.severity == "critical" for _, line in failed)
+        return dg.AssetCheckResult(
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
+            description=f"{len(failed)} comparisons failed" if failed else "the tables agree",
+            metadata={
+                "comparisons": reporting.table(
+                    [
+                        {"pair": pair, "comparison": line.name, "severity": line.severity, "detail": line.detail}
+                        for pair, line in failed
+                    ]
+                )
+            },
+        )
+
+    return cross_checks
+
+
+CROSS_CHECKED: Final = (CANDLES, FUNDING, REFERENCE_PRICES)
+"""Market assets that have something to be compared with."""
+CHECKS: Final = [
+    *(_make(table) for table in keys.MARKET_TABLES),
+    *(_make_cross(table) for table in CROSS_CHECKED),
+]

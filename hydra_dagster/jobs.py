@@ -11,10 +11,12 @@ from pydantic import Field
 
 from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.intervals import DAY_MS, utc
+from hydra_core.domain.market import INPUTS
 from hydra_dagster import keys, tags
 
 ENDED: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-MARKET: Final = dg.AssetSelection.groups(keys.MARKET)
+MARKET: Final = dg.AssetSelection.assets(*(keys.market(table) for table in INPUTS))
+"""What models learn from; the other market tables have a job of their own, so that this one stays quick."""
 LEARNING: Final = dg.AssetSelection.groups(
     keys.RESEARCH, keys.MODELS, keys.VALIDATION, keys.CHAMPIONS, keys.REPORT_GROUP
 )
@@ -23,6 +25,20 @@ collect: Final = dg.define_asset_job(
     "collect",
     selection=MARKET,
     description="Collect and check market tables for the months and pairs of the run's range of partitions.",
+    tags=tags.lane(tags.COLLECT),
+    executor_def=dg.in_process_executor,
+)
+reference: Final = dg.define_asset_job(
+    "reference",
+    selection=dg.AssetSelection.assets(*(keys.market(table) for table in keys.EXTRA_TABLES)),
+    description="Collect and check the market tables that no model needs: reference prices, captured books and trades.",
+    tags=tags.lane(tags.COLLECT),
+    executor_def=dg.in_process_executor,
+)
+external: Final = dg.define_asset_job(
+    "external",
+    selection=dg.AssetSelection.groups(keys.EXTERNAL),
+    description="One look at what comes from elsewhere: on-chain, derivatives, news, other exchanges.",
     tags=tags.lane(tags.COLLECT),
     executor_def=dg.in_process_executor,
 )

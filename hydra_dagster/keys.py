@@ -9,6 +9,7 @@ from dagster import AssetKey
 
 from hydra_core.alpha.models import KINDS
 from hydra_core.domain.market import CANDLES, FUNDING, INPUTS, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
+from hydra_core.domain.tables import CAPTURES, REFERENCE_PRICES
 
 MARKET: Final = "market"
 RESEARCH: Final = "research"
@@ -17,9 +18,12 @@ VALIDATION: Final = "validation"
 CHAMPIONS: Final = "champions"
 REPORT_GROUP: Final = "report"
 LIVE: Final = "live"
+EXTERNAL: Final = "external"
 
-MARKET_TABLES: Final = INPUTS
-"""candles, funding, open_interest, long_short, liquidations: one market asset each."""
+EXTRA_TABLES: Final = (REFERENCE_PRICES, CAPTURES)
+"""Market assets that no model needs; the job ``reference`` keeps them."""
+MARKET_TABLES: Final = (*INPUTS, *EXTRA_TABLES)
+"""One market asset each: candles, funding, open_interest, long_short, liquidations, and the extra ones."""
 
 CANDLES_KEY: Final = AssetKey([MARKET, CANDLES])
 FUNDING_KEY: Final = AssetKey([MARKET, FUNDING])
@@ -36,13 +40,22 @@ DECISIONS: Final = AssetKey([LIVE, "decisions"])
 
 GATES: Final = "gates"
 """Name of the check on a validation that says whether its candidate may hold the seat."""
+LEAKS: Final = "leaks"
+"""First word of the names of the blocking checks on a candidate: ``leaks_L1_prefix_invariance``."""
 EXPECTATIONS: Final = "expectations"
 """Name of the blocking check on a market table."""
+CROSS_CHECKS: Final = "cross_checks"
+"""Name of the check that holds a market table against others."""
 
 
 def market(table: str) -> AssetKey:
     """Asset of a market table."""
     return AssetKey([MARKET, table])
+
+
+def external(table: str) -> AssetKey:
+    """Asset of a table of what comes from elsewhere."""
+    return AssetKey([EXTERNAL, table])
 
 
 def candidate(kind: str) -> AssetKey:

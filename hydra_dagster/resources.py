@@ -19,6 +19,7 @@ from hydra_core.settings import Settings
 
 if TYPE_CHECKING:
     from hydra_core.alpha.registry import ModelRegistry
+    from hydra_core.lake.gather import Sources
     from hydra_core.lake.store import Lake
     from hydra_core.ledger.store import Ledger
     from hydra_core.market.endpoint import Endpoint
@@ -49,9 +50,16 @@ class Workshop:
     @cached_property
     def lake(self) -> "Lake":
         """The home's Parquet tables."""
-        from hydra_core.lake.store import Lake
+        from hydra_core.lake.store import open_lake
 
-        return Lake(self.home.lake, self.settings.exchange)
+        return open_lake(self.home.lake, self.settings.exchange, self.settings.lake_url)
+
+    @property
+    def sources(self) -> "Sources":
+        """What may be asked of the world beside the exchange."""
+        from hydra_core.platform.external import sources_of
+
+        return sources_of(self.home, self.settings, self.venue_url)
 
     @cached_property
     def registry(self) -> "ModelRegistry":

@@ -3,7 +3,7 @@
 Cron runs on wall time; what is collected is decided by market time, handed to the run as ``as_of_ms``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import dagster as dg
@@ -11,19 +11,22 @@ import dagster as dg
 from hydra_core.domain.errors import HydraError
 from hydra_core.domain.intervals import month_of, month_span
 from hydra_core.domain.market import INPUTS
+from hydra_core.domain.tables import EXTERNAL_TABLES, NEWS_SENTIMENT
 from hydra_dagster import jobs, keys, tags
 from hydra_dagster.partitions import range_tags
 from hydra_dagster.resources import Workshop
 
 DAILY: Final = "15 1 * * *"
+LATER: Final = "45 1 * * *"
+HOURLY: Final = "7 * * * *"
 WEEKLY: Final = "0 3 * * 0"
 NIGHTLY: Final = "40 4 * * *"
 
 
-def collect_config(as_of_ms: int, start_ms: int = 0, end_ms: int = 0) -> dict[str, Any]:
-    """Run config of every market asset: market time, and the span to stay inside (0: the partitions' own)."""
+def collect_config(as_of_ms: int, start_ms: int = 0, end_ms: int = 0, tables: Sequence[str] = INPUTS) -> dict[str, Any]:
+    """Run config of market assets: market time, and the span to stay inside (0: the partitions' own)."""
     config = {"as_of_ms": as_of_ms, "start_ms": start_ms, "end_ms": end_ms}
-    return {"ops": {keys.op_name(keys.market(table)): {"config": config} for table in INPUTS}}
+    return {"ops": {keys.op_name(keys.market(table)): {"config": config} for table in tables}}
 
 
 def open_months(as_of_ms: int) -> tuple[str, str]:
@@ -32,14 +35,29 @@ def open_months(as_of_ms: int) -> tuple[str, str]:
     return month_of(month_span(this)[0] - 1), this
 
 
-def refresh_request(workshop: Workshop, lane: Mapping[str, str]) -> dg.RunRequest | dg.SkipReason:
+def refresh_request(
+    workshop: Workshop, lane: Mapping[str, str], tables: Sequence[str] = INPUTS
+) -> dg.RunRequest | dg.SkipReason:
     """A run over the open months of the settings' pairs, at market time now; a skip while the exchange is silent."""
     try:
         as_of = workshop.market_now()
     except HydraError as error:
         return dg.SkipReason(f"market time is unknown: {error}")
     span = range_tags(open_months(as_of), _stretch(workshop))
-    return dg.RunRequest(run_config=collect_config(as_of), tags={**lane, **span})
+    return dg.RunRequest(run_config=collect_config(as_of, tables=tables), tags={**lane, **span})
+
+
+def external_request(workshop: Workshop) -> dg.RunRequest | dg.SkipReason:
+    """A look at every external source at market time now; a skip where none is there, or the exchange is silent."""
+    try:
+        absent = workshop.sources.absent
+        if set(EXTERNAL_TABLES) - {NEWS_SENTIMENT} <= set(absent):
+            return dg.SkipReason("nothing external: " + "; ".join(f"{name}: {why}" for name, why in absent.items()))
+        config = {"as_of_ms": workshop.market_now()}
+    except HydraError as error:
+        return dg.SkipReason(str(error))
+    ops = {keys.op_name(keys.external(table)): {"config": config} for table in EXTERNAL_TABLES}
+    return dg.RunRequest(run_config={"ops": ops}, tags=tags.lane(tags.COLLECT))
 
 
 def _stretch(workshop: Workshop) -> Any:
@@ -68,7 +86,21 @@ def make_schedules(running: bool) -> list[dg.ScheduleDefinition]:
         """Refresh, train, validate, and give a seat to whoever passes its gates."""
         return refresh_request(workshop, tags.lane(tags.TRAIN))
 
-    return [daily_refresh, weekly_retraining]
+    @dg.schedule(job=jobs.reference, cron_schedule=LATER, execution_timezone="UTC", default_status=status)
+    def daily_reference(
+        context: dg.ScheduleEvaluationContext, workshop: dg.ResourceParam[Workshop]
+    ) -> dg.RunRequest | dg.SkipReason:
+        """Collect reference prices and take up what the trader captured."""
+        return refresh_request(workshop, tags.lane(tags.COLLECT), keys.EXTRA_TABLES)
+
+    @dg.schedule(job=jobs.external, cron_schedule=HOURLY, execution_timezone="UTC", default_status=status)
+    def hourly_external(
+        context: dg.ScheduleEvaluationContext, workshop: dg.ResourceParam[Workshop]
+    ) -> dg.RunRequest | dg.SkipReason:
+        """Look at what comes from elsewhere, where there is a key or a list for it."""
+        return external_request(workshop)
+
+    return [daily_refresh, daily_reference, weekly_retraining, hourly_external]
 
 
 def make_live_schedules(running: bool) -> list[dg.ScheduleDefinition]:

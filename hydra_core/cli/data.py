@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -12,11 +13,12 @@ from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import HydraError, UsageError
 from hydra_core.domain.intervals import iso, months_between, parse_time
 from hydra_core.domain.pairs import parse_pairs
-from hydra_core.domain.tables import SCHEMAS
+from hydra_core.domain.tables import EXCHANGE_TABLES, REFERENCE_TABLES, TABLES
 from hydra_core.home import Home
 from hydra_core.lake import catalog as catalogues
 from hydra_core.lake.collect import collect
-from hydra_core.lake.store import Lake
+from hydra_core.lake.describe import describe
+from hydra_core.lake.store import Lake, open_lake
 from hydra_core.market.endpoint import Endpoint
 from hydra_core.market.venue_clock import read_anchor
 from hydra_core.platform.control import running
@@ -30,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The tables on disk.", no_args_is_help=True)
     group.command()(catalog)
     group.command()(verify)
+    group.command()(tables)
     app.add_typer(group, name="lake")
 
 
@@ -37,13 +40,18 @@ def backfill(
     start: Annotated[str, typer.Option("--from", help="First day, e.g. 2024-08-01 (UTC).")],
     end: Annotated[str, typer.Option("--to", help="Day after the last one (UTC).")],
     pairs: Annotated[str, typer.Option(help="Pairs, comma-separated, or all.")] = "all",
-    tables: Annotated[str, typer.Option(help="Tables, comma-separated, or all.")] = "all",
+    tables: Annotated[
+        str,
+        typer.Option(help="Tables, comma-separated; usual: what models learn from; all: mark, index and premium too."),
+    ] = "usual",
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask for closed months again too.")] = False,
     market: MarketOption = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Fetch history into the lake: only what is missing, repairable at any time, identical when run again.
+    """Fetch history into the lake, whole months: only what is missing, the same bytes whenever and however often it runs.
 
-    A home of a local market needs its venue running (`hydra up`).
+    It may be killed at any moment and goes on from the last whole month when run again. It shares the exchange's request limit
+    with the trader and leaves it room. A home of a local market needs its venue running (`hydra up`).
     """
     with reporting_errors():
         settings, home = open_home(market)
@@ -51,7 +59,8 @@ def backfill(
         if start_ms >= end_ms:
             raise UsageError(f"--from {start} is not before --to {end}", "Swap them")
         chosen = parse_pairs(pairs, settings.pairs)
-        wanted = list(SCHEMAS) if tables.strip() == "all" else [name.strip() for name in tables.split(",")]
+        known = {"usual": EXCHANGE_TABLES, "all": (*EXCHANGE_TABLES, *REFERENCE_TABLES)}
+        wanted = known.get(tables.strip(), [name.strip() for name in tables.split(",")])
         endpoint, now_ms = where_and_when(home, settings)
         if start_ms >= now_ms:
             raise UsageError(f"--from {start} lies after the market's present, {iso(now_ms)}")
@@ -66,34 +75,41 @@ def backfill(
 
             results = collect(
                 endpoint,
-                Lake(home.lake, settings.exchange),
+                lake_of(home, settings),
                 chosen,
                 months,
                 wanted,
                 now_ms,
                 progress=show,
-                clip=None,
+                refresh=refresh,
+                limits=home.limits,
             )
-        lines = [
-            {"table": one.table, "pair": one.pair, "month": one.month, "rows": one.rows, "hash": one.content_hash,
-             "changed": one.changed, "gaps": len(one.gaps), "warnings": list(one.warnings)}
-            for one in results
-        ]  # fmt: skip
+        gaps = Counter(str(gap.state) for one in results for gap in one.gaps)
         if as_json:
-            say_json({"partitions": lines, "rows": sum(one.rows for one in results)})
+            lines = [
+                {"table": one.table, "pair": one.pair, "month": one.month, "rows": one.rows, "hash": one.content_hash,
+                 "fetched": one.fetched, "changed": one.changed, "closed": one.closed, "absent": one.absent,
+                 "unresolved": len(one.unresolved), "revised": one.revised, "warnings": list(one.warnings)}
+                for one in results
+            ]  # fmt: skip
+            say_json({"partitions": lines, "rows": sum(one.rows for one in results), "gaps": gaps})
             return
         out.print(f"{len(results)} partitions, {sum(one.rows for one in results):,} rows, "
-                  f"{sum(one.changed for one in results)} changed, {sum(len(o.gaps) for o in results)} gaps left")  # fmt: skip
+                  f"{sum(one.fetched for one in results)} fetched, {sum(one.changed for one in results)} changed, "
+                  f"{sum(one.revised for one in results)} rows corrected")  # fmt: skip
+        out.print("gaps: " + (", ".join(f"{count} {state}" for state, count in sorted(gaps.items())) or "none"))
+        for line in sorted({f"{one.table}: {one.absent}" for one in results if one.absent and not one.rows}):
+            err.print(f"absent {line}", highlight=False)
         for one in results:
             for warning in one.warnings:
-                err.print(f"[yellow]warning[/] {one.pair} {one.month}: {warning}")
+                err.print(f"[yellow]warning[/] {one.pair} {one.month}: {warning}", highlight=False)
 
 
 def catalog(market: MarketOption = "", as_json: JsonFlag = False) -> None:
     """Rebuild the DuckDB file of views over the Parquet files."""
     with reporting_errors():
         settings, home = open_home(market)
-        views = catalogues.rebuild(Lake(home.lake, settings.exchange), home.catalog)
+        views = catalogues.rebuild(lake_of(home, settings), home.catalog)
         if as_json:
             say_json({"catalog": str(home.catalog), "views": views})
         else:
@@ -104,7 +120,7 @@ def verify(market: MarketOption = "", as_json: JsonFlag = False) -> None:
     """Check every file of the lake against its recorded hash; exit code 1 when one is damaged."""
     with reporting_errors():
         settings, home = open_home(market)
-        problems = Lake(home.lake, settings.exchange).verify()
+        problems = lake_of(home, settings).verify()
         if as_json:
             say_json({"problems": problems})
         else:
@@ -113,6 +129,25 @@ def verify(market: MarketOption = "", as_json: JsonFlag = False) -> None:
             out.print("every file is as recorded" if not problems else f"{len(problems)} damaged")
         if problems:
             raise typer.Exit(1)
+
+
+def tables(as_json: JsonFlag = False) -> None:
+    """List every table: columns with their units, cadence, source, delay and what is done about gaps."""
+    with reporting_errors():
+        if as_json:
+            lines = [
+                {"name": one.name, "ts": one.stamp, "columns": dict(one.units), "interval": one.interval,
+                 "source": one.source, "delay": one.delay, "gaps": one.gaps}
+                for one in TABLES.values()
+            ]  # fmt: skip
+            say_json({"tables": lines})
+        else:
+            out.print(describe(), highlight=False, markup=False)
+
+
+def lake_of(home: Home, settings: Settings) -> Lake:
+    """A home's tables, on disk or in the object store that settings name."""
+    return open_lake(home.lake, settings.exchange, settings.lake_url)
 
 
 def where_and_when(home: Home, settings: Settings) -> tuple[Endpoint, int]:

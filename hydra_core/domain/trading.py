@@ -46,6 +46,8 @@ class OrderState(StrEnum):
     UNKNOWN = "unknown"
     OPEN = "open"
     PARTIAL = "partial"
+    CANCELING = "canceling"
+    """Its cancel was sent and is not answered: it may still fill."""
     FILLED = "filled"
     CANCELED = "canceled"
     REJECTED = "rejected"

@@ -6,8 +6,11 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_core.domain.errors import HydraError
-from hydra_core.domain.tables import SCHEMAS
+import polars as pl
+
+from hydra_core.domain.errors import HydraError, UsageError
+from hydra_core.domain.tables import SCHEMAS, empty_frame, schema_of
+from hydra_core.lake.files import is_local
 from hydra_core.lake.store import Lake
 
 FILES_TABLE = "files"
@@ -38,9 +41,15 @@ def rebuild(lake: Lake, path: Path) -> list[View]:
 
     Raises
     ------
+    UsageError : the lake lies in an object store: DuckDB reads it with its own extension and keys, not through this file
     HydraError : the file cannot be written
     """
     import duckdb
+
+    if not is_local(lake.root):
+        raise UsageError(
+            f"no catalogue over {lake.root}", "Read the object store with DuckDB's httpfs, or keep a local copy"
+        )
 
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -77,6 +86,24 @@ def rebuild(lake: Lake, path: Path) -> list[View]:
         fresh.unlink(missing_ok=True)
         fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
     return views
+
+
+def scan(lake: Lake, table: str) -> pl.LazyFrame:
+    """A table's current files as one lazy frame with a column ``pair``; hashes are not checked, nothing is read yet.
+
+    Raises
+    ------
+    UsageError : the lake lies in an object store
+    """
+    if not is_local(lake.root):
+        raise UsageError(f"no scan over {lake.root}", "Read it pair by pair with Lake.read, or keep a local copy")
+    files = [lake.path(table, entry) for months in lake.entries(table).values() for entry in months.values()]
+    if not files:
+        return empty_frame(table).lazy().with_columns(pl.lit("").alias("pair"))
+    schema = {**schema_of(table), "venue": pl.String(), "pair": pl.String()}
+    return pl.scan_parquet(
+        sorted(files), hive_partitioning=True, hive_schema={"venue": pl.String(), "pair": pl.String()}
+    ).select([name for name in schema if name != "venue"])
 
 
 def _literal(text: str) -> str:

@@ -1,8 +1,8 @@
 """Collecting an exchange's history into the lake: month by month, resumable, the same bytes however often it runs.
 
-What is there already is not asked for again; holes are asked for twice and then recorded as the exchange's own; the
-exchange's higher intervals are held against those derived from the finest. Dagster's assets, ``hydra backfill`` and the
-demo all call :func:`collect`.
+What is there already is not asked for again, but for the newest bars, which may have been corrected since; holes go through
+:mod:`repair`; the exchange's higher intervals are held against those derived from the finest. Dagster's assets, ``hydra
+backfill`` and the demo all call :func:`collect`. Killed at any moment, it goes on from the last whole month when run again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import polars as pl
@@ -17,27 +18,32 @@ from loguru import logger
 
 from hydra_core.domain.errors import Unsupported
 from hydra_core.domain.intervals import HOUR_MS, MINUTE_MS, iso, month_of, month_span, utc
-from hydra_core.domain.market import PUBLICATION_DELAY_MS
+from hydra_core.domain.market import FUNDING
 from hydra_core.domain.pairs import Pair
+from hydra_core.domain.settlements import LONGEST_MS
 from hydra_core.domain.tables import CANDLE_TABLES, SCHEMAS, cadence_of, empty_frame, schema_of
 from hydra_core.lake.derive import compare, resample
-from hydra_core.lake.gaps import Gap, GapKind, find_gaps, unverified
+from hydra_core.lake.gaps import Gap, GapKind, GapState
+from hydra_core.lake.listings import Listings, Standing
 from hydra_core.lake.manifest import Entry
-from hydra_core.lake.store import Lake, merge
+from hydra_core.lake.repair import repair, repair_settlements
+from hydra_core.lake.rows import merge
+from hydra_core.lake.store import Lake
 from hydra_core.market.endpoint import Credentials, Endpoint
+from hydra_core.market.limits import Lane
+from hydra_core.market.listings import Listing
 from hydra_core.market.rest import ExchangeClient, together
 
 Progress = Callable[[str, int, int], None]
 """Called with what was just done, how many tables of months are done, and how many there are."""
 
 SETTLE_MS: Final = 10 * MINUTE_MS
-"""A month is closed, and a hole the exchange's own, only this long after: late rows have arrived by then."""
+"""A month is closed, and a hole recorded, only this long after: late rows have arrived by then."""
 OVERLAP_MS: Final = 2 * HOUR_MS
-"""How much of a month that grew is asked for again, for rows that were corrected since."""
+RECHECKED_BARS: Final = 3
+"""Of a month that grew, at least so much time and so many closed bars are asked for again: some are corrected later."""
 MONTHS_AT_ONCE: Final = 4
 """Months of a pair in work at the same time; requests are bounded by the client."""
-REFETCHES: Final = 16
-"""Holes that are asked for one by one; more are asked for as one span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,8 @@ class Collected:
     fetched : bool, False where a closed month was there already
     changed : bool, whether its rows differ from before
     closed : bool, whether the month is complete and will not be asked for again
-    gaps : holes that remain
+    gaps : what was missing, repaired or not
+    revised : int, rows known before that this collection changed, inserted or withdrew
     warnings : differences between the exchange's own intervals and the derived ones, holes inside the month
     absent : str, why there is no such table or month; empty where there is
     """
@@ -69,6 +76,12 @@ class Collected:
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[str, ...] = ()
     absent: str = ""
+    revised: int = 0
+
+    @property
+    def unresolved(self) -> tuple[Gap, ...]:
+        """Holes that nothing is known of: what a person should see."""
+        return tuple(gap for gap in self.gaps if gap.state is GapState.UNRESOLVED)
 
     @property
     def label(self) -> str:
@@ -89,6 +102,7 @@ def collect(
     refresh: bool = False,
     credentials: Credentials | None = None,
     limiter: bool | None = None,
+    limits: Path | None = None,
 ) -> list[Collected]:
     """Fetch months of tables for pairs into the lake; blocks until done. Not to be called inside an event loop.
 
@@ -104,7 +118,8 @@ def collect(
     clip : (start, end) in epoch ms, optional: nothing outside is asked for; a month that it cuts is not closed
     refresh : bool, whether closed months are asked for again
     credentials : Credentials, optional
-    limiter : bool, optional, whether requests are spaced out; by default only on the real exchange
+    limiter : bool, optional, whether request weight is counted and held back; by default only on the real exchange
+    limits : Path, optional, the home's folder of request budgets, shared with its other processes
 
     Returns
     -------
@@ -117,7 +132,9 @@ def collect(
     """
 
     async def run() -> list[Collected]:
-        async with ExchangeClient(endpoint, credentials=credentials, limiter=limiter) as client:
+        async with ExchangeClient(
+            endpoint, credentials=credentials, limiter=limiter, limits=limits, lane=Lane.BULK
+        ) as client:
             return await collect_with(
                 client, lake, pairs, months, tables, now_ms, progress=progress, clip=clip, refresh=refresh
             )
@@ -143,6 +160,8 @@ async def collect_with(
     total = len(names) * len(pairs) * len(wanted)
     slots = asyncio.Semaphore(MONTHS_AT_ONCE)
     done = 0
+    await asyncio.to_thread(lake.tidy, wanted)
+    standing = await asyncio.to_thread(Listings(lake).update, await _listed(client), now_ms)
 
     def tell(one: Collected) -> None:
         nonlocal done
@@ -152,10 +171,29 @@ async def collect_with(
 
     async def work(pair: Pair, month: str) -> list[Collected]:
         async with slots:
-            return await collect_month(client, lake, pair, month, wanted, now_ms, tell=tell, clip=clip, refresh=refresh)
+            return await collect_month(
+                client,
+                lake,
+                pair,
+                month,
+                wanted,
+                now_ms,
+                tell=tell,
+                clip=clip,
+                refresh=refresh,
+                standing=standing.get(pair),
+            )
 
     parts = await together(work(pair, month) for month in names for pair in pairs)
     return [one for part in parts for one in part]
+
+
+async def _listed(client: ExchangeClient) -> dict[Pair, Listing]:
+    """What the exchange lists; nothing where its list is not read, which is no word on any contract."""
+    try:
+        return await client.listings()
+    except Unsupported:
+        return {}
 
 
 async def collect_month(
@@ -169,12 +207,13 @@ async def collect_month(
     tell: Callable[[Collected], None] | None = None,
     clip: tuple[int, int] | None = None,
     refresh: bool = False,
+    standing: Standing | None = None,
 ) -> list[Collected]:
     """Every table of one pair and month, then the exchange's higher intervals against the derived ones."""
     results: list[Collected] = []
     frames: dict[str, pl.DataFrame] = {}
     for table in _in_order(tables):
-        one, frame = await _collect_table(client, lake, table, pair, month, now_ms, clip, refresh)
+        one, frame = await _collect_table(client, lake, table, pair, month, now_ms, clip, refresh, standing)
         results.append(one)
         if frame is not None:
             frames[table] = frame
@@ -197,6 +236,7 @@ async def _collect_table(
     now_ms: int,
     clip: tuple[int, int] | None,
     refresh: bool,
+    standing: Standing | None,
 ) -> tuple[Collected, pl.DataFrame | None]:
     """One table: what was done, and its rows where they were asked for."""
     here = Collected(table, pair, month)
@@ -204,39 +244,45 @@ async def _collect_table(
         return replace(here, absent=f"{client.endpoint.exchange} has no {table}"), None
     entry = await asyncio.to_thread(_sound_entry, lake, table, pair, month)
     if entry is not None and entry.closed and not refresh:
-        return _standing(here, lake, entry), None
+        return _as_it_stands(here, lake, entry), None
+    if standing is not None and standing.vanished_ms:
+        gone = f"{client.endpoint.exchange} lists {pair} no more since {iso(standing.vanished_ms)}"
+        return (_as_it_stands(here, lake, entry) if entry is not None else replace(here, absent=gone)), None
     span = _span(month, now_ms, clip)
     if span[0] >= span[1]:
         return replace(here, absent="nothing of it lies before now"), None
     try:
-        old, parts, whole = await asyncio.to_thread(
-            _plan, lake, table, pair, entry, span, refresh, _ends(month, now_ms)
-        )
+        old, parts, whole = await asyncio.to_thread(_plan, lake, table, pair, entry, span, refresh, now_ms)
         if not parts and entry is not None:
-            return _standing(here, lake, entry), None
+            return _as_it_stands(here, lake, entry), None
         frame = old
-        for start, end in parts:
-            frame = merge(table, frame, await client.table(table, pair, start, end, now_ms))
-        known = entry.verified_gaps if entry is not None and not refresh else ()
-        frame, gaps = await _repair(client, table, pair, frame, whole, now_ms, known)
+        listed_ms = standing.listed_ms if standing is not None else 0
+        if table == FUNDING:
+            frame, gaps = await repair_settlements(client, pair, whole, now_ms, listed_ms)
+        else:
+            for start, end in parts:
+                frame = merge(table, frame, await client.table(table, pair, start, end, now_ms))
+            known = entry.gaps if entry is not None and not refresh else ()
+            frame, gaps = await repair(client, table, pair, frame, whole, now_ms, known, listed_ms)
     except Unsupported as missing:
         return replace(here, absent=missing.what), None
     if not frame.height:
         return replace(here, fetched=True, absent="the exchange has no row of it"), None
-    settled = [(gap.start, gap.end) for gap in gaps if gap.end <= now_ms - SETTLE_MS]
     written = await asyncio.to_thread(
         lake.write,
         table,
         pair,
         month,
         frame,
-        closed=_ends(month, now_ms) and whole == month_span(month),
+        closed=_ends(table, month, now_ms) and whole == month_span(month),
         source=f"{client.endpoint.exchange} REST{' of a local venue' if client.endpoint.local else ''}",
         span=whole,
-        verified_gaps=settled,
+        gaps=[gap for gap in gaps if gap.end <= now_ms - SETTLE_MS],
+        as_of_ms=now_ms,
     )
     now = lake.entry(table, pair, month)
-    holes = [gap for gap in gaps if gap.kind is GapKind.INSIDE]
+    holes = [gap for gap in gaps if gap.state is GapState.UNRESOLVED and gap.kind is GapKind.INSIDE]
+    newer = now.revisions[-1:] if now is not None and (entry is None or now.revisions != entry.revisions) else ()
     return (
         replace(
             here,
@@ -248,6 +294,7 @@ async def _collect_table(
             closed=now is not None and now.closed,
             gaps=tuple(gaps),
             warnings=(f"{table}: the exchange lacks {len(holes)} spans, first {holes[0]}",) if holes else (),
+            revised=sum(one.changed + one.late + one.withdrawn for one in newer),
         ),
         frame,
     )
@@ -262,7 +309,7 @@ def _sound_entry(lake: Lake, table: str, pair: Pair, month: str) -> Entry | None
     return entry
 
 
-def _standing(here: Collected, lake: Lake, entry: Entry) -> Collected:
+def _as_it_stands(here: Collected, lake: Lake, entry: Entry) -> Collected:
     """What is said of a month that was there already."""
     return replace(
         here,
@@ -270,6 +317,7 @@ def _standing(here: Collected, lake: Lake, entry: Entry) -> Collected:
         content_hash=entry.content_hash,
         path=str(lake.path(here.table, entry)),
         closed=entry.closed,
+        gaps=entry.gaps,
     )
 
 
@@ -280,9 +328,9 @@ def _span(month: str, now_ms: int, clip: tuple[int, int] | None) -> tuple[int, i
     return max(first, start), min(after, end, now_ms)
 
 
-def _ends(month: str, now_ms: int) -> bool:
-    """Whether the month has ended and settled."""
-    return now_ms >= month_span(month)[1] + SETTLE_MS
+def _ends(table: str, month: str, now_ms: int) -> bool:
+    """Whether the month has ended and settled; funding, once the settlement after it is known too."""
+    return now_ms >= month_span(month)[1] + SETTLE_MS + (LONGEST_MS if table == FUNDING else 0)
 
 
 def _plan(
@@ -292,7 +340,7 @@ def _plan(
     entry: Entry | None,
     span: tuple[int, int],
     refresh: bool,
-    closing: bool,
+    now_ms: int,
 ) -> tuple[pl.DataFrame, list[tuple[int, int]], tuple[int, int]]:
     """Rows that are kept, spans to ask for, and the span that both then cover."""
     start, end = span
@@ -306,37 +354,13 @@ def _plan(
         outside = (pl.col("ts") < utc(asked[0])) | (pl.col("ts") >= utc(asked[1]))
         return old.filter(outside), [asked], whole
     parts = [(start, entry.start_ms)] if start < entry.start_ms else []
-    if end > entry.end_ms or (closing and whole == month_span(month_of(whole[0]))):
-        parts.append((max(entry.start_ms, entry.end_ms - OVERLAP_MS), max(end, entry.end_ms)))
+    closing = _ends(table, month_of(start), now_ms) and whole == month_span(month_of(start))
+    holed = any(gap.state is GapState.UNRESOLVED for gap in entry.gaps) and now_ms > entry.end_ms
+    if end > entry.end_ms or closing or holed:
+        grid = cadence_of(table)
+        overlap = max(OVERLAP_MS, RECHECKED_BARS * grid.ms if grid else 0)
+        parts.append((max(entry.start_ms, entry.end_ms - overlap), max(end, entry.end_ms)))
     return old, parts, whole
-
-
-async def _repair(
-    client: ExchangeClient,
-    table: str,
-    pair: Pair,
-    frame: pl.DataFrame,
-    span: tuple[int, int],
-    now_ms: int,
-    known: Sequence[tuple[int, int]],
-) -> tuple[pl.DataFrame, list[Gap]]:
-    """Ask again for the rows that a grid lacks; returns the rows and the holes that stayed."""
-    grid = cadence_of(table)
-    if grid is None or not frame.height:
-        return frame, []
-    closes = grid.ms if table in CANDLE_TABLES else PUBLICATION_DELAY_MS.get(table, 0)
-    end = min(span[1], grid.floor(now_ms - closes) + grid.ms)
-    gaps = find_gaps(frame, grid, span[0], end)
-    unsure = unverified(gaps, known)
-    if not unsure:
-        return frame, gaps
-    spans = [(gap.start, gap.end) for gap in unsure]
-    if len(spans) > REFETCHES:
-        spans = [(spans[0][0], spans[-1][1])]
-    found = await together(client.table(table, pair, start, stop, now_ms) for start, stop in spans)
-    for again in found:
-        frame = merge(table, frame, again)
-    return frame, find_gaps(frame, grid, span[0], end)
 
 
 def _disagreements(frames: Mapping[str, pl.DataFrame]) -> dict[str, str]:

@@ -17,7 +17,21 @@ import polars as pl
 
 from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import CANDLE_TABLES, cadence_of, schema_of
+from hydra_core.domain.tables import (
+    BOOK,
+    BOOK_LEVELS,
+    CANDLE_TABLES,
+    INDEX,
+    MARK,
+    PREMIUM,
+    REFERENCE_INTERVALS,
+    STREAM_TABLES,
+    TRADES,
+    cadence_of,
+    reference_table,
+    schema_of,
+    table_of,
+)
 
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"
@@ -84,15 +98,42 @@ def _positive(column: str, high: float = MAX_PRICE) -> Rule:
     return _between(column, 0, high, strict_min=True)
 
 
-_CANDLE_RULES: Final = (
-    *(_positive(column) for column in ("open", "high", "low", "close")),
-    _between("volume", 0, None),
+def _references(kind: str) -> tuple[str, ...]:
+    return tuple(reference_table(kind, interval) for interval in REFERENCE_INTERVALS)
+
+
+_PRICES: Final = ("open", "high", "low", "close")
+_BAR_RULES: Final = (
     *(_at_least("high", column) for column in ("open", "close", "low")),
     *(_at_least(column, "low") for column in ("open", "close")),
 )
+_PRICE_RULES: Final = (*(_positive(column) for column in _PRICES), *_BAR_RULES)
+_CANDLE_RULES: Final = (*_PRICE_RULES[:4], _between("volume", 0, None), *_BAR_RULES)
+_PREMIUM_RULES: Final = (
+    *(_between(column, -0.5, 0.5) for column in _PRICES),
+    _between("close", -0.05, 0.05, WARNING),
+    *_BAR_RULES,
+)
+_BOOK_RULES: Final = (
+    *(_positive(f"{side}_{level}") for level in range(1, BOOK_LEVELS + 1) for side in ("bid", "ask")),
+    *(_between(f"{side}_size_{level}", 0, 1e15) for level in range(1, BOOK_LEVELS + 1) for side in ("bid", "ask")),
+    Rule("ExpectColumnPairValuesAToBeGreaterThanB", {"column_A": "ask_1", "column_B": "bid_1"}),
+)
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     **dict.fromkeys(CANDLE_TABLES, _CANDLE_RULES),
-    FUNDING: (_between("rate", -0.05, 0.05), _between("rate", -0.0075, 0.0075, WARNING)),
+    **dict.fromkeys((*_references(MARK), *_references(INDEX)), _PRICE_RULES),
+    **dict.fromkeys(_references(PREMIUM), _PREMIUM_RULES),
+    FUNDING: (
+        _between("rate", -0.05, 0.05),
+        _between("rate", -0.0075, 0.0075, WARNING),
+        Rule("ExpectColumnValuesToBeInSet", {"column": "interval_hours", "value_set": [1.0, 2.0, 4.0, 8.0]}),
+    ),
+    BOOK: _BOOK_RULES,
+    TRADES: (
+        Rule("ExpectColumnValuesToBeInSet", {"column": "side", "value_set": ["buy", "sell"]}),
+        *(_positive(column, 1e15) for column in ("trade_id", "quantity")),
+        _positive("price"),
+    ),
     OPEN_INTEREST: (_positive("open_interest", 1e15), _positive("open_interest_value", 1e15)),
     LONG_SHORT: (_positive("long_short_ratio", 1e3), _between("long_short_ratio", 0.1, 10.0, WARNING)),
     LIQUIDATIONS: (
@@ -171,8 +212,9 @@ def _rules(table: str, keyed: bool) -> tuple[Rule, ...]:
     schema = schema_of(table)
     expected = ["pair", *schema] if keyed else list(schema)
     rules = [Rule("ExpectTableColumnsToMatchOrderedList", {"column_list": expected})]
-    rules += [Rule("ExpectColumnValuesToNotBeNull", {"column": column}) for column in expected]
-    if table != LIQUIDATIONS:
+    lacking = table_of(table).may_lack
+    rules += [Rule("ExpectColumnValuesToNotBeNull", {"column": column}) for column in expected if column not in lacking]
+    if table not in STREAM_TABLES:
         once = Rule("ExpectCompoundColumnsToBeUnique", {"column_list": ["pair", "ts"]})
         rising = Rule("ExpectColumnValuesToBeIncreasing", {"column": "ts", "strictly": True})
         rules.append(once if keyed else rising)
@@ -224,7 +266,7 @@ def _grid_lines(frame: pl.DataFrame, table: str) -> list[CheckLine]:
     stamp = pl.col("ts").dt.epoch("ms")
     step = stamp.diff().over(keys) if keys else stamp.diff()
     steps = frame.select(step.alias("step"), stamp.alias("ts"))
-    backwards = steps.filter(pl.col("step") < (0 if table == LIQUIDATIONS else 1)).height
+    backwards = steps.filter(pl.col("step") < (0 if table in STREAM_TABLES else 1)).height
     lines = [
         CheckLine(
             "time_ascends", "ts", not backwards, CRITICAL, backwards, f"{backwards} rows go back" if backwards else ""

@@ -1,4 +1,4 @@
-"""What a lake table holds: one entry a pair and month, with the file's name, hashes and what is known of its gaps."""
+"""What a lake table holds: one entry a pair and month, with the file's name, hashes, gaps and former versions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,38 @@ from typing import Any, Final
 
 from hydra_core.domain.errors import DataCorrupt
 from hydra_core.domain.pairs import Pair
-from hydra_core.lake.files import write_atomic
+from hydra_core.lake.files import read_versioned, write_versioned
+from hydra_core.lake.gaps import Gap, GapKind, GapState
 
 NAME: Final = "manifest.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1 had spans ``verified_gaps`` without a state; they are read as unresolved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A former content of a month that was corrected: rows known by then were changed, added late or taken back.
+
+    Parameters
+    ----------
+    number : int, 1 for the first content that was corrected
+    file, content_hash, file_hash : of that content; its file is kept
+    rows : int
+    as_of_ms : int, market time of the collection that replaced it (epoch ms)
+    changed, late, withdrawn : int, rows whose values differ now, that were inserted before the then newest one, that are gone
+    first_ms : int, stamp of the first of these rows
+    """
+
+    number: int
+    file: str
+    content_hash: str
+    file_hash: str
+    rows: int
+    as_of_ms: int
+    changed: int
+    late: int
+    withdrawn: int
+    first_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +58,8 @@ class Entry:
     start_ms, end_ms : int, the half-open span that was asked for
     closed : bool, whether the whole month was asked for after it had ended
     source : str, where the rows came from
-    verified_gaps : spans (start, end) in epoch ms that the source was asked for twice and has nothing in
+    gaps : what was missing, and what became of it
+    revisions : former contents, oldest first
     """
 
     file: str
@@ -43,7 +72,12 @@ class Entry:
     end_ms: int
     closed: bool
     source: str
-    verified_gaps: tuple[tuple[int, int], ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    revisions: tuple[Revision, ...] = ()
+
+    def in_state(self, state: GapState) -> tuple[Gap, ...]:
+        """Gaps of one state."""
+        return tuple(gap for gap in self.gaps if gap.state is state)
 
 
 Entries = dict[Pair, dict[str, Entry]]
@@ -52,30 +86,49 @@ Entries = dict[Pair, dict[str, Entry]]
 
 def read_manifest(folder: Path) -> Entries:
     """Entries of a table's folder, none where it has no manifest yet; raises DataCorrupt for an unreadable one."""
+    return open_manifest(folder)[0]
+
+
+def open_manifest(folder: Path) -> tuple[Entries, str]:
+    """Entries and the version to hand to :func:`write_manifest`."""
     path = folder / NAME
+    content, version = read_versioned(path)
+    if content is None:
+        return {}, version
     try:
-        content: Any = json.loads(path.read_bytes())
-        return {
-            Pair(pair): {month: _entry(word) for month, word in months.items()}
-            for pair, months in content["pairs"].items()
+        word: Any = json.loads(content)
+        entries = {
+            Pair(pair): {month: _entry(each) for month, each in months.items()}
+            for pair, months in word["pairs"].items()
         }
-    except FileNotFoundError:
-        return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataCorrupt(
             f"{path} is not a manifest ({error})",
             "Move it away and run `hydra backfill` again: the files are fetched anew",
         ) from error
+    return entries, version
 
 
-def write_manifest(folder: Path, entries: Entries) -> None:
-    """Replace a table's manifest."""
+def write_manifest(folder: Path, entries: Entries, version: str) -> None:
+    """Replace a table's manifest; raises ``files.Changed`` where another machine did meanwhile."""
     pairs = {
-        pair: {month: asdict(months[month]) for month in sorted(months)} for pair, months in sorted(entries.items())
+        pair: {month: _plain(months[month]) for month in sorted(months)} for pair, months in sorted(entries.items())
     }
-    write_atomic(folder / NAME, json.dumps({"format": FORMAT, "pairs": pairs}, indent=1).encode())
+    write_versioned(folder / NAME, json.dumps({"format": FORMAT, "pairs": pairs}, indent=1).encode(), version)
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    plain = asdict(entry)
+    plain["gaps"] = [[gap.start, gap.end, gap.kind, gap.state] for gap in entry.gaps]
+    return plain
 
 
 def _entry(word: Mapping[str, Any]) -> Entry:
-    gaps = tuple((int(start), int(end)) for start, end in word.get("verified_gaps", ()))
-    return Entry(**{**word, "verified_gaps": gaps})
+    fields = dict(word)
+    former = [(start, end, GapKind.INSIDE, GapState.UNRESOLVED) for start, end in fields.pop("verified_gaps", ())]
+    gaps = tuple(
+        Gap(int(start), int(end), GapKind(kind), GapState(state))
+        for start, end, kind, state in (*former, *fields.pop("gaps", ()))
+    )
+    revisions = tuple(Revision(**each) for each in fields.pop("revisions", ()))
+    return Entry(**fields, gaps=gaps, revisions=revisions)

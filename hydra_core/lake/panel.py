@@ -13,6 +13,7 @@ from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INT
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.panel import build_panel, reading_start_ms
 from hydra_core.domain.series import Bars, Series
+from hydra_core.domain.settlements import ends
 from hydra_core.domain.tables import candle_table
 from hydra_core.lake.store import Lake
 
@@ -50,7 +51,7 @@ def load_panel(lake: Lake, pairs: Sequence[Pair], start_ms: int, end_ms: int) ->
         start_ms,
         end_ms,
         candles,
-        {pair: series_of(lake.read(FUNDING, pair, early, end_ms), "rate") for pair in pairs},
+        {pair: rates_of(lake.read(FUNDING, pair, early, end_ms + 1)) for pair in pairs},
         {pair: series_of(lake.read(OPEN_INTEREST, pair, early, end_ms), "open_interest") for pair in pairs},
         {pair: series_of(lake.read(LONG_SHORT, pair, early, end_ms), "long_short_ratio") for pair in pairs},
         {pair: liquidations_of(lake.read(LIQUIDATIONS, pair, start_ms, end_ms), pair) for pair in pairs}
@@ -70,6 +71,22 @@ def bars_of(frame: pl.DataFrame) -> Bars:
 def series_of(frame: pl.DataFrame, column: str) -> Series:
     """One column of a readings table."""
     return Series(frame["ts"].dt.epoch("ms").to_numpy().astype(np.int64), frame[column].to_numpy())
+
+
+def rates_of(frame: pl.DataFrame) -> Series:
+    """Funding rates, each in force for its own interval: where the next settlement is missing, NaN begins there.
+
+    A row is not needed to know that: the contract's interval says when the next settlement is due.
+    """
+    rates = series_of(frame, "rate")
+    if not len(rates):
+        return rates
+    until = ends(rates.ts, frame["interval_hours"].to_numpy())
+    lapsed = np.append(until[:-1] < rates.ts[1:], True)
+    stamps = np.concatenate([rates.ts, until[lapsed]])
+    values = np.concatenate([rates.value, np.full(int(lapsed.sum()), np.nan)])
+    order = np.argsort(stamps, kind="stable")
+    return Series(stamps[order], values[order])
 
 
 def frame_of(bars: Bars) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """The lake: tables of Parquet files, one a pair and month, named by their content; the manifest says which are current.
 
-Writing the same rows again changes nothing, bytes included. A file that was superseded is deleted unless it is pinned.
-Every read checks the file against its recorded hash.
+Writing the same rows again changes nothing, bytes included. A file that grew is deleted once superseded, unless it is pinned;
+one whose rows were corrected is kept as a revision. Every read checks the file against its recorded hash. The lake lies in a
+folder or under an object store's URL (see :mod:`files` for what is atomic where).
 """
 
 from __future__ import annotations
@@ -9,26 +10,28 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 from loguru import logger
 
-from hydra_core.domain.errors import DataCorrupt, HydraError
+from hydra_core.domain.errors import DataCorrupt, HydraError, UsageError
 from hydra_core.domain.intervals import month_of, month_span, months_between, utc
-from hydra_core.domain.market import LIQUIDATIONS
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import SCHEMAS, empty_frame, schema_of
-from hydra_core.lake.files import locked, sha256, write_atomic
-from hydra_core.lake.manifest import Entries, Entry, read_manifest, write_manifest
+from hydra_core.lake.files import Changed, folder_at, is_local, leftovers, locked, sha256, write_atomic
+from hydra_core.lake.gaps import Gap
+from hydra_core.lake.manifest import Entries, Entry, Revision, open_manifest, read_manifest, write_manifest
+from hydra_core.lake.rows import checked, columns_of, corrections, hash_rows, parquet_bytes
 
 PINS: Final = "pins.json"
 QUARANTINE: Final = ".corrupt"
-ROW_GROUP: Final = 65_536
-"""Rows a Parquet row group; fixed, so that equal rows make equal bytes."""
+ATTEMPTS: Final = 16
+"""Tries to change a manifest that other machines change too."""
+REVISIONS_KEPT: Final = 8
+"""Former contents of a corrected month; older ones are forgotten unless they are pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,29 @@ class Written:
     changed: bool
 
 
+def open_lake(folder: Path, venue: str, url: str = "") -> Lake:
+    """A home's lake: in its folder, or below the URL where one is set, in a folder of the home's name.
+
+    Parameters
+    ----------
+    folder : Path, the home's own folder for it
+    venue : str, exchange whose data it is
+    url : str, object store, e.g. ``s3://bucket/hydra``; empty: on disk
+    """
+    return Lake(f"{url.rstrip('/')}/{folder.parent.name}" if url else folder, venue)
+
+
 class Lake:
     """Tables of one venue's market data.
 
     Parameters
     ----------
-    root : Path, the lake's folder in the market home
+    root : Path or str, the lake's folder in the market home, or a URL such as ``s3://bucket/prefix``
     venue : str, exchange or local market that the data came from; part of every path
     """
 
-    def __init__(self, root: Path, venue: str) -> None:
-        self.root = root
+    def __init__(self, root: Path | str, venue: str) -> None:
+        self.root = folder_at(root)
         self.venue = venue
 
     def write(
@@ -64,7 +79,8 @@ class Lake:
         closed: bool,
         source: str,
         span: tuple[int, int] | None = None,
-        verified_gaps: Sequence[tuple[int, int]] = (),
+        gaps: Sequence[Gap] = (),
+        as_of_ms: int = 0,
     ) -> Written:
         """Make ``frame`` the month's content.
 
@@ -76,7 +92,8 @@ class Lake:
         closed : bool, whether the month is complete and will not change
         source : str, where the rows came from
         span : (start, end) in epoch ms, what was asked for; the whole month by default
-        verified_gaps : spans in which the source has nothing
+        gaps : what is missing in it, or was, and what is known of that
+        as_of_ms : int, market time of the collection (epoch ms), noted where it corrects former rows
 
         Raises
         ------
@@ -84,7 +101,7 @@ class Lake:
         HydraError : the disk does not take it; nothing is half-written
         """
         month = month_of(month_span(month)[0])
-        frame = _checked(frame, table, pair, month)
+        frame = checked(frame, table, pair, month)
         content_hash = hash_rows(frame)
         name = f"pair={pair}/{month}-{content_hash[:12]}.parquet"
         content = parquet_bytes(frame)
@@ -101,23 +118,66 @@ class Lake:
             end_ms=end,
             closed=closed,
             source=source,
-            verified_gaps=tuple(verified_gaps),
+            gaps=tuple(gaps),
         )
+        for _ in range(ATTEMPTS):
+            try:
+                return self._put(table, pair, month, frame, content, entry, as_of_ms)
+            except Changed:
+                continue  # another machine wrote the manifest: take its state in and put ours on top
+        raise HydraError(f"{table} {pair} {month}: others write {self.root} all the time", "Run it again")
+
+    def _put(
+        self, table: str, pair: Pair, month: str, frame: pl.DataFrame, content: bytes, entry: Entry, as_of_ms: int
+    ) -> Written:
+        """One try to make an entry current."""
         folder = self._folder(table)
+        path = folder / entry.file
         with locked(folder / ".lock"):
-            entries = read_manifest(folder)
+            entries, version = open_manifest(folder)
             before = entries.get(pair, {}).get(month)
-            path = folder / name
+            changed = before is None or before.content_hash != entry.content_hash
+            revisions = before.revisions if before is not None else ()
+            if before is not None and changed:
+                revisions = self._revised(table, pair, before, frame, as_of_ms)
+            entry = replace(entry, revisions=revisions)
             if before == entry and path.exists():
-                return Written(path, content_hash, frame.height, changed=False)
-            changed = before is None or before.content_hash != content_hash
+                return Written(path, entry.content_hash, frame.height, changed=False)
             if not path.exists() or sha256(path.read_bytes()) != entry.file_hash:
                 write_atomic(path, content)
             entries.setdefault(pair, {})[month] = entry
-            write_manifest(folder, entries)
-            if before is not None and before.file != name:
-                self._retire(folder, before)
-        return Written(path, content_hash, frame.height, changed)
+            write_manifest(folder, entries, version)
+            if before is not None:
+                kept = {entry.file, *(revision.file for revision in revisions)}
+                for file in {before.file, *(revision.file for revision in before.revisions)} - kept:
+                    self._retire(folder, before, file)
+        return Written(path, entry.content_hash, frame.height, changed)
+
+    def _revised(
+        self, table: str, pair: Pair, before: Entry, frame: pl.DataFrame, as_of_ms: int
+    ) -> tuple[Revision, ...]:
+        """The month's former contents, with the one that is replaced now where rows of it were corrected."""
+        try:
+            old = self._load(table, pair, before)
+        except DataCorrupt:  # what cannot be read cannot be kept as a version
+            return before.revisions
+        found = corrections(table, old, frame)
+        if not found.count:
+            return before.revisions
+        number = before.revisions[-1].number + 1 if before.revisions else 1
+        newest = Revision(
+            number,
+            before.file,
+            before.content_hash,
+            before.file_hash,
+            before.rows,
+            as_of_ms,
+            found.changed,
+            found.late,
+            found.withdrawn,
+            found.first_ms,
+        )
+        return (*before.revisions, newest)[-REVISIONS_KEPT:]
 
     def read(self, table: str, pair: Pair, start_ms: int | None = None, end_ms: int | None = None) -> pl.DataFrame:
         """Rows with start <= ts < end, ascending; no rows where nothing was collected.
@@ -138,6 +198,23 @@ class Lake:
         if end_ms is not None:
             frame = frame.filter(pl.col("ts") < utc(end_ms))
         return frame
+
+    def read_revision(self, table: str, pair: Pair, month: str, number: int) -> pl.DataFrame:
+        """A month as it was before its correction ``number``.
+
+        Raises
+        ------
+        UsageError : there is no such revision, or it is older than the newest that are kept
+        DataCorrupt : its file is damaged
+        """
+        entry = self.entry(table, pair, month)
+        kept = {revision.number: revision for revision in entry.revisions} if entry is not None else {}
+        if entry is None or number not in kept:
+            raise UsageError(f"{table} {pair} {month} has no revision {number}", f"Kept: {sorted(kept) or 'none'}")
+        former = kept[number]
+        return self._load(
+            table, pair, replace(entry, file=former.file, file_hash=former.file_hash, content_hash=former.content_hash)
+        )
 
     def tables(self) -> tuple[str, ...]:
         """Tables that hold at least one file."""
@@ -164,28 +241,65 @@ class Lake:
         return self._folder(table) / entry.file
 
     def healthy(self, table: str, pair: Pair, month: str) -> bool:
-        """Whether the month is there and its bytes are the recorded ones."""
+        """Whether the month is there, its bytes are the recorded ones and its columns those of today."""
         entry = self.entry(table, pair, month)
         if entry is None:
             return False
         path = self.path(table, entry)
-        return path.exists() and sha256(path.read_bytes()) == entry.file_hash
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return False
+        return sha256(content) == entry.file_hash and columns_of(content) == list(schema_of(table))
 
     def quarantine(self, table: str, pair: Pair, month: str) -> Path | None:
         """Set a damaged file aside and forget it, so that it is fetched again; returns where it went."""
         folder = self._folder(table)
         with locked(folder / ".lock"):
-            entries = read_manifest(folder)
+            entries, version = open_manifest(folder)
             entry = entries.get(pair, {}).pop(month, None)
             if entry is None:
                 return None
             path = folder / entry.file
             aside = path.with_name(path.name + QUARANTINE)
-            if path.exists():
+            if path.exists() and is_local(path):
                 path.replace(aside)
-            write_manifest(folder, entries)
-        logger.warning("{} is damaged: set aside as {}", path, aside.name)
+            elif path.exists():
+                write_atomic(aside, path.read_bytes())
+                path.unlink()
+            write_manifest(folder, entries, version)
+        logger.warning("{} cannot be used: set aside as {}", path, aside.name)
         return aside
+
+    def tidy(self, tables: Iterable[str]) -> int:
+        """Delete what writes left behind that a crash cut off: parts of files, and files that no manifest names.
+
+        Returns
+        -------
+        int : files deleted; pinned ones and quarantined ones stay
+        """
+        deleted = 0
+        for table in tables:
+            folder = self._folder(table)
+            if not is_local(folder) or not folder.is_dir():
+                continue
+            with locked(folder / ".lock"), locked(self.root / ".pins.lock"):
+                pinned = {content_hash[:12] for content_hash in self._pins()}
+                named = {
+                    folder / file
+                    for months in read_manifest(folder).values()
+                    for entry in months.values()
+                    for file in (entry.file, *(revision.file for revision in entry.revisions))
+                }
+                orphans = [
+                    path
+                    for path in folder.glob("pair=*/*.parquet")
+                    if path not in named and path.stem.rpartition("-")[2] not in pinned
+                ]
+                for path in (*leftovers(folder), *orphans):
+                    path.unlink(missing_ok=True)
+                    deleted += 1
+        return deleted
 
     def verify(self) -> list[str]:
         """Check every current file against its recorded hash; one line a problem, with its remedy."""
@@ -228,11 +342,12 @@ class Lake:
             ) from error
         return pins
 
-    def _retire(self, folder: Path, entry: Entry) -> None:
+    def _retire(self, folder: Path, entry: Entry, file: str) -> None:
         """Delete a superseded file that nothing was made from."""
+        hashes = {revision.file: revision.content_hash for revision in entry.revisions}
         with locked(self.root / ".pins.lock"):
-            if entry.content_hash not in self._pins():
-                (folder / entry.file).unlink(missing_ok=True)
+            if hashes.get(file, entry.content_hash) not in self._pins():
+                (folder / file).unlink(missing_ok=True)
 
     def _folder(self, table: str) -> Path:
         schema_of(table)
@@ -276,63 +391,9 @@ class Lake:
         if sha256(content) != entry.file_hash:
             raise DataCorrupt(f"{path} is damaged: {len(content)} bytes do not match their recorded hash", remedy)
         try:
-            return pl.read_parquet(io.BytesIO(content), use_pyarrow=False)
+            frame = pl.read_parquet(io.BytesIO(content), use_pyarrow=False)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataCorrupt(f"{path} is not Parquet ({error})", remedy) from error
-
-
-def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """The frame as Parquet: equal rows give equal bytes (same library version)."""
-    buffer = io.BytesIO()
-    frame.rechunk().write_parquet(
-        buffer, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
-    )
-    return buffer.getvalue()
-
-
-def hash_rows(frame: pl.DataFrame) -> str:
-    """SHA-256 over column names and values, whatever file format or library holds them."""
-    parts = []
-    for name in frame.columns:
-        column = frame[name]
-        if column.dtype == pl.String:
-            values = "\n".join(column.to_list()).encode()
-        elif column.dtype == pl.Float64:
-            values = np.ascontiguousarray(column.to_numpy()).tobytes()
-        else:
-            values = np.ascontiguousarray(column.dt.epoch("ms").to_numpy()).tobytes()
-        parts.append(f"{name}:{len(values)}:".encode() + values)
-    return sha256(b"\n".join(parts))
-
-
-def _checked(frame: pl.DataFrame, table: str, pair: Pair, month: str) -> pl.DataFrame:
-    """The frame with the table's columns in order; raises DataCorrupt where it breaks the table's rules."""
-    schema = schema_of(table)
-    where = f"{table} {pair} {month}"
-    remedy = "Nothing was written; check what produced these rows"
-    if set(frame.columns) != set(schema):
-        raise DataCorrupt(f"{where}: columns {frame.columns}, expected {list(schema)}", remedy)
-    frame = frame.select(list(schema))
-    wrong = {name: kind for name, kind in frame.schema.items() if kind != schema[name]}
-    if wrong:
-        raise DataCorrupt(f"{where}: column types {wrong}, expected {dict(schema)}", remedy)
-    nulls = [name for name in frame.columns if frame[name].null_count()]
-    if nulls:
-        raise DataCorrupt(f"{where}: null values in {nulls}", remedy)
-    stamps = frame["ts"].dt.epoch("ms").to_numpy()
-    steps = np.diff(stamps)
-    least = 0 if table == LIQUIDATIONS else 1
-    if steps.size and int(steps.min()) < least:
-        raise DataCorrupt(f"{where}: ts is not ascending without repeats", remedy)
-    first, after = month_span(month)
-    if stamps.size and not (first <= int(stamps[0]) and int(stamps[-1]) < after):
-        raise DataCorrupt(f"{where}: rows from {utc(int(stamps[0]))} to {utc(int(stamps[-1]))} leave the month", remedy)
-    return frame
-
-
-def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Both frames' rows, ascending; where both have a stamp the new row counts (forced orders: equal rows once)."""
-    both = pl.concat([old, new])
-    if table == LIQUIDATIONS:
-        return both.unique(maintain_order=True).sort("ts", maintain_order=True)
-    return both.unique("ts", keep="last", maintain_order=True).sort("ts")
+        if frame.columns != list(schema_of(table)):
+            raise DataCorrupt(f"{path} has the columns of an older version: {frame.columns}", remedy)
+        return frame

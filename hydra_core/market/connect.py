@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from hydra_core.domain.errors import UsageError
 from hydra_core.market.endpoint import Credentials, Endpoint
-from hydra_core.market.limits import RequestGauge
+from hydra_core.market.exchanges.capabilities import known_exchange
+from hydra_core.market.limits import RequestBudget
 
-LOCAL_EXCHANGES: Final = frozenset({"binanceusdm"})
-"""Exchanges whose protocol a local venue speaks."""
+VENUE_PROTOCOL: Final = "binanceusdm"
+"""Exchange whose protocol the local venue speaks; others are met on loopback by tests alone."""
 
 REST_PATHS: Final[Mapping[str, str]] = {
     "fapiPublic": "/fapi/v1",
@@ -27,6 +27,10 @@ REST_PATHS: Final[Mapping[str, str]] = {
 FORBIDDEN: Final = "/_forbidden"
 """Where every address that HYDRA must not reach points: the venue answers 404 and logs it."""
 
+ORDER_PATHS: Final = frozenset({"order", "algoOrder", "batchOrders"})
+"""What a new or changed order is sent to: these count against the account's order limits."""
+MOST_IN_BATCH: Final = 5
+
 KEEP_ALIVE_MS: Final = 15_000
 """A peer that answers no ping for two of these is gone; ccxt's own three minutes is too long to trade blind."""
 
@@ -36,7 +40,7 @@ def open_exchange(
     credentials: Credentials | None = None,
     *,
     limiter: bool | None = None,
-    gauge: RequestGauge | None = None,
+    gauge: RequestBudget | None = None,
     now_ms: Callable[[], int] | None = None,
     timeout_ms: int = 10_000,
     hooks: Callable[[type[Any]], type[Any]] | None = None,
@@ -47,28 +51,29 @@ def open_exchange(
     ----------
     endpoint : Endpoint
     credentials : Credentials, optional, for signed calls
-    limiter : bool, optional, whether ccxt spaces requests out; by default only on the real exchange
-    gauge : RequestGauge, optional, told of every answer's status and headers
+    limiter : bool, optional, whether ccxt spaces requests out by itself; by default only on the real exchange, and never
+        where a budget does
+    gauge : RequestBudget, optional, asked before every request and told of every answer
     now_ms : callable, optional, epoch ms that signed requests are stamped with (a venue's market time)
     hooks : callable, optional, from ccxt's class to a subclass of it that listens in
 
     Raises
     ------
-    UsageError : ccxt has no such exchange, or a local venue does not speak its protocol
+    UsageError : HYDRA has no adapter for such an exchange
     """
     import ccxt.pro
 
-    base = getattr(ccxt.pro, endpoint.exchange, None)
-    if base is None or endpoint.exchange not in ccxt.pro.exchanges:
-        raise UsageError(f"unknown exchange {endpoint.exchange!r}", "Set HYDRA_EXCHANGE to one that ccxt.pro knows")
-    if endpoint.local and endpoint.exchange not in LOCAL_EXCHANGES:
-        raise UsageError(f"a local venue does not speak {endpoint.exchange!r}", f"Use {', '.join(LOCAL_EXCHANGES)}")
+    base = getattr(ccxt.pro, known_exchange(endpoint.exchange))
     kind = hooks(base) if hooks else base
-    exchange = kind(_config(credentials, limiter if limiter is not None else not endpoint.local, timeout_ms))
+    spaced = (limiter if limiter is not None else not endpoint.local) and gauge is None
+    exchange = kind(_config(credentials, spaced, timeout_ms))
     exchange.streaming["keepAlive"] = KEEP_ALIVE_MS
     if endpoint.base_url is not None:
-        point_at_venue(exchange, endpoint.base_url.rstrip("/"))
+        point = point_at_venue if endpoint.exchange == VENUE_PROTOCOL else point_at_loopback
+        point(exchange, endpoint.base_url.rstrip("/"))
         exchange.timeout_on_exit = 0
+        if endpoint.base_url.startswith("http://"):
+            exchange.verify = False  # there is no TLS to verify, and reading the machine's certificates takes long
     if gauge is not None:
         _listen(exchange, gauge)
     if now_ms is not None:
@@ -102,6 +107,23 @@ def point_at_venue(exchange: Any, base_url: str) -> None:
     codes["exact"] = {**codes["exact"], **codes["linear"]["exact"]}
 
 
+def point_at_loopback(exchange: Any, base_url: str) -> None:
+    """Point every address of any other exchange at a local server: same paths, another host.
+
+    Call before anything is loaded.
+    """
+
+    def moved(part: Any, base: str) -> Any:
+        if isinstance(part, dict):
+            return {name: moved(inner, base) for name, inner in part.items()}
+        scheme, _, rest = str(part).partition("://")
+        path = rest.partition("/")[2]
+        root = base.replace("http", "ws", 1) if scheme.startswith("ws") else base
+        return f"{root}/{path}" if path else root
+
+    exchange.urls["api"] = moved(exchange.urls["api"], base_url)
+
+
 def _config(credentials: Credentials | None, limiter: bool, timeout_ms: int) -> dict[str, Any]:
     """Construction options: only the markets traded, a sliding minute of weight instead of an even drip."""
     config: dict[str, Any] = {
@@ -121,12 +143,23 @@ def _config(credentials: Credentials | None, limiter: bool, timeout_ms: int) -> 
     return config
 
 
-def _listen(exchange: Any, gauge: RequestGauge) -> None:
-    """Tell the gauge of every answer."""
-    inner = exchange.on_rest_response
+def _listen(exchange: Any, budget: RequestBudget) -> None:
+    """Draw every request from the budget, at ccxt's own cost, and tell the budget of every answer."""
+    ask, hear = exchange.fetch2, exchange.on_rest_response
 
-    def on_answer(code: int, reason: str, url: str, method: str, headers: Mapping[str, str], *rest: Any) -> Any:
-        gauge.note(code, headers)
-        return inner(code, reason, url, method, headers, *rest)
+    async def on_ask(
+        path: str, api: Any = "public", method: str = "GET", params: Any = None, config: Any = None
+    ) -> Any:
+        given, rule = params or {}, config or {}
+        cost = int(exchange.calculate_rate_limiter_cost(api, method, path, given, rule))
+        orders = len(given.get("batchOrders", "x")) if path in ORDER_PATHS and method in ("POST", "PUT") else 0
+        async with budget.spend(cost, min(orders, MOST_IN_BATCH)):
+            return await ask(path, api, method, given, rule)
 
-    exchange.on_rest_response = on_answer
+    def on_answer(
+        code: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *rest: Any
+    ) -> Any:
+        budget.note(code, headers, body)
+        return hear(code, reason, url, method, headers, body, *rest)
+
+    exchange.fetch2, exchange.on_rest_response = on_ask, on_answer

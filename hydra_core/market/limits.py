@@ -1,68 +1,410 @@
-"""How often an exchange may be asked: its own words on limits, and the pause before a second try.
+"""How often an exchange may be asked: one budget of request weight and one of orders, shared by every process of a home.
 
-ccxt counts requests before they are sent; it never reads what the exchange answers about limits. That is done here.
+An exchange counts weight by address and orders by account, tells both in the headers of every answer, pauses who goes beyond
+(429) and bans who goes on (418). ccxt counts before it sends and never reads what is answered; all of that is done here:
+whoever wants to ask draws from the budget first, and the exchange's own count corrects it. Not here: what a request costs
+(ccxt's tables know), and what a refusal means (:mod:`errors`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
-from collections.abc import Iterator, Mapping
-from typing import Final
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
 
 from hydra_core.domain.clock import Clock, SystemClock
 from hydra_core.domain.intervals import MINUTE_MS
+from hydra_core.market.endpoint import Endpoint
+from hydra_core.market.shared_state import Busy, Record, Shared
 
 WEIGHT_LIMIT: Final = 2400
-"""Request weight per minute and address that Binance USD-M allows."""
-CAUTION: Final = 0.8
-"""Share of the limit above which new requests wait for the next minute: the rest is kept for orders."""
+"""Request weight per minute and address that Binance USD-M allows, until the exchange has named its own."""
+ORDER_LIMITS: Final[Mapping[str, int]] = {"10": 300, "60": 1200}
+"""Orders per so many seconds and account, until the exchange has named its own."""
 BAN_STATUS: Final = 418
 DEFAULT_PAUSE_S: Final[Mapping[int, float]] = {429: 10.0, BAN_STATUS: 120.0}
 """Pause when the exchange limits without saying for how long."""
+TRADER_SEEN_MS: Final = 5 * MINUTE_MS
+"""A trader that drew this recently is about: bulk work leaves it room."""
+EDGE_MS: Final = 250
+"""Bulk work begins a minute this late, so that two clocks a little apart do not count one request in two minutes."""
+PATIENCE_S: Final = 0.25
+"""How long a protective request waits for the shared record; then it goes uncounted rather than late."""
+KEPT_S: Final = 60
+
+TOO_MANY_ORDERS: Final = '"code":-1015'
+"""In the body of a 429 that is about orders; it names no pause."""
+
+_BANNED_UNTIL = re.compile(r"until\s+(\d{13})")
 
 
-class RequestGauge:
-    """Holds requests back when the exchange says that they are too many.
+class Lane(StrEnum):
+    """What a request is for, and so how much of the limit it may touch."""
+
+    PROTECTIVE = "protective"
+    """Stops, reducing orders, cancels, look-ups of orders whose outcome is unknown: all of it, and through a 429 pause."""
+    TRADING = "trading"
+    """Every other order and read of the trader."""
+    BULK = "bulk"
+    """History."""
+
+
+SHARE: Final[Mapping[Lane, float]] = {Lane.PROTECTIVE: 1.0, Lane.TRADING: 0.97, Lane.BULK: 0.965}
+"""Share of the weight limit that a lane may fill; what is above is kept for the lanes before it."""
+BULK_BESIDE_TRADER: Final = 0.75
+"""Bulk work's share while a trader is about."""
+ORDER_SHARE: Final[Mapping[Lane, float]] = {Lane.PROTECTIVE: 1.0, Lane.TRADING: 0.9, Lane.BULK: 0.9}
+"""Share of the order counts."""
+
+_lane: ContextVar[Lane | None] = ContextVar("lane", default=None)
+_permit: ContextVar[Permit | None] = ContextVar("permit", default=None)
+
+
+@contextmanager
+def lane(kind: Lane) -> Iterator[None]:
+    """Requests made inside the block belong to this lane."""
+    token = _lane.set(kind)
+    try:
+        yield
+    finally:
+        _lane.reset(token)
+
+
+@dataclass(slots=True)
+class Permit:
+    """Weight that was drawn for one request and not yet accounted for by its answer."""
+
+    weight: int
+    minute: int
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """What a person is told: weight used and allowed this minute, orders of the last minute, wall seconds of a pause."""
+
+    used: int
+    limit: int
+    orders_minute: int
+    paused_s: float
+    banned_s: float
+    trader_about: bool
+
+
+class RequestBudget:
+    """Holds requests back so that an exchange never has to.
 
     Parameters
     ----------
-    limit : int or None, weight per minute; None keeps no count (a local venue), a plain refusal is obeyed all the same
+    shared : Shared, where the counts are kept
+    limit : int or None, weight per minute; None keeps no count (a local venue), but a plain refusal is obeyed all the same
     clock : Clock, its wall time is read
+    usual : Lane, of requests made outside a :func:`lane` block
     """
 
-    def __init__(self, limit: int | None = WEIGHT_LIMIT, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        limit: int | None = WEIGHT_LIMIT,
+        clock: Clock | None = None,
+        *,
+        shared: Shared | None = None,
+        usual: Lane = Lane.TRADING,
+    ) -> None:
         self._limit = limit
         self._clock = clock or SystemClock()
-        self._blocked_until_ms = 0
-        self.used_weight = 0
+        self._shared = shared or Shared()
+        self._usual = usual
+        self._account = ""
+        self._changes: list[Callable[[Record, int], None]] = []
 
-    def note(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take in an answer: its HTTP status and headers."""
+    @classmethod
+    def open(
+        cls,
+        folder: Path | None,
+        endpoint: Endpoint,
+        key: str = "",
+        *,
+        limit: int | None = WEIGHT_LIMIT,
+        clock: Clock | None = None,
+        usual: Lane = Lane.TRADING,
+    ) -> RequestBudget:
+        """The budget of an exchange's address and an API key, shared by all who name the same folder.
+
+        Parameters
+        ----------
+        folder : Path or None, below the market home; None: this process's own
+        endpoint : Endpoint
+        key : str, API key; only its hash is kept. Weight is counted by address, so every key of a home shares one record
+        limit, clock, usual : see the class
+        """
+        shared = Shared(folder / f"{_name(endpoint)}.json") if folder is not None else Shared()
+        budget = cls(limit, clock, shared=shared, usual=usual)
+        budget._account = hashlib.sha256(key.encode()).hexdigest()[:12] if key else ""
+        return budget
+
+    @asynccontextmanager
+    async def spend(self, weight: int, orders: int = 0) -> AsyncIterator[Permit]:
+        """Wait until a request of this weight (and so many orders) may go; hold its permit while it runs.
+
+        Cancelling the wait draws nothing. An answer that never comes leaves its weight drawn until the minute after.
+        """
+        kind = _lane.get() or self._usual
+        permit = await self._draw(weight, orders, kind)
+        token = _permit.set(permit)
+        try:
+            yield permit
+        finally:
+            _permit.reset(token)
+
+    async def _draw(self, weight: int, orders: int, kind: Lane) -> Permit:
+        waited = 0.0
+        while True:
+            try:
+                permit, pause = self.draw(weight, orders, kind)
+            except Busy:
+                if kind is Lane.PROTECTIVE and waited >= PATIENCE_S:
+                    return Permit(0, -1, settled=True)
+                permit, pause = None, 0.002
+                waited += pause
+            if permit is not None:
+                return permit
+            await asyncio.sleep(pause)
+
+    def draw(self, weight: int, orders: int = 0, kind: Lane = Lane.TRADING) -> tuple[Permit | None, float]:
+        """A permit, or None and the wall seconds after which to ask again.
+
+        Raises
+        ------
+        Busy : another process has the record at this moment
+        """
+        with self._shared.held() as record:
+            now = self._roll(record)
+            minute = now // MINUTE_MS
+            if kind is not Lane.BULK:
+                record["trader_ms"] = now
+            until = max(record["banned_ms"], 0 if kind is Lane.PROTECTIVE else record["paused_ms"])
+            if until > now:
+                return None, (until - now) / 1000
+            if orders and (pause := self._orders_pause(record, now, orders, kind)):
+                return None, pause
+            if self._limit is not None:
+                pause = self._weight_pause(record, now, weight, kind)
+                if pause:
+                    return None, pause
+            record["granted"] += weight
+            record["flying"] += weight
+            if orders:
+                counts = record["orders"].setdefault(self._account, {})
+                counts[str(now // 1000)] = counts.get(str(now // 1000), 0) + orders
+            return Permit(weight, minute), 0.0
+
+    def _weight_pause(self, record: Record, now: int, weight: int, kind: Lane) -> float:
+        """Wall seconds until so much weight is free for a lane; 0 where it is."""
+        limit = int(record["limit"] or self._limit or WEIGHT_LIMIT)
+        share = SHARE[kind]
+        if kind is Lane.BULK and now - record["trader_ms"] < TRADER_SEEN_MS:
+            share = BULK_BESIDE_TRADER
+        if kind is Lane.BULK and now % MINUTE_MS < EDGE_MS and record["edge"]:
+            return (EDGE_MS - now % MINUTE_MS) / 1000
+        if _used(record) + weight <= max(share * limit, min(weight, limit)):
+            return 0.0
+        return (MINUTE_MS - now % MINUTE_MS + (EDGE_MS if kind is Lane.BULK else 0)) / 1000
+
+    def _orders_pause(self, record: Record, now: int, orders: int, kind: Lane) -> float:
+        """Wall seconds until so many orders may be sent; 0 where they may."""
+        counts = record["orders"].get(self._account, {})
+        longest = 0.0
+        for window, limit in (record["order_limits"] or ORDER_LIMITS).items():
+            span = int(window)
+            # Counts are kept by whole seconds: the one in which the window begins belongs to it.
+            inside = sorted((int(second), sent) for second, sent in counts.items() if int(second) >= now // 1000 - span)
+            over = sum(sent for _, sent in inside) + orders - int(ORDER_SHARE[kind] * limit)
+            for second, sent in inside:
+                if over <= 0:
+                    break
+                over -= sent
+                longest = max(longest, second + 1 + span - now / 1000)
+        return max(longest, 0.0)
+
+    def note(self, status: int, headers: Mapping[str, str], body: str = "") -> None:
+        """Take in an answer: its HTTP status, headers and words. Never waits; a record in use is tried again briefly."""
+        permit = _permit.get()
         lower = {name.lower(): value for name, value in headers.items()}
-        now = self._clock.wall_ms()
-        weight = lower.get("x-mbx-used-weight-1m", "")
-        if weight.isdigit():
-            self.used_weight = int(weight)
-            if self._limit is not None and self.used_weight >= CAUTION * self._limit:
-                self._block(now + MINUTE_MS - now % MINUTE_MS)
-        if status in DEFAULT_PAUSE_S:
-            asked = lower.get("retry-after", "")
+        self._later(lambda record, now: self._take_in(record, now, status, lower, body, permit))
+
+    def settle(self, permit: Permit) -> None:
+        """A request's answer came without headers worth a note."""
+        self._later(lambda record, now: _settle(record, permit))
+
+    def _later(self, change: Callable[[Record, int], None]) -> None:
+        """Change the record now, or with the next request where another process has it at this moment."""
+        self._changes.append(change)
+        try:
+            with self._shared.held() as record:
+                self._roll(record)
+        except Busy:
+            return
+
+    def _take_in(
+        self, record: Record, now: int, status: int, headers: Mapping[str, str], body: str, permit: Permit | None
+    ) -> None:
+        minute = now // MINUTE_MS
+        if permit is not None:
+            _settle(record, permit)
+        told = headers.get("x-mbx-used-weight-1m", "")
+        if told.isdigit() and _minute_of(headers.get("date", ""), minute) == minute:
+            record["told"] = max(record["told"], int(told))
+        self._orders_told(record, headers, now)
+        if status == 429 and TOO_MANY_ORDERS in body:
+            self._orders_used_up(record, now)  # orders are a budget of their own: reading goes on
+        elif status in DEFAULT_PAUSE_S:
+            asked = headers.get("retry-after", "")
             seconds = float(asked) if asked.replace(".", "", 1).isdigit() else DEFAULT_PAUSE_S[status]
-            self._block(now + int(seconds * 1000))
+            until = now + int(seconds * 1000)
+            name = "paused_ms"
+            if status == BAN_STATUS:
+                name = "banned_ms"
+                if words := _BANNED_UNTIL.search(body):
+                    until = max(until, int(words.group(1)))
+            record[name] = max(record[name], until)
+
+    def _orders_told(self, record: Record, headers: Mapping[str, str], now: int) -> None:
+        """Orders that the exchange counted and nobody here sent are counted as of now."""
+        counts = record["orders"].get(self._account, {})
+        for header, span in (("x-mbx-order-count-10s", 10), ("x-mbx-order-count-1m", 60)):
+            told = headers.get(header, "")
+            if told.isdigit():
+                ours = sum(sent for second, sent in counts.items() if int(second) > now // 1000 - span)
+                if int(told) > ours:
+                    record["orders"][self._account] = counts
+                    counts[str(now // 1000)] = counts.get(str(now // 1000), 0) + int(told) - ours
+
+    def _orders_used_up(self, record: Record, now: int) -> None:
+        """The exchange refused an order for their number: its shortest window is full as of now."""
+        counts = record["orders"].setdefault(self._account, {})
+        span, limit = min(((int(window), most) for window, most in (record["order_limits"] or ORDER_LIMITS).items()))
+        ours = sum(sent for second, sent in counts.items() if int(second) >= now // 1000 - span)
+        if ours < limit:
+            counts[str(now // 1000)] = counts.get(str(now // 1000), 0) + limit - ours
+
+    def learn(self, rate_limits: Any) -> None:
+        """Take in the ``rateLimits`` of an exchangeInfo answer; entries of other kinds are left alone."""
+        orders: dict[str, int] = {}
+        weight = 0
+        for entry in rate_limits or ():
+            span = int(entry.get("intervalNum", 1)) * {"SECOND": 1, "MINUTE": 60}.get(str(entry.get("interval")), 0)
+            if entry.get("rateLimitType") == "REQUEST_WEIGHT" and span == KEPT_S:
+                weight = int(entry["limit"])
+            elif entry.get("rateLimitType") == "ORDERS" and 0 < span <= KEPT_S:
+                orders[str(span)] = int(entry["limit"])
+
+        def change(record: Record, now: int) -> None:
+            record["limit"], record["order_limits"] = weight or record["limit"], orders or record["order_limits"]
+
+        self._later(change)
 
     @property
     def wait_s(self) -> float:
-        """Wall seconds until the next request may go."""
-        return max(0.0, (self._blocked_until_ms - self._clock.wall_ms()) / 1000)
+        """Wall seconds that the exchange asked everyone to pause for, from now."""
+        status = self.status()
+        return max(status.paused_s, status.banned_s)
 
-    async def ready(self) -> None:
-        """Return when a request may be sent."""
-        while (seconds := self.wait_s) > 0:
-            await asyncio.sleep(seconds)
+    def status(self) -> BudgetStatus:
+        """How much is used and whether the exchange paused or banned this address."""
+        record = self._shared.peek()
+        now = self._bring_up(record)
+        counts = record["orders"].get(self._account, {})
+        return BudgetStatus(
+            used=_used(record),
+            limit=int(record["limit"] or self._limit or WEIGHT_LIMIT),
+            orders_minute=sum(sent for second, sent in counts.items() if int(second) > now // 1000 - KEPT_S),
+            paused_s=max(0.0, (record["paused_ms"] - now) / 1000),
+            banned_s=max(0.0, (record["banned_ms"] - now) / 1000),
+            trader_about=now - record["trader_ms"] < TRADER_SEEN_MS,
+        )
 
-    def _block(self, until_ms: int) -> None:
-        self._blocked_until_ms = max(self._blocked_until_ms, until_ms)
+    def close(self) -> None:
+        """Let go of the shared file; what was drawn stays drawn."""
+        self._shared.close()
+
+    def _roll(self, record: Record) -> int:
+        """The record in the present minute, with every word of the exchange in it; returns wall time, epoch ms."""
+        now = self._bring_up(record)
+        while self._changes:
+            self._changes.pop(0)(record, now)
+        return now
+
+    def _bring_up(self, record: Record) -> int:
+        """Bring the record into the present minute; returns wall time, epoch ms.
+
+        A request drawn at the end of a minute may be counted by the exchange in the next one, so what is still flying then
+        weighs on both; one that never settled (its process died) is forgotten a minute later. A record that cannot be
+        read counts as used up, because what it held is not known.
+        """
+        now = self._clock.wall_ms()
+        minute = now // MINUTE_MS
+        if record.pop("unreadable", False) or not isinstance(record.get("minute", 0), int):
+            record.clear()
+            record.update(_fresh(minute), told=self._limit or 0, edge=True)
+            return now
+        if "minute" not in record:
+            record.update(_fresh(minute))
+        elif record["minute"] != minute:
+            carried = record["flying"] if record["minute"] == minute - 1 else 0
+            record.update(minute=minute, granted=0, flying=0, told=0, carried=carried, entered=carried, edge=True)
+        oldest = now // 1000 - KEPT_S
+        record["orders"] = {
+            account: kept
+            for account, counts in record["orders"].items()
+            if (kept := {second: sent for second, sent in counts.items() if int(second) > oldest})
+        }
+        return now
+
+
+def _fresh(minute: int) -> Record:
+    """A record that knows of nothing."""
+    return {
+        "minute": minute, "granted": 0, "flying": 0, "carried": 0, "entered": 0, "told": 0, "edge": False,
+        "paused_ms": 0, "banned_ms": 0, "trader_ms": 0, "limit": 0, "order_limits": {}, "orders": {},
+    }  # fmt: skip
+
+
+def _used(record: Record) -> int:
+    """Weight that the exchange may have counted this minute, at most: ours, or its own word plus what is on its way."""
+    return int(max(record["granted"] + record["entered"], record["told"] + record["flying"] + record["carried"]))
+
+
+def _settle(record: Record, permit: Permit) -> None:
+    """A request's answer came: its weight is on its way no more."""
+    if permit.settled:
+        return
+    permit.settled = True
+    if permit.minute == record["minute"]:
+        record["flying"] = max(0, record["flying"] - permit.weight)
+    elif permit.minute == record["minute"] - 1:
+        record["carried"] = max(0, record["carried"] - permit.weight)
+
+
+def _minute_of(date: str, otherwise: int) -> int:
+    """The minute in which the exchange says that it answered."""
+    try:
+        return int(parsedate_to_datetime(date).timestamp() * 1000) // MINUTE_MS if date else otherwise
+    except (TypeError, ValueError):
+        return otherwise
+
+
+def _name(endpoint: Endpoint) -> str:
+    """File name of an address's record."""
+    return re.sub(r"[^a-z0-9.-]+", "-", f"{endpoint.exchange} {(endpoint.base_url or '').lower()}").strip("-")
 
 
 def backoff(attempts: int, first_s: float = 0.25, cap_s: float = 8.0) -> Iterator[float]:

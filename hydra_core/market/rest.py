@@ -1,57 +1,60 @@
 """History and rules over an exchange's REST interface, as frames in the lake's columns.
 
 Reads only: orders are sent by the execution layer. Candles and readings come through ccxt's plain endpoints and are
-parsed straight into columns, which is what makes 100,000 candles a pair bearable; limits and errors stay ccxt's.
+parsed straight into columns, which is what makes 100,000 candles a pair bearable; every request draws from the shared budget
+(:mod:`limits`), and errors stay ccxt's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.errors import Refused, Unsupported, VenueUnavailable
-from hydra_core.domain.intervals import Interval
-from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, PUBLICATION_DELAY_MS, MarketRules
-from hydra_core.domain.pairs import QUOTE, Pair
-from hydra_core.domain.tables import CANDLE_TABLES, READING_INTERVAL, TS, candle_table, empty_frame, schema_of
-from hydra_core.market.connect import open_exchange
+from hydra_core.domain.intervals import Interval, utc
+from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST, MarketRules
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.settlements import LONGEST_MS, interval_hours, settled_at
+from hydra_core.domain.tables import (
+    INDEX,
+    MARK,
+    PREMIUM,
+    REST,
+    TS,
+    Table,
+    candle_table,
+    empty_frame,
+    known_after_ms,
+    schema_of,
+    table_of,
+)
+from hydra_core.market.connect import VENUE_PROTOCOL, open_exchange
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.errors import START_TOO_EARLY, code_of, read_error
-from hydra_core.market.limits import WEIGHT_LIMIT, RequestGauge, backoff
+from hydra_core.market.exchanges import PerpReading, Price, Route, UnsupportedCapability, adapter_for
+from hydra_core.market.exchanges.routes import Paging, Rows
+from hydra_core.market.limits import WEIGHT_LIMIT, Lane, RequestBudget, backoff
+from hydra_core.market.listings import Listing, read_listings
 
 T = TypeVar("T")
 
-KLINES: Final = "fapiPublicGetKlines"
-HISTORY: Final[Mapping[str, tuple[str, int, int, Mapping[str, str]]]] = {
-    FUNDING: ("fapiPublicGetFundingRate", 1000, 1, {"ts": "fundingTime", "rate": "fundingRate"}),
-    OPEN_INTEREST: (
-        "fapiDataGetOpenInterestHist",
-        500,
-        READING_INTERVAL.ms,
-        {"ts": "timestamp", "open_interest": "sumOpenInterest", "open_interest_value": "sumOpenInterestValue"},
-    ),
-    LONG_SHORT: (
-        "fapiDataGetGlobalLongShortAccountRatio",
-        500,
-        READING_INTERVAL.ms,
-        {"ts": "timestamp", "long_short_ratio": "longShortRatio"},
-    ),
-}
-"""Table -> endpoint, rows a page, least distance of two rows (ms), and which of its fields fills which column."""
-
-CANDLES_PER_PAGE: Final = 1500
-"""The most that one request may ask for."""
-CANDLES_PER_PAGE_LIMITED: Final = 499
-"""Page with the most candles per unit of request weight: 499 cost 2, 1500 cost 10."""
-FUNDING_PAGE_SPAN: Final = Interval.H1.ms
-"""Funding settles hourly at most: a page of this many hours never overflows."""
+INFO: Final = "fapiPublicGetExchangeInfo"
+TRADES: Final = "fapiPublicGetAggTrades"
+PRICES: Final[Mapping[str, Price]] = {MARK: Price.MARK, INDEX: Price.INDEX, PREMIUM: Price.PREMIUM}
+"""Kind of reference table -> price; every other table of bars is of traded prices."""
+PAGES_BACK: Final = 200
+"""Pages that an endpoint which only counts back from now is followed for."""
+FUNDING_LEAD_MS: Final = 32 * Interval.D1.ms
+"""Settlements before a span that are read along, so that the first ones' intervals do not depend on where a span was cut."""
+TRADE_WINDOW_MS: Final = Interval.H1.ms
+"""The longest span that one request for trades may cover."""
 
 
 class ExchangeClient:
@@ -61,7 +64,10 @@ class ExchangeClient:
     ----------
     endpoint : Endpoint
     credentials : Credentials, optional; public data needs none
-    limiter : bool, optional, whether requests are spaced out; by default only on the real exchange
+    limiter : bool, optional, whether weight is counted and held back; by default only on the real exchange. A refusal for
+        asking too often is obeyed in any case
+    limits : Path, optional, the home's folder of budgets, shared by its processes; left out: counted for this client alone
+    lane : Lane, what its requests are for, unless they stand in a block of their own
     concurrency : int, requests in flight at once
     attempts : int, tries of one request before its error is raised
     clock : Clock, optional, whose market time signed requests carry and whose wall time limits are counted in
@@ -78,6 +84,8 @@ class ExchangeClient:
         *,
         credentials: Credentials | None = None,
         limiter: bool | None = None,
+        limits: Path | None = None,
+        lane: Lane = Lane.TRADING,
         concurrency: int = 8,
         attempts: int = 5,
         clock: Clock | None = None,
@@ -88,8 +96,16 @@ class ExchangeClient:
         self._slots = asyncio.Semaphore(concurrency)
         self._attempts = attempts
         self._clock = clock
-        self._gauge = RequestGauge(WEIGHT_LIMIT if self._limited else None, clock)
-        self._page = CANDLES_PER_PAGE_LIMITED if self._limited else CANDLES_PER_PAGE
+        self.budget = RequestBudget.open(
+            limits,
+            endpoint,
+            credentials.key if credentials else "",
+            limit=WEIGHT_LIMIT if self._limited else None,
+            clock=clock,
+            usual=lane,
+        )
+        self.adapter = adapter_for(endpoint.exchange)
+        self._protocol = endpoint.exchange == VENUE_PROTOCOL
         self._unsupported: set[str] = set()
         self._exchange: Any = None
         self._ccxt_error: type[BaseException] = Exception
@@ -102,13 +118,16 @@ class ExchangeClient:
             self.endpoint,
             self._credentials,
             limiter=self._limited,
-            gauge=self._gauge,
+            gauge=self.budget
+            if self._protocol
+            else None,  # another exchange's costs are in units of its own: ccxt spaces them
             now_ms=self._clock.market_ms if self._clock else None,
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._exchange.close()
+        self.budget.close()
 
     @property
     def exchange(self) -> Any:
@@ -118,48 +137,117 @@ class ExchangeClient:
     def has(self, table: str) -> bool:
         """Whether the exchange keeps a history of a lake table, as far as is known before (or after) asking."""
         schema_of(table)
-        return table != LIQUIDATIONS and table not in self._unsupported
+        return table_of(table).via == REST and table not in self._unsupported
 
     async def server_time(self) -> int:
         """The exchange's time, epoch ms."""
-        return await self._call("fapiPublicGetTime", {}, lambda answer: int(answer["serverTime"]))
+        return await self._call("fetch_time", {}, int)
 
-    async def rules(self) -> dict[Pair, MarketRules]:
-        """Filters of every USDT perpetual that is trading."""
-        return await self._call("fapiPublicGetExchangeInfo", {}, _rules)
-
-    async def candles(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
-        """Closed candles with start <= open time < end, in the lake's columns.
-
-        Parameters
-        ----------
-        pair : Pair
-        interval : Interval
-        start_ms, end_ms : int, epoch ms, half open
-        now_ms : int, epoch ms, market time: a candle that closes after it is left out
-
-        Returns
-        -------
-        polars.DataFrame : ts, open, high, low, close (USDT), volume (base units); ascending, each open time once
+    async def listings(self) -> dict[Pair, Listing]:
+        """Every USDT perpetual that the exchange lists, whatever its status; its limits are learned on the way.
 
         Raises
         ------
-        Unsupported : the exchange has no such interval (its base interval may be coarser)
+        Unsupported : the exchange's filters are not read
+        """
+        if not self._protocol:
+            raise Unsupported(
+                f"{self.endpoint}: filters of its markets are not read",
+                f"Only {VENUE_PROTOCOL} is traded on; compare the others",
+            )
+
+        def read(answer: Any) -> dict[Pair, Listing]:
+            if self._limited:
+                self.budget.learn(answer.get("rateLimits"))
+            return read_listings(answer)
+
+        return await self._call(INFO, {}, read)
+
+    async def rules(self) -> dict[Pair, MarketRules]:
+        """Filters of every USDT perpetual that is trading."""
+        return {pair: listing.rules for pair, listing in (await self.listings()).items() if listing.trading}
+
+    async def candles(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
+        """Closed candles with start <= open time < end; see :meth:`bars`."""
+        return await self.bars(candle_table(interval), pair, start_ms, end_ms, now_ms)
+
+    async def bars(self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
+        """Closed bars of a candle or reference table with start <= open time < end, in the lake's columns.
+
+        Parameters
+        ----------
+        table : str
+        pair : Pair
+        start_ms, end_ms : int, epoch ms, half open
+        now_ms : int, epoch ms, market time: a bar that closes after it is left out
+
+        Returns
+        -------
+        polars.DataFrame : ts, open, high, low, close (USDT; premium: fractions), candles also volume (base units);
+            ascending, each open time once
+
+        Raises
+        ------
+        Unsupported : the exchange has no such interval (its base interval may be coarser) or no such series
         Refused, VenueUnavailable
         """
+        spec = table_of(table)
+        interval = _interval_of(spec)
+        price = PRICES.get(table.removesuffix(f"_{interval}"), Price.TRADED)
         end = min(end_ms, interval.floor(now_ms))
-        params = {"symbol": pair, "interval": str(interval)}
-        table = candle_table(interval)
         try:
-            pages = await self._pages(KLINES, params, start_ms, end, interval.ms, self._page, _candle_rows)
+            pages = await self._pages(self.adapter.candles(interval, price), pair, start_ms, end)
         except Unsupported:
             self._unsupported.add(table)
             raise
         return _frame(table, pages)
 
+    async def traded(self, pair: Pair, start_ms: int, end_ms: int, most: int) -> bool | None:
+        """Whether the exchange has a trade in a span.
+
+        Parameters
+        ----------
+        pair : Pair
+        start_ms, end_ms : int, epoch ms, half open
+        most : int, requests that the answer is worth, an hour of market time each
+
+        Returns
+        -------
+        bool or None : None where that was not enough to say no, or the exchange has no trades to show
+        """
+        for asked, at in enumerate(range(start_ms, end_ms, TRADE_WINDOW_MS)):
+            if asked >= most or not self._protocol:
+                return None
+            stop = min(at + TRADE_WINDOW_MS, end_ms)
+            query = {"symbol": pair, "startTime": at, "endTime": stop - 1, "limit": 10}
+            try:
+                found = await self._call(TRADES, query, lambda answer: [int(row["T"]) for row in answer])
+            except (Refused, Unsupported, VenueUnavailable):
+                return None  # no word on trades is no reason to give up the candles
+            if any(start_ms <= stamp < end_ms for stamp in found):
+                return True
+        return False
+
     async def funding(self, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
-        """Settled funding with start <= settlement < end: ts, rate (fraction per settlement)."""
-        return await self.history(FUNDING, pair, start_ms, end_ms, now_ms)
+        """Settled funding with start <= settlement < end: ts, rate (fraction per settlement), interval_hours.
+
+        What precedes and follows the span is read along: a row's interval is the same wherever a span was cut.
+        """
+        frame = await self.settlements(pair, start_ms, end_ms, now_ms)
+        return frame.filter((pl.col("ts") >= utc(start_ms)) & (pl.col("ts") < utc(end_ms)))
+
+    async def settlements(self, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
+        """As :meth:`funding`, with the settlements beside the span still there: what holes at its edges are seen by."""
+        route = self.adapter.history(FUNDING)
+        start, until = max(0, start_ms - FUNDING_LEAD_MS), min(end_ms + LONGEST_MS + 1, now_ms + 1)
+        pages = await self._pages(route, pair, start, until)
+        if not pages:
+            return empty_frame(FUNDING)
+        rates = {name: np.concatenate([page[name] for page in pages]) for name in route.fields}
+        # Pages follow the stamps as sent; only the whole is freed of jitter, so that no row is asked for for ever.
+        stamps, first = np.unique(settled_at(rates["ts"]), return_index=True)
+        hours = interval_hours(stamps)
+        return _frame(FUNDING, [{"ts": stamps, "rate": rates["rate"][first], "interval_hours": hours}])
 
     async def open_interest(self, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
         """Readings every 5 minutes: ts, open_interest (base units), open_interest_value (USDT)."""
@@ -171,48 +259,43 @@ class ExchangeClient:
 
     async def table(self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
         """Any lake table by its name; raises Unsupported where an exchange has no history of it."""
-        if table in CANDLE_TABLES:
-            return await self.candles(pair, CANDLE_TABLES[table], start_ms, end_ms, now_ms)
-        return await self.history(table, pair, start_ms, end_ms, now_ms)
+        read = self.bars if table_of(table).bars else self.history
+        return await read(table, pair, start_ms, end_ms, now_ms)
 
     async def history(self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
-        """Funding, open interest or long/short readings by table name, published at ``now_ms``; see :attr:`funding`.
+        """Funding, open interest or long/short readings by table name, as published at ``now_ms``.
 
         A span that the exchange no longer keeps comes back without rows.
         """
-        if table not in HISTORY:
+        if table == FUNDING:
+            return await self.funding(pair, start_ms, end_ms, now_ms)
+        if table_of(table).via != REST:
             raise Unsupported(f"{self.endpoint} has no history of {table}", "It is only captured from the stream")
-        method, limit, step_ms, fields = HISTORY[table]
-        params: dict[str, str] = {"symbol": pair}
-        if step_ms == READING_INTERVAL.ms:
-            params["period"] = str(READING_INTERVAL)
-        end = min(end_ms, now_ms - PUBLICATION_DELAY_MS.get(table, 0) + 1)
-        window = limit * (step_ms if step_ms > 1 else FUNDING_PAGE_SPAN)
-
-        def rows(answer: Any) -> Rows:
-            return {name: _column([row[field] for row in answer], name) for name, field in fields.items()}
-
+        end = min(end_ms, now_ms - known_after_ms(table) + 1)
         try:
-            pages = await self._pages(method, params, start_ms, end, step_ms, limit, rows, window)
+            pages = await self._pages(self.adapter.history(table), pair, start_ms, end)
+        except UnsupportedCapability:
+            self._unsupported.add(table)
+            raise
         except Refused as error:
             if code_of(error) != START_TOO_EARLY:
                 raise
             return empty_frame(table)
         return _frame(table, pages)
 
-    async def _pages(
-        self,
-        method: str,
-        params: Mapping[str, Any],
-        start_ms: int,
-        end_ms: int,
-        step_ms: int,
-        limit: int,
-        parse: Callable[[Any], Rows],
-        window_ms: int | None = None,
-    ) -> list[Rows]:
+    async def present(self, pair: Pair) -> PerpReading:
+        """Mark, index, funding and open interest of a pair now, as far as the exchange says; raises VenueError."""
+        asks = self.adapter.present()
+        found = await together(self._call(ask.method, ask.query(pair), partial(ask.fields, pair=pair)) for ask in asks)
+        return PerpReading(pair, **{name: value for part in found for name, value in part.items()})  # type: ignore[arg-type]
+
+    async def _pages(self, route: Route, pair: Pair, start_ms: int, end_ms: int) -> list[Rows]:
         """Every page of a span: windows of one page each, asked for at once."""
-        window = window_ms or limit * step_ms
+        if route.paging is not Paging.SPAN:
+            pages = await self._pages_back(route, pair, start_ms, end_ms)
+            return [_inside(page, start_ms, end_ms) for page in pages]
+        limit = route.cheap_limit if self._limited and route.cheap_limit else route.limit
+        window = route.page_span_ms if route.step_ms == 1 else min(route.page_span_ms, limit * route.step_ms)
         starts = range(start_ms, end_ms, window)
         if not starts:
             return []
@@ -221,15 +304,14 @@ class ExchangeClient:
             stop = min(start + window, end_ms)
             pages, at = [], start
             while at < stop:  # a server that sends shorter pages than asked for is followed page by page
-                query = {**params, "startTime": at, "endTime": stop - 1, "limit": limit}
-                page = await self._call(method, query, parse)
+                page = await self._call(route.method, route.query(pair, at, stop, limit), route.read)
                 if not page["ts"].size:
                     break
                 newest = int(page["ts"].max())
                 if newest < at:
-                    raise VenueUnavailable(f"{method} {params}: asked from {at}, got rows up to {newest}")
+                    raise VenueUnavailable(f"{route.method} {pair}: asked from {at}, got rows up to {newest}")
                 pages.append(page)
-                at = newest + step_ms
+                at = newest + route.step_ms
             return pages
 
         first = await read(starts[0])  # an unsupported interval or pair fails here, once
@@ -237,12 +319,30 @@ class ExchangeClient:
         pages = first + [page for part in others for page in part]
         return [_inside(page, start_ms, end_ms) for page in pages]
 
+    async def _pages_back(self, route: Route, pair: Pair, start_ms: int, end_ms: int) -> list[Rows]:
+        """Pages of an endpoint that knows no span: its newest rows, and where it counts pages, those before them."""
+        pages: list[Rows] = []
+        for place in range(1, PAGES_BACK + 1 if route.paging is Paging.NUMBERED else 2):
+            page = await self._call(route.method, route.query(pair, place, 0, route.limit), route.read)
+            pages.append(page)
+            if not page["ts"].size or int(page["ts"].min()) <= start_ms:
+                return pages
+        if route.paging is Paging.NUMBERED:
+            raise Unsupported(
+                f"{self.endpoint}: {route.method} would take more than {PAGES_BACK} pages back to {utc(start_ms):%Y-%m-%d}",
+                "Ask for a later start",
+            )
+        return pages
+
+    async def ask(self, method: str, params: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
+        """One request to one of ccxt's plain endpoints by its method's name; raises VenueError."""
+        return await self._call(method, params, parse)
+
     async def _call(self, method: str, params: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
         """One request, tried again with pauses while the exchange gives no usable word."""
         doing = f"{method} {params.get('symbol', '')}".strip()
         pauses = backoff(self._attempts)
         while True:
-            await self._gauge.ready()
             try:
                 async with self._slots:
                     answer = await getattr(self._exchange, method)(dict(params))
@@ -259,21 +359,11 @@ class ExchangeClient:
             await asyncio.sleep(pause)
 
 
-Rows = dict[str, npt.NDArray[Any]]
-
-
-def _candle_rows(answer: Any) -> Rows:
-    """Columns of a klines answer: rows of open time, o, h, l, c, v and more."""
-    names = list(schema_of(candle_table(Interval.M1)))
-    columns = list(zip(*answer, strict=True)) or [()] * len(names)
-    return {name: _column(columns[place], name) for place, name in enumerate(names)}
-
-
-def _column(values: Sequence[Any], name: str) -> npt.NDArray[Any]:
-    """Values as they come, strings mostly: epoch ms as int64, everything else as float64."""
-    if name == "ts":
-        return np.fromiter(map(int, values), np.int64, len(values))
-    return np.fromiter(map(float, values), np.float64, len(values))
+def _interval_of(spec: Table) -> Interval:
+    """The grid of a table of bars; raises Unsupported for any other."""
+    if not spec.bars or spec.interval is None:
+        raise Unsupported(f"{spec.name} is no table of bars", "Ask for it by its own method")
+    return spec.interval
 
 
 def _inside(page: Rows, start_ms: int, end_ms: int) -> Rows:
@@ -286,7 +376,13 @@ def _frame(table: str, pages: Sequence[Rows]) -> pl.DataFrame:
     """Pages as one frame, ascending, each stamp once (the row received last counts)."""
     if not pages:
         return empty_frame(table)
-    frame = pl.DataFrame({name: np.concatenate([page[name] for page in pages]) for name in schema_of(table)})
+    lacking = np.full(sum(page["ts"].size for page in pages), np.nan)
+    frame = pl.DataFrame(
+        {
+            name: np.concatenate([page[name] for page in pages]) if name in pages[0] else lacking
+            for name in schema_of(table)
+        }
+    )
     frame = frame.with_columns(pl.col("ts").cast(TS))
     if frame["ts"].is_sorted() and frame["ts"].n_unique() == frame.height:
         return frame
@@ -303,26 +399,3 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-
-
-def _rules(answer: Any) -> dict[Pair, MarketRules]:
-    """Filters out of an exchangeInfo answer, exact."""
-    found: dict[Pair, MarketRules] = {}
-    for market in answer["symbols"]:
-        if market.get("status") != "TRADING" or market.get("quoteAsset") != QUOTE:
-            continue
-        if market.get("contractType") != "PERPETUAL":
-            continue
-        filters = {entry["filterType"]: entry for entry in market["filters"]}
-        pair = Pair(market["symbol"])
-        try:
-            found[pair] = MarketRules(
-                pair=pair,
-                tick_size=Decimal(filters["PRICE_FILTER"]["tickSize"]),
-                step_size=Decimal(filters["LOT_SIZE"]["stepSize"]),
-                min_quantity=Decimal(filters["LOT_SIZE"]["minQty"]),
-                min_notional=Decimal(filters["MIN_NOTIONAL"]["notional"]),
-            )
-        except InvalidOperation as error:
-            raise ValueError(f"{pair}: a filter is not a number") from error
-    return found

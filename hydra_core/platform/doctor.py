@@ -172,9 +172,9 @@ def _live_state(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def _lake(home: Home, settings: Settings) -> Iterator[Finding]:
-    from hydra_core.lake.store import Lake
+    from hydra_core.lake.store import open_lake
 
-    lake = Lake(home.lake, settings.exchange)
+    lake = open_lake(home.lake, settings.exchange, settings.lake_url)
     try:
         tables = lake.tables()
         problems = lake.verify()

@@ -34,7 +34,8 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 
 def settings_environment(settings: Settings) -> dict[str, str]:
     """Variables that make ``Settings()`` in a child equal to ``settings``; secrets are left to be inherited."""
-    values = settings.model_dump(mode="json", exclude={"groq_api_key"})
+    secrets = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    values = settings.model_dump(mode="json", exclude=secrets)
     values["data_root"] = str(settings.data_root.absolute())
     return {f"HYDRA_{name.upper()}": v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}
 

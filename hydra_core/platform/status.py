@@ -17,9 +17,12 @@ from hydra_core.domain.intervals import iso
 from hydra_core.home import Home
 from hydra_core.ledger.records import STRATEGY, TRADER, lease_name
 from hydra_core.platform.control import running
+from hydra_core.platform.external import standings
 from hydra_core.platform.failures import failures
+from hydra_core.platform.parts import TRADER as TRADER_PART
 from hydra_core.platform.parts import PlatformRecord
 from hydra_core.platform.probes import existing_ledger, probe
+from hydra_core.platform.stream_health import stream_lines
 from hydra_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,8 +70,10 @@ def look(home: Home, settings: Settings, clock: Clock | None = None) -> Status:
     """
     clock = clock or SystemClock()
     record = running(home)
-    lines = [*_processes(home, settings, record, clock), *_books(home, settings, record, clock)]
+    lines = [*_processes(home, settings, record, clock), *_streams(home, record, clock)]
+    lines += _books(home, settings, record, clock)
     lines += [_seats(home), _disk(home), _failed_runs(home), _language_model(settings)]
+    lines += [Line(*word) for word in standings(home, settings, clock)]
     return Status(
         market=home.market,
         running=record is not None,
@@ -89,6 +94,13 @@ def _processes(home: Home, settings: Settings, record: PlatformRecord | None, cl
         health = probe(part, home, settings, clock)
         restarts = f", started again {part.restarts} times" if part.restarts else ""
         yield Line(part.name, health.healthy, health.detail + restarts)
+
+
+def _streams(home: Home, record: PlatformRecord | None, clock: Clock) -> Iterator[Line]:
+    """Every stream, for as long as a trader is meant to follow them."""
+    part = record.parts.get(TRADER_PART) if record is not None else None
+    if part is not None and part.state != "done":
+        yield from (Line(*told) for told in stream_lines(home, clock))
 
 
 def _books(home: Home, settings: Settings, record: PlatformRecord | None, clock: Clock) -> Iterator[Line]:

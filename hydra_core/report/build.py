@@ -14,6 +14,7 @@ from hydra_core.home import Home
 from hydra_core.lake.files import write_atomic
 from hydra_core.ledger.store import Ledger
 from hydra_core.report.account import market_now, view_account
+from hydra_core.report.quality import quality_sections
 from hydra_core.report.research import latest_research
 from hydra_core.report.sections import account_sections, research_sections, tiles
 from hydra_core.settings import Settings
@@ -48,7 +49,11 @@ def write_report(home: Home, ledger: Ledger, account: str, settings: Settings) -
         why_flat="" if fills else research.why_flat,
         plotly_js=Markup(f"<script>{get_plotlyjs()}</script>"),
         tiles=tiles(view, decided, ledger, research),
-        sections=[*account_sections(home, ledger, view, settings), *research_sections(home, research, settings)],
+        sections=[
+            *account_sections(ledger, view),
+            *quality_sections(home, settings),
+            *research_sections(home, research, settings),
+        ],
     )
     path = home.reports / f"{account}.html"
     write_atomic(path, page.encode())

@@ -15,7 +15,6 @@ import numpy as np
 
 from hydra_core.domain.intervals import iso, utc
 from hydra_core.home import Home
-from hydra_core.lake.store import Lake
 from hydra_core.ledger.records import STRATEGY, BookedFill, EquityPoint
 from hydra_core.ledger.store import Ledger
 from hydra_core.report.account import AccountView
@@ -73,15 +72,14 @@ def tiles(view: AccountView, decided: int, ledger: Ledger, research: Research) -
     return made
 
 
-def account_sections(home: Home, ledger: Ledger, view: AccountView, settings: Settings) -> list[Section]:
-    """The session on paper: worth, exposure, pairs, decisions, votes, data."""
+def account_sections(ledger: Ledger, view: AccountView) -> list[Section]:
+    """The session on paper: worth, exposure, pairs, decisions, votes."""
     curve = ledger.equity_curve(view.account, limit=ALL)
     fills = list(reversed(ledger.fills(view.account, limit=ALL)))
     return [
         _worth(curve, fills, ledger, view),
         _pairs(fills, view),
         _decisions(ledger, view),
-        _data(home, settings),
     ]
 
 
@@ -213,30 +211,6 @@ def _decisions(ledger: Ledger, view: AccountView) -> Section:
     names = [name for name, _ in outcomes.most_common()]
     plot = _bars("outcomes over pairs and cycles", names, [outcomes[name] for name in names])
     return Section("decisions", "Decisions and votes", "", [plot], tables)
-
-
-def _data(home: Home, settings: Settings) -> Section:
-    lake = Lake(home.lake, settings.exchange)
-    damaged = lake.verify()
-    rows = []
-    for table in lake.tables():
-        entries = [
-            (pair, month, entry) for pair, months in lake.entries(table).items() for month, entry in months.items()
-        ]
-        months = sorted({month for _, month, _ in entries})
-        rows.append(
-            (
-                table,
-                len({pair for pair, _, _ in entries}),
-                f"{months[0]} to {months[-1]}",
-                sum(entry.rows for _, _, entry in entries),
-                sum(len(entry.verified_gaps) for _, _, entry in entries),
-                "damaged" if any(table in problem for problem in damaged) else "held",
-            )
-        )
-    summary = Table(("table", "pairs", "months", "rows", "verified gaps", "hashes"), rows)
-    problems = [Table(("problem",), [(line,) for line in damaged])] if damaged else []
-    return Section("data", "Data quality", "Every file is checked against its recorded hash.", (), [summary, *problems])
 
 
 def _line(

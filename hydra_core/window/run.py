@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Final, TypeVar
 
 from pydantic import SecretStr
@@ -94,17 +95,20 @@ def run_window(
         registry = ModelRegistry(home.models)
         models = load_models(registry, config.pins)
         if desk is None and settings.groq_api_key is not None:
-            desk = stack.enter_context(_language_desk(settings, settings.groq_api_key, clock))
+            desk = stack.enter_context(_language_desk(home, settings, settings.groq_api_key, clock))
         lease.keep()
         window = _Window(config, settings, clock, ledger, reader, lease, models, on_cycle, desk)
         watch = ChampionWatch(registry, dict(config.pins)) if config.follow_champions else None
         return window.run(watch, stop)
 
 
-def _language_desk(settings: Settings, key: SecretStr, clock: Clock) -> AnalystDesk:
+def _language_desk(home: Home, settings: Settings, key: SecretStr, clock: Clock) -> AnalystDesk:
     from hydra_core.alpha.analyst.groq_client import GroqAnalyst
+    from hydra_core.lake.external import NEWS_VENUE, headlines_at
+    from hydra_core.lake.store import open_lake
 
-    return AnalystDesk(GroqAnalyst(settings.analyst, key, clock), settings.analyst.ttl_s * 1000)
+    news = partial(headlines_at, open_lake(home.lake, NEWS_VENUE, settings.lake_url))
+    return AnalystDesk(GroqAnalyst(settings.analyst, key, clock), settings.analyst.ttl_s * 1000, news)
 
 
 class _Window:

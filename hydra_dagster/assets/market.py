@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 from pydantic import Field
 
-from hydra_core.domain.intervals import iso, month_span
-from hydra_core.domain.market import CANDLES, INPUTS, LIQUIDATIONS
+from hydra_core.domain.intervals import iso
+from hydra_core.domain.market import CANDLES, LIQUIDATIONS
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import CANDLE_TABLES
+from hydra_core.domain.tables import CAPTURES, REFERENCE_PRICES, STREAM_TABLES, TABLES
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.partitions import PAIR_MONTH, key_of, months_by_pair
 from hydra_dagster.resources import Workshop
@@ -24,19 +24,29 @@ if TYPE_CHECKING:
     from hydra_core.lake.collect import Collected
 
 LAKE_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
-    table: tuple(CANDLE_TABLES) if table == CANDLES else (table,) for table in INPUTS
+    group: tuple(name for name, table in TABLES.items() if table.group == group) for group in keys.MARKET_TABLES
 }
 """Market asset -> the lake tables it keeps."""
+CAPTURED: Final = frozenset(TABLES[name].group for name in STREAM_TABLES)
+"""Market assets that are taken up from the trader's captures."""
 INTERVALS_AGREE: Final = "intervals_agree"
 NO_GAPS: Final = "no_gaps"
-FRESH: Final = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=50))
+DAILY: Final = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=50))
 """The daily refresh was missed once, twice."""
+SCARCE: Final = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=7), fail_window=timedelta(days=20))
+"""The exchange keeps about 30 days of these: what is not collected by then is lost."""
+FRESH: Final[Mapping[str, dg.FreshnessPolicy]] = {
+    **dict.fromkeys(keys.MARKET_TABLES, DAILY),
+    **dict.fromkeys((REFERENCE_PRICES, CAPTURES), SCARCE),
+}
 _TOLD: Final[Mapping[str, str]] = {
     CANDLES: "Candles of every interval; the higher ones are held against those derived from the finest.",
-    "funding": "Funding rates as settled.",
+    "funding": "Funding rates as settled, with each contract's true settlement times and intervals.",
     "open_interest": "Open interest every 5 minutes; exchanges keep about 30 days of it.",
     "long_short": "Ratio of accounts long to accounts short every 5 minutes; exchanges keep about 30 days of it.",
     LIQUIDATIONS: "Forced orders as the trader heard them on the stream: no exchange offers a history of them.",
+    REFERENCE_PRICES: "Bars of mark price, index price and premium: what positions are valued and funding is made by.",
+    CAPTURES: "Order book snapshots and public trades as the trader heard them on the streams.",
 }
 
 
@@ -65,8 +75,8 @@ def _collect(
 
     as_of = config.as_of_ms or workshop.market_now()
     clip = config.clip(as_of)
-    if table == LIQUIDATIONS:
-        return list(_take_up(workshop, cells, as_of, clip))
+    if table in CAPTURED:
+        return list(_take_up(workshop, table, cells, as_of, clip))
     found: list[Collected] = []
     for months in sorted(set(cells.values())):
         pairs = [pair for pair, its in cells.items() if its == months]
@@ -80,40 +90,26 @@ def _collect(
             progress=tell,
             clip=clip,
             refresh=config.refresh,
+            limits=workshop.home.limits,
         )
     return found
 
 
 def _take_up(
-    workshop: Workshop, cells: Mapping[Pair, tuple[str, ...]], as_of: int, clip: tuple[int, int] | None
+    workshop: Workshop,
+    table: str,
+    cells: Mapping[Pair, tuple[str, ...]],
+    as_of: int,
+    clip: tuple[int, int] | None,
 ) -> "Iterator[Collected]":
     """What the trader captured, added to what the lake has."""
-    from hydra_core.lake.collect import Collected
-    from hydra_core.lake.spool import read_spool
-    from hydra_core.lake.store import merge
+    from hydra_core.lake.compact import compact, forget_candles
 
     for pair, months in cells.items():
-        for month in months:
-            first, after = month_span(month)
-            start, end = (max(first, clip[0]), min(after, clip[1], as_of)) if clip else (first, min(after, as_of))
-            old = workshop.lake.read(LIQUIDATIONS, pair, first, after)
-            frame = merge(LIQUIDATIONS, old, read_spool(workshop.home.spool, pair, start, end))
-            if not frame.height:
-                yield Collected(LIQUIDATIONS, pair, month, absent="nothing was captured in it")
-                continue
-            closed = as_of >= after
-            written = workshop.lake.write(LIQUIDATIONS, pair, month, frame, closed=closed, source="captured stream")
-            yield Collected(
-                LIQUIDATIONS,
-                pair,
-                month,
-                rows=written.rows,
-                content_hash=written.content_hash,
-                path=str(written.path),
-                fetched=True,
-                changed=written.changed,
-                closed=closed,
-            )
+        for name in LAKE_TABLES[table]:
+            yield from compact(workshop.lake, workshop.home.spool, name, pair, months, as_of, clip)
+        if table == CAPTURES:
+            forget_candles(workshop.home.spool, pair, as_of)
 
 
 def _result(context: dg.AssetExecutionContext, table: str, found: "Sequence[Collected]") -> dg.MaterializeResult[None]:
@@ -129,6 +125,7 @@ def _result(context: dg.AssetExecutionContext, table: str, found: "Sequence[Coll
         "rows_in_run": sum(one.rows for one in found),
         "months_fetched": sum(one.fetched for one in found),
         "months_changed": sum(one.changed for one in found),
+        "rows_corrected": sum(one.revised for one in found),
     }
     if absent:
         metadata["absent"] = reporting.as_json(absent)
@@ -160,19 +157,26 @@ def _cell(parts: "Sequence[Collected]") -> dict[str, Any]:
 
 def _warnings(table: str, found: "Sequence[Collected]") -> Iterator[dg.AssetCheckResult]:
     """Whether anything was remarked while collecting; remarks do not stop a run."""
-    if table == LIQUIDATIONS:
+    if table in CAPTURED:
         return
-    holes = [(one, gap) for one in found for gap in one.gaps]
+    known = [(one, gap) for one in found for gap in one.gaps]
+    holes = [(one, gap) for one, gap in known if gap in one.unresolved]
     yield dg.AssetCheckResult(
         check_name=NO_GAPS,
         passed=not holes,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(holes)} gaps that the exchange could not fill" if holes else "no gap",
+        description=f"{len(holes)} gaps are unresolved" if holes else f"no unresolved gap, {len(known)} explained",
         metadata={
             "gaps": reporting.table(
                 [
-                    {"what": one.label, "from": iso(gap.start), "to": iso(gap.end), "where": str(gap.kind)}
-                    for one, gap in holes
+                    {
+                        "what": one.label,
+                        "from": iso(gap.start),
+                        "to": iso(gap.end),
+                        "where": str(gap.kind),
+                        "state": str(gap.state),
+                    }
+                    for one, gap in known
                 ]
             )
         },
@@ -192,7 +196,8 @@ def _warnings(table: str, found: "Sequence[Collected]") -> Iterator[dg.AssetChec
 
 def _check_specs(table: str) -> list[dg.AssetCheckSpec]:
     key = keys.market(table)
-    specs = [] if table == LIQUIDATIONS else [dg.AssetCheckSpec(NO_GAPS, asset=key, description="No rows are missing.")]
+    told = "No rows are missing for reasons unknown."
+    specs = [] if table in CAPTURED else [dg.AssetCheckSpec(NO_GAPS, asset=key, description=told)]
     if table == CANDLES:
         told = "The exchange's higher intervals equal those derived from its finest."
         specs.append(dg.AssetCheckSpec(INTERVALS_AGREE, asset=key, description=told))
@@ -209,7 +214,7 @@ def _make(table: str) -> dg.AssetsDefinition:
         check_specs=_check_specs(table),
         kinds={"parquet"},
         description=_TOLD[table],
-        freshness_policy=FRESH,
+        freshness_policy=FRESH[table],
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL),
     )
     def market_table(
@@ -223,4 +228,4 @@ def _make(table: str) -> dg.AssetsDefinition:
     return market_table
 
 
-ASSETS: Final = [_make(table) for table in INPUTS]
+ASSETS: Final = [_make(table) for table in keys.MARKET_TABLES]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from hydra_core.research.sweeps import StudyResult
 
 
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+
 class DatasetConfig(dg.Config):
     """Which part of the lake to learn from."""
 
@@ -45,7 +48,7 @@ def _newest_close(bench: "Bench") -> int:
     return max(opens) + FORECAST_INTERVAL.ms
 
 
-def at_hand(context: dg.AssetExecutionContext, workshop: Workshop) -> "tuple[Bench, Dataset]":
+def at_hand(context: Context, workshop: Workshop) -> "tuple[Bench, Dataset]":
     """The newest dataset, and the bench with the pairs it holds."""
     from hydra_core.research.pipeline import dataset_of
 
@@ -131,7 +134,7 @@ def study_of(context: dg.AssetExecutionContext, key: dg.AssetKey) -> "StudyResul
     return StudyResult.from_json(dict(versions.latest(context.instance, key).result))
 
 
-def candidate_of(context: dg.AssetExecutionContext, kind: str) -> "Candidate":
+def candidate_of(context: Context, kind: str) -> "Candidate":
     """The newest candidate of a kind."""
     from hydra_core.research.bench import Candidate
 

@@ -1,19 +1,23 @@
-"""Group validation: what each candidate is worth, and its gates as a check on exactly that validation.
+"""Group validation: the leak suite on each candidate, what each candidate is worth, and its gates as a check on exactly
+that validation.
 
 Failing a gate is a result, not a failed run: the check is not blocking, and a seat is refused where seats are given
-(``champions``).
+(``champions``). A leak is a fault: its checks are blocking, and what they stop is never judged.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
+from hydra_core.research.audit.lines import BY_KIND, CHECKS
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.assets.research import at_hand, candidate_of, study_of
 from hydra_dagster.resources import Workshop
 
 if TYPE_CHECKING:
+    from hydra_core.research.audit.lines import AuditLine
     from hydra_core.research.bench import Validation
 
 
@@ -105,4 +109,54 @@ def _told(found: "Validation") -> dg.MaterializeResult[Any]:
     )
 
 
+def leak_check(check: str) -> str:
+    """Name of the asset check that holds one check of the leak suite, e.g. ``leaks_L1_prefix_invariance``."""
+    return f"{keys.LEAKS}_{check}_{CHECKS[check].replace(' ', '_')}"
+
+
+def _make_leak_checks(kind: str) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        name=f"{kind}_leak_suite",
+        specs=[
+            dg.AssetCheckSpec(
+                leak_check(check),
+                asset=keys.candidate(kind),
+                blocking=True,
+                description=f"{check}, {CHECKS[check]}: nothing of the {kind} candidate knows the future.",
+            )
+            for check in BY_KIND[kind]
+        ],
+    )
+    def leak_suite(
+        context: dg.AssetCheckExecutionContext, workshop: dg.ResourceParam[Workshop]
+    ) -> Iterator[dg.AssetCheckResult]:
+        from hydra_core.research.pipeline import audit_candidate
+
+        with reporting.plain_failures():
+            bench, data = at_hand(context, workshop)
+            candidate = candidate_of(context, kind)
+            lines = audit_candidate(bench, data, candidate)
+        for check in BY_KIND[kind]:
+            yield _leak_result(kind, check, [line for line in lines if line.check == check], candidate.version)
+
+    return leak_suite
+
+
+def _leak_result(kind: str, check: str, lines: "list[AuditLine]", version: str) -> dg.AssetCheckResult:
+    found = [line for line in lines if not line.clean]
+    if found:
+        said = "; ".join(str(line) for line in found[:4])
+    else:
+        said = f"{len(lines)} clean" if lines else "there is no candidate" if not version else "nothing to judge here"
+    return dg.AssetCheckResult(
+        asset_key=keys.candidate(kind),
+        check_name=leak_check(check),
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=said,
+        metadata={"version": version or "none", "lines": reporting.table([line.to_json() for line in lines])},
+    )
+
+
+LEAK_CHECKS: Final = [_make_leak_checks(kind) for kind in KINDS]
 ASSETS: Final = [*(_make(kind) for kind in KINDS), committee]

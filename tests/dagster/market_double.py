@@ -9,7 +9,7 @@ import polars as pl
 
 from hydra_core.domain.intervals import month_span
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import CANDLE_TABLES, SCHEMAS, cadence_of
+from hydra_core.domain.tables import CANDLE_TABLES, PREMIUM, SCHEMAS, cadence_of
 from hydra_core.lake.collect import Collected
 from hydra_core.lake.store import Lake
 
@@ -26,7 +26,12 @@ def rows(table: str, start: int, end: int) -> pl.DataFrame:
     columns = {"ts": ts}
     for name in SCHEMAS[table]:
         if name != "ts":
-            columns[name] = pl.Series(name, np.full(stamps.size, 0.0001) if name == "rate" else level)
+            level_of = {"rate": 0.0001, "interval_hours": 8.0}
+            if table.startswith(PREMIUM):
+                level_of = dict.fromkeys(SCHEMAS[table], 0.0)
+            if table in CANDLE_TABLES:  # of one price, so that higher intervals are what lower ones make
+                level_of = dict.fromkeys(("open", "high", "low", "close"), 100.0) | {"volume": step / 60_000}
+            columns[name] = pl.Series(name, np.full(stamps.size, level_of[name]) if name in level_of else level)
     return pl.DataFrame(columns).cast(dict(SCHEMAS[table]))
 
 
@@ -34,7 +39,17 @@ def collecting(spoil: Spoil = lambda table, frame: frame, calls: list[tuple] | N
     """A stand-in for ``collect`` whose rows can be spoiled, and that notes what it was asked for."""
 
     def collect(
-        endpoint, lake: Lake, pairs: Sequence[Pair], months, tables, now_ms, *, progress=None, clip=None, refresh=False
+        endpoint,
+        lake: Lake,
+        pairs: Sequence[Pair],
+        months,
+        tables,
+        now_ms,
+        *,
+        progress=None,
+        clip=None,
+        refresh=False,
+        limits=None,
     ) -> list[Collected]:
         found = []
         cells = [(pair, month, table) for month in months for pair in pairs for table in tables]

@@ -5,9 +5,16 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from hydra_core.domain.tables import EXTERNAL_TABLES, SCHEMAS
+from hydra_core.research.audit.lines import BY_KIND
+from hydra_dagster import keys
+from hydra_dagster.assets.market import CAPTURED, LAKE_TABLES
+from hydra_dagster.assets.validation import leak_check
 from hydra_dagster.build import build_live_defs, build_research_defs
 
 TABLES = ("candles", "funding", "open_interest", "long_short", "liquidations")
+EXTRA = ("reference_prices", "captures")
+"""Market tables that no model needs: not part of a collection for training."""
 UPSTREAM = {
     "research/dataset": {f"market/{table}" for table in TABLES},
     "research/forecaster_sweep": {"research/dataset"},
@@ -42,7 +49,9 @@ def test_the_lineage_reads_like_the_drawing(research: dg.Definitions) -> None:
         key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
         for key in graph.get_all_asset_keys()
     }
-    assert found == UPSTREAM | {f"market/{table}": set() for table in TABLES}
+    elsewhere: dict[str, set[str]] = {f"external/{table}": set() for table in EXTERNAL_TABLES}
+    elsewhere["external/news_sentiment"] = {"external/news"}
+    assert found == UPSTREAM | {f"market/{table}": set() for table in (*TABLES, *EXTRA)} | elsewhere
     for key in graph.get_all_asset_keys():
         assert graph.get(key).group_name == key.path[0]
 
@@ -57,17 +66,31 @@ def test_the_checks_and_which_of_them_stop_a_run(research: dg.Definitions) -> No
     graph = research.resolve_asset_graph()
     found = {(key.asset_key.to_user_string(), key.name): graph.get(key).blocking for key in graph.asset_check_keys}
     gates = {(f"validation/{kind}", "gates"): False for kind in ("forecaster", "crowd", "policy", "committee")}
-    expectations = {(f"market/{table}", "expectations"): True for table in TABLES}
-    gaps = {(f"market/{table}", "no_gaps"): False for table in TABLES if table != "liquidations"}
-    assert found == gates | expectations | gaps | {("market/candles", "intervals_agree"): False}
+    expectations = {(f"market/{table}", "expectations"): True for table in (*TABLES, *EXTRA)}
+    gaps = {(f"market/{table}", "no_gaps"): False for table in (*TABLES, *EXTRA) if table not in CAPTURED}
+    cross = {("market/candles", "cross_checks"): False, ("market/funding", "cross_checks"): False}
+    cross[("market/reference_prices", "cross_checks")] = True
+    answered = {(f"external/{table}", "answered"): False for table in EXTERNAL_TABLES}
+    leaks = {(f"models/{kind}_candidate", leak_check(check)): True for kind in BY_KIND for check in BY_KIND[kind]}
+    assert {name for _, name in leaks} >= {"leaks_L1_prefix_invariance", "leaks_L10_survivorship"}
+    intervals = {("market/candles", "intervals_agree"): False}
+    assert found == gates | leaks | expectations | gaps | cross | answered | intervals
+
+
+def test_every_market_table_has_a_freshness_policy(research: dg.Definitions) -> None:
+    policies = {spec.key.to_user_string(): spec.freshness_policy for spec in research.resolve_all_asset_specs()}
+    assert all(policies[f"market/{table}"] is not None for table in (*TABLES, *EXTRA))
+    assert {table for group in keys.MARKET_TABLES for table in LAKE_TABLES[group]} == set(SCHEMAS)
 
 
 def test_jobs_schedules_and_sensors(research: dg.Definitions) -> None:
     repository = research.get_repository_def()
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
-        "collect", "research", "retrain",
+        "collect", "reference", "external", "research", "retrain",
     }  # fmt: skip
-    assert {each.name for each in repository.schedule_defs} == {"daily_refresh", "weekly_retraining"}
+    assert {each.name for each in repository.schedule_defs} == {
+        "daily_refresh", "daily_reference", "weekly_retraining", "hourly_external",
+    }  # fmt: skip
     assert {each.name for each in repository.sensor_defs} == {"failed_runs"}
     live = build_live_defs(automation=False).get_repository_def()
     assert {job.name for job in live.get_all_jobs() if not job.name.startswith("__")} == {

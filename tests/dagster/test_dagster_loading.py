@@ -23,6 +23,8 @@ HEAVY = (
     "optuna",
     "matplotlib",
     "numba",
+    "feedparser",
+    "vaderSentiment",
 )
 PROBE = """
 import json, sys, time

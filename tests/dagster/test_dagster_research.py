@@ -20,6 +20,7 @@ from hydra_core.alpha.registry import Card, write_card
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.research import pipeline
+from hydra_core.research.audit.lines import AuditLine
 from hydra_core.research.bench import Candidate, Validation
 from hydra_core.research.gates import GateVerdict
 from hydra_core.research.sweeps import StudyResult
@@ -47,7 +48,7 @@ STUDY = StudyResult("forecaster-d", {"width": 16}, 0, np.float64(0.99), 3, (0, 1
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
     """The pipeline's stages as quick stand-ins; ``passing`` and ``absent`` name kinds and can be changed by a test."""
-    plan = SimpleNamespace(passing=set(KINDS), absent=set(), asked=[], content="first")
+    plan = SimpleNamespace(passing=set(KINDS), absent=set(), asked=[], content="first", leaks=())
     data = SimpleNamespace(version=SUMMARY["version"], summary=lambda: SUMMARY)
 
     def prepare(bench, as_of_ms, start_ms=None):
@@ -95,6 +96,9 @@ def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
     monkeypatch.setattr(pipeline, "train_crowd_candidate", lambda bench, dataset: candidate(CROWD))
     monkeypatch.setattr(pipeline, "train_policy_candidate", lambda bench, dataset, forecaster, study: candidate(POLICY))
     monkeypatch.setattr(pipeline, "validate_candidate", validate)
+    monkeypatch.setattr(
+        pipeline, "audit_candidate", lambda bench, data, made: plan.leaks if made.kind == FORECASTER else ()
+    )
     monkeypatch.setattr(pipeline, "validate_committee", committee)
     return plan
 
@@ -132,6 +136,22 @@ def test_on_noise_nothing_passes_and_the_run_succeeds_saying_why(instance, resou
     seat = told(instance, keys.champion(FORECASTER))
     assert (seat["holder"], seat["action"]) == ("vacant", "refused")
     assert "dsr: 0.2 is not above 0.95" in seat["why"]
+
+
+def test_a_leak_stops_the_run_before_the_candidate_is_judged(instance, resource, workshop, stages) -> None:
+    stages.leaks = (AuditLine("return_1", False, "3 values changed", "L1"), AuditLine("skill", True, "", "L6"))
+    defs = build_research_defs(resource, automation=False)
+    done = defs.resolve_job_def("research").execute_in_process(
+        instance=instance,
+        run_config={"ops": {keys.op_name(keys.DATASET): {"config": {"as_of_ms": 300_000_000}}}},
+        raise_on_error=False,
+    )
+    assert not done.success
+    assert FORECASTER not in workshop.registry.champions()
+    failed = {(e.asset_key, e.check_name) for e in done.get_asset_check_evaluations() if not e.passed}
+    assert failed == {(keys.candidate(FORECASTER), "leaks_L1_prefix_invariance")}
+    made = {event.asset_key for event in done.get_asset_materialization_events()}
+    assert keys.validation(FORECASTER) not in made
 
 
 def test_a_worse_candidate_leaves_the_champion_in_its_seat(instance, resource, workshop, stages) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import CANDLE_TABLES, SCHEMAS, TS, cadence_of, schema_of
+from hydra_core.domain.tables import BOOK, PREMIUM, SCHEMAS, TS, cadence_of, schema_of, table_of
 from hydra_core.lake.expectations import CRITICAL, WARNING, run_suite, run_suites
 
 START = 1_717_200_000_000
@@ -23,10 +23,14 @@ def healthy(table: str, seed: int = 0) -> pl.DataFrame:
     grid = cadence_of(table)
     ts = START + np.arange(ROWS, dtype=np.int64) * (grid.ms if grid else 3_600_000)
     values = {name: 1 + 0.2 * rng.random(ROWS) for name in schema_of(table) if name != "ts"}
-    if table in CANDLE_TABLES:
+    if table_of(table).bars:
         values["high"], values["low"] = np.full(ROWS, 2.5), np.full(ROWS, 0.9)
     if table == FUNDING:
-        values["rate"] = rng.normal(0, 1e-4, ROWS)
+        values["rate"], values["interval_hours"] = rng.normal(0, 1e-4, ROWS), np.full(ROWS, 8.0)
+    if table.startswith(PREMIUM):
+        values = {name: value / 1e4 for name, value in values.items()}
+    if table == BOOK:
+        values |= {name: 1.5 + value for name, value in values.items() if name.startswith("ask")}
     frame = pl.DataFrame({"ts": pl.Series(ts).cast(TS), **values})
     if table == LIQUIDATIONS:
         frame = frame.with_columns(pl.Series("side", rng.choice(["long", "short"], ROWS)))

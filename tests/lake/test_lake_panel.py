@@ -113,6 +113,7 @@ def test_a_part_of_the_span_gives_the_same_rows(tmp_path: Path) -> None:
         (LONG_SHORT, ["long_short_ratio"], every[rng.random(rows) < 0.7]),
     ):
         values = {name: rng.random(stamps.size) for name in column}
+        values |= {"interval_hours": np.full(stamps.size, 8.0)} if table == FUNDING else {}
         frame = pl.DataFrame({"ts": pl.Series(stamps).cast(TS), **values})
         lake.write(table, BTC, "2024-06", frame, closed=False, source="t")
     end = int(every[-1]) + STEP

@@ -25,9 +25,14 @@ class ScriptedExchange:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.page_limit = 1500
         self.missing: set[int] = set()
+        self.corrected: dict[int, str] = {}
+        self.trades: list[dict[str, int]] | None = None
+        self.settlements: list[tuple[int, float]] = []
         self.now_ms = 10**13
         self.sockets: list[web.WebSocketResponse] = []
         self.subscribed: list[str] = []
+        self.symbols = ["BTCUSDT"]
+        self.refuse_streams = 0
         self.url = ""
 
     async def start(self) -> None:
@@ -57,7 +62,13 @@ class ScriptedExchange:
             status, body, headers = word
             text = body if isinstance(body, str) else json.dumps(body)
             return web.Response(status=status, text=text, headers=headers, content_type="application/json")
-        answer = {"/fapi/v1/klines": self._klines, "/fapi/v1/exchangeInfo": self._info}.get(request.path)
+        answer = {
+            "/fapi/v1/klines": self._klines,
+            "/fapi/v1/exchangeInfo": self._info,
+            "/fapi/v1/fundingRate": self._funding,
+        }.get(request.path)
+        if request.path == "/fapi/v1/aggTrades" and self.trades is not None:
+            return web.json_response(self.trades)
         if answer is None:
             return web.Response(status=404, text="[]")
         return web.json_response(answer(request.query))
@@ -69,12 +80,23 @@ class ScriptedExchange:
         at = first
         while at <= min(int(query["endTime"]), self.now_ms) and len(rows) < min(int(query["limit"]), self.page_limit):
             if at not in self.missing:
-                rows.append(candle_row(at, step))
+                row = candle_row(at, step)
+                row[5] = self.corrected.get(at, row[5])
+                rows.append(row)
             at += step
         return rows
 
+    def asked_for(self, path: str) -> list[dict[str, str]]:
+        """Queries of the requests for a path, in order."""
+        return [query for asked, query in self.asked if asked == path]
+
+    def _funding(self, query: Any) -> list[dict[str, Any]]:
+        start, end, limit = int(query["startTime"]), int(query["endTime"]), int(query["limit"])
+        inside = [(at, rate) for at, rate in self.settlements if start <= at <= end]
+        return [{"symbol": "BTCUSDT", "fundingTime": at, "fundingRate": f"{rate:.8f}"} for at, rate in inside[:limit]]
+
     def _info(self, query: Any) -> dict[str, Any]:
-        return {"symbols": [symbol_info("BTCUSDT")], "serverTime": self.now_ms}
+        return {"symbols": [symbol_info(name) for name in self.symbols], "serverTime": self.now_ms}
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
@@ -83,6 +105,10 @@ class ScriptedExchange:
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 order = json.loads(message.data)
+                if self.refuse_streams:
+                    self.refuse_streams -= 1
+                    await socket.send_json({"error": {"code": 2, "msg": "Invalid request"}, "id": order["id"]})
+                    continue
                 self.subscribed += order["params"]
                 await socket.send_json({"result": None, "id": order["id"]})
         return socket

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exchange_double import MINUTE, ScriptedExchange
+from exchange_double import MINUTE, ScriptedExchange, candle_row
 from served_venue import LocalVenue, Serve
 
 from hydra_core.domain.errors import UsageError, VenueUnavailable
@@ -18,6 +18,7 @@ from hydra_core.domain.series import Bars
 from hydra_core.domain.tables import CANDLE_TABLES, EXCHANGE_TABLES
 from hydra_core.lake.collect import Collected, collect
 from hydra_core.lake.expectations import run_suites
+from hydra_core.lake.gaps import Gap, GapKind, GapState
 from hydra_core.lake.panel import frame_of, load_panel
 from hydra_core.lake.store import Lake
 from hydra_core.market.endpoint import Endpoint
@@ -142,31 +143,81 @@ def test_a_recorded_market_has_no_minutes(serve_market: Serve, tmp_path: Path) -
     done = {one.table: one for one in collect(local.endpoint, lake, [BTC], ["2024-06"], EXCHANGE_TABLES, local.now_ms)}
     assert done["candles_1m"].absent
     assert {table for table, one in done.items() if one.rows} == {
-        f"candles_{step}" for step in ("5m", "15m", "1h", "4h")
+        f"candles_{step}" for step in ("5m", "15m", "1h", "4h", "1d")
     }
     assert not any(one.warnings for one in done.values())
-    assert lake.tables() == ("candles_5m", "candles_15m", "candles_1h", "candles_4h")
+    assert lake.tables() == ("candles_5m", "candles_15m", "candles_1h", "candles_4h", "candles_1d")
     assert load_panel(lake, [BTC], JUNE, JUNE + DAY_MS).inputs == {CANDLES}
 
 
-async def test_a_hole_of_the_exchanges_own_is_asked_for_once_more_and_then_known(
-    scripted: ScriptedExchange, tmp_path: Path
+@pytest.mark.parametrize(
+    ("trades", "state", "asked_again"),
+    [([], GapState.NO_TRADE, 0), ([{"T": JUNE + 31 * MINUTE}], GapState.UNRESOLVED, 1), (None, GapState.UNRESOLVED, 1)],
+    ids=["no trade", "trades", "no word on trades"],
+)
+async def test_a_hole_that_stays_is_told_apart_by_the_exchanges_trades(
+    scripted: ScriptedExchange, tmp_path: Path, trades: list[dict[str, int]] | None, state: GapState, asked_again: int
 ) -> None:
+    """A hole with no trade in it is not asked for again; one with trades is, whenever its month is collected."""
     lake, now = Lake(tmp_path, "x"), JUNE + 2 * HOUR_MS
     scripted.missing = {JUNE + 30 * MINUTE, JUNE + 31 * MINUTE}
+    scripted.trades = trades
     endpoint = Endpoint(base_url=scripted.url)
     options = {"clip": (JUNE, JUNE + HOUR_MS)}
     one = (await asyncio.to_thread(collect, endpoint, lake, [BTC], ["2024-06"], ["candles_1m"], now, **options))[0]
     assert one.rows == 58
-    assert [(gap.start, gap.end) for gap in one.gaps] == [(JUNE + 30 * MINUTE, JUNE + 32 * MINUTE)]
-    assert "lacks 1 spans" in one.warnings[0]
+    hole = Gap(JUNE + 30 * MINUTE, JUNE + 32 * MINUTE, GapKind.INSIDE, state)
+    assert one.gaps == (hole,)
+    assert bool(one.warnings) == (state is GapState.UNRESOLVED)
     entry = lake.entry("candles_1m", BTC, "2024-06")
     assert entry is not None
-    assert entry.verified_gaps == ((JUNE + 30 * MINUTE, JUNE + 32 * MINUTE),)
-    asked = len(scripted.asked)
+    assert entry.gaps == (hole,)
+    asked = len(scripted.asked_for("/fapi/v1/klines"))
     options = {"clip": (JUNE, JUNE + HOUR_MS + 30 * MINUTE)}
     await asyncio.to_thread(collect, endpoint, lake, [BTC], ["2024-06"], ["candles_1m"], now, **options)
-    assert len(scripted.asked) == asked + 1
+    assert len(scripted.asked_for("/fapi/v1/klines")) == asked + 1 + asked_again
+
+
+async def test_a_hole_that_fills_up_later_is_repaired(scripted: ScriptedExchange, tmp_path: Path) -> None:
+    lake, now = Lake(tmp_path, "x"), JUNE + 2 * HOUR_MS
+    endpoint = Endpoint(base_url=scripted.url)
+    scripted.missing = {JUNE + 10 * MINUTE}
+    for minutes in (60, 90):
+        options = {"clip": (JUNE, JUNE + minutes * MINUTE)}
+        one = (await asyncio.to_thread(collect, endpoint, lake, [BTC], ["2024-06"], ["candles_1m"], now, **options))[0]
+        scripted.missing = set()
+    assert one.rows == 90
+    assert [gap.state for gap in one.gaps] == [GapState.REPAIRED]
+    assert one.revised == 1
+
+
+async def test_a_corrected_candle_becomes_a_revision_and_the_old_one_can_be_read(
+    scripted: ScriptedExchange, tmp_path: Path
+) -> None:
+    """The newest closed bars are asked for again; one whose volume changed since is kept both ways."""
+    lake, endpoint = Lake(tmp_path, "x"), Endpoint(base_url=scripted.url)
+
+    def run(minutes: int) -> Collected:
+        now = JUNE + minutes * MINUTE
+        return collect(endpoint, lake, [BTC], ["2024-06"], ["candles_1m"], now)[0]
+
+    first = await asyncio.to_thread(run, 180)
+    scripted.corrected = {JUNE + 178 * MINUTE: "77.5"}
+    second = await asyncio.to_thread(run, 200)
+    assert (first.revised, second.revised, second.rows) == (0, 1, 200)
+    entry = lake.entry("candles_1m", BTC, "2024-06")
+    assert entry is not None
+    assert [(one.number, one.changed, one.late, one.withdrawn, one.as_of_ms) for one in entry.revisions] == [
+        (1, 1, 0, 0, JUNE + 200 * MINUTE)
+    ]
+    before = lake.read_revision("candles_1m", BTC, "2024-06", 1)
+    after = lake.read("candles_1m", BTC)
+    assert before.height == 180
+    assert (before["volume"][178], after["volume"][178]) == (float(candle_row(JUNE + 178 * MINUTE, MINUTE)[5]), 77.5)
+    third = await asyncio.to_thread(run, 220)
+    assert third.revised == 0
+    with pytest.raises(UsageError, match="revision 2"):
+        lake.read_revision("candles_1m", BTC, "2024-06", 2)
 
 
 async def test_what_was_done_before_a_breakdown_stays_done(scripted: ScriptedExchange, tmp_path: Path) -> None:

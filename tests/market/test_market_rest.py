@@ -13,7 +13,6 @@ from hydra_core.domain.intervals import Interval
 from hydra_core.domain.pairs import Pair
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.errors import ORDERS, READS, read_error
-from hydra_core.market.limits import RequestGauge
 from hydra_core.market.rest import ExchangeClient
 
 BTC = Pair("BTCUSDT")
@@ -116,7 +115,7 @@ async def test_a_limit_is_waited_out_as_long_as_the_exchange_says(scripted: Scri
     scripted.script[KLINES] = [(429, refusal, {"Retry-After": "1"})]
     async with client(scripted) as exchange:
         frame = await exchange.candles(BTC, Interval.M1, START, START + 10 * MINUTE, 10**13)
-        assert exchange._gauge.wait_s == 0
+        assert exchange.budget.wait_s == 0
     assert frame.height == 10
     assert len(scripted.asked) == 2
 
@@ -177,21 +176,6 @@ def test_every_ccxt_error_has_a_decision_and_only_refusals_before_execution_leav
 def _unknown(kind: type) -> bool:
     nearest = next(parent.__name__ for parent in kind.__mro__ if parent.__name__ in ORDERS)
     return ORDERS[nearest].__name__ == "OutcomeUnknown"
-
-
-def test_the_gauge_waits_for_the_next_minute_near_the_limit() -> None:
-    from hydra_core.domain.clock import ManualClock
-
-    clock = ManualClock(120_000)
-    gauge = RequestGauge(2400, clock)
-    gauge.note(200, {"X-MBX-USED-WEIGHT-1M": "1000"})
-    assert gauge.wait_s == 0
-    gauge.note(200, {"x-mbx-used-weight-1m": "2300"})
-    assert gauge.wait_s == 60
-    clock.advance(60_000)
-    assert gauge.wait_s == 0
-    gauge.note(418, {})
-    assert gauge.wait_s == 120
 
 
 def _strings(tree: Any) -> Any:

@@ -34,7 +34,7 @@ def finding(home: Home, name: str) -> Finding:
 def funding_month(lake: Lake) -> Path:
     start, _ = month_span("2024-06")
     ts = pl.Series("ts", start + np.arange(5) * 28_800_000).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
-    frame = pl.DataFrame({"ts": ts, "rate": pl.Series([0.0001] * 5)})
+    frame = pl.DataFrame({"ts": ts, "rate": pl.Series([0.0001] * 5), "interval_hours": pl.Series([8.0] * 5)})
     return lake.write("funding", DEFAULT_PAIRS[0], "2024-06", frame, closed=True, source="test").path
 
 

@@ -6,7 +6,7 @@ not expired; while there is none, the rules' word stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from types import TracebackType
@@ -16,7 +16,7 @@ from loguru import logger
 
 from hydra_core.alpha.analyst.facts import AnalystFacts, facts_from
 from hydra_core.alpha.analyst.rules import SOURCE
-from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.errors import HydraError, InputMissing
 from hydra_core.domain.market import Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Analysis
@@ -42,11 +42,19 @@ class AnalystDesk:
     ----------
     analyst : Analyst or None; with None the desk stays empty and the rules analyst sits in the seat
     ttl_ms : market milliseconds that an analysis stays valid
+    news : (pair, market time in epoch ms) -> headlines that had been seen by then; untrusted, and shown as such. What a
+        decision gets of them is the analysis alone, which it stores
     """
 
-    def __init__(self, analyst: Analyst | None, ttl_ms: int = 900_000) -> None:
+    def __init__(
+        self,
+        analyst: Analyst | None,
+        ttl_ms: int = 900_000,
+        news: Callable[[Pair, int], tuple[str, ...]] | None = None,
+    ) -> None:
         self._analyst = analyst
         self._ttl_ms = ttl_ms
+        self._news = news
         self._lock = Lock()
         self._newest: dict[Pair, Analysis] = {}
         self._asked: dict[Pair, Future[None]] = {}
@@ -65,7 +73,7 @@ class AnalystDesk:
             if under_way is not None and not under_way.done():
                 continue
             try:
-                facts = facts_from(panel, pair, ttl_ms=self._ttl_ms)
+                facts = facts_from(panel, pair, ttl_ms=self._ttl_ms, news=self._headlines(panel, pair))
             except InputMissing:
                 continue  # nothing to ask about yet; the pair's absence is already a fault of the snapshot
             known = self.latest(pair, facts.close_ms)
@@ -76,6 +84,16 @@ class AnalystDesk:
             self._asked[pair].add_done_callback(_report)
             asked += 1
         return asked
+
+    def _headlines(self, panel: Panel, pair: Pair) -> tuple[str, ...]:
+        """What was in the news at the panel's last close; none where that cannot be read, which is told."""
+        if self._news is None or not len(panel):
+            return ()
+        try:
+            return self._news(pair, int(panel.close_ms[-1]))
+        except HydraError as error:
+            logger.warning("analyst: no news of {}: {}", pair, error)
+            return ()
 
     def latest(self, pair: Pair, now_ms: int) -> Analysis | None:
         """The language model's newest word on a pair, or None where there is none or it has expired by market time."""

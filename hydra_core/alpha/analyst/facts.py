@@ -20,6 +20,7 @@ from hydra_core.alpha.analyst.readings import NAMES, readings_from
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Panel
 from hydra_core.domain.pairs import Pair
+from hydra_core.domain.text import cleaned
 
 RESCALED: Final = 100.0
 RANGE_BARS: Final = 864
@@ -154,9 +155,3 @@ def facts_from(panel: Panel, pair: Pair, *, ttl_ms: int = 900_000, news: tuple[s
         hourly_closes=tuple(round(float(v) * scale, 2) for v in hourly if math.isfinite(v)),
         news=tuple(filter(None, (cleaned(line) for line in news[:10]))),
     )
-
-
-def cleaned(line: str) -> str:
-    """Untrusted text without control characters, markup and delimiters, at most 200 characters."""
-    plain = "".join(ch if ch.isprintable() and ch not in "<>{}[]`\\|" else " " for ch in line)
-    return " ".join(plain.split())[:200]

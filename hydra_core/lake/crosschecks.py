@@ -1,0 +1,162 @@
+"""Tables held against each other: what one says must follow from what another does, within a tolerance.
+
+A check compares what both have; where one of them has nothing it has nothing to say and passes with no row compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hydra_core.domain.intervals import HOUR_MS, Interval, iso
+from hydra_core.domain.market import CANDLES, FUNDING
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.tables import INDEX, MARK, PREMIUM, REFERENCE_PRICES, candle_table, reference_table
+from hydra_core.lake.derive import compare, resample
+from hydra_core.lake.expectations import CRITICAL, WARNING, CheckLine
+from hydra_core.lake.store import Lake
+
+MARK_FAR: Final = 0.02
+"""Relative distance of mark and last price at a bar's close that is worth a look."""
+MARK_BROKEN: Final = 0.5
+"""Distance at which one of the two is no price of this contract."""
+INTEREST_PER_8H: Final = 1e-4
+DAMPER: Final = 5e-4
+FUNDING_APART: Final = 1e-3
+"""Difference between a settled rate and the one that the premium makes that is worth a look: caps and other interest rates."""
+
+Read = Callable[[str], pl.DataFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class CrossCheck:
+    """One comparison: its name, the market asset it belongs to, and what it does with a reader of tables."""
+
+    name: str
+    group: str
+    run: Callable[[Read], CheckLine]
+
+
+def higher_interval(read: Read) -> CheckLine:
+    """The exchange's 1h candles against those that its 5m candles make."""
+    hourly, fine = candle_table(Interval.H1), candle_table(Interval.M5)
+    found = compare(resample(read(fine), Interval.H1, Interval.M5), read(hourly))
+    words = (
+        f"{found.differing} of {found.compared} candles differ, {found.only_derived + found.only_exchange} on one side only, "
+        f"first {iso(found.first_ms or 0)}"
+    )
+    return _line(
+        "hours_are_made_of_5m",
+        hourly,
+        found.differing + found.only_derived + found.only_exchange,
+        WARNING,
+        words,
+    )
+
+
+def mark_against_last(read: Read, limit: float = MARK_FAR, severity: str = WARNING) -> CheckLine:
+    """Mark price and last price at the close of each 5m bar that traded."""
+    mark, last = reference_table(MARK, Interval.M5), read(candle_table(Interval.M5))
+    both = read(mark).join(last.filter(pl.col("volume") > 0), on="ts", suffix="_last")
+    far = both.filter((pl.col("close") / pl.col("close_last") - 1).abs() > limit)
+    words = f"{far.height} of {both.height} closes lie over {limit:.0%} from the last price, first {_first(far)}"
+    return _line(
+        "mark_is_near_last" if severity == WARNING else "mark_is_a_price_of_it", mark, far.height, severity, words
+    )
+
+
+def premium_against_prices(read: Read) -> CheckLine:
+    """Premium index against mark over index less one, at the close of each 5m bar."""
+    premium = reference_table(PREMIUM, Interval.M5)
+    made = read(reference_table(MARK, Interval.M5)).join(
+        read(reference_table(INDEX, Interval.M5)), on="ts", suffix="_index"
+    )
+    both = read(premium).join(made, on="ts", suffix="_mark")
+    apart = both.filter((pl.col("close_mark") / pl.col("close_index") - 1 - pl.col("close")).abs() > MARK_FAR)
+    words = (
+        f"{apart.height} of {both.height} closes lie over {MARK_FAR:.0%} from mark over index, first {_first(apart)}"
+    )
+    return _line("premium_is_mark_over_index", premium, apart.height, WARNING, words)
+
+
+def funding_against_premium(read: Read) -> CheckLine:
+    """Settled rates against what the premium of their own interval makes of them.
+
+    F = P + clamp(I - P, -0.05 %, 0.05 %), P the mean premium of the interval weighted by time (later minutes count more),
+    I 0.01 % per 8 h, all scaled to the interval: Binance's published formula for perpetual funding.
+    """
+    rates, premium = read(FUNDING), read(reference_table(PREMIUM, Interval.M5))
+    stamps = premium["ts"].dt.epoch("ms").to_numpy() + Interval.M5.ms
+    closes = premium["close"].to_numpy()
+    far, compared, first = 0, 0, 0
+    for ts, rate, hours in rates.with_columns(pl.col("ts").dt.epoch("ms")).iter_rows():
+        lo, hi = np.searchsorted(stamps, [ts - hours * HOUR_MS, ts], side="right")
+        if hi - lo < 0.9 * hours * HOUR_MS / Interval.M5.ms:
+            continue
+        weights = np.arange(1, hi - lo + 1)
+        mean = float(np.average(closes[lo:hi], weights=weights))
+        interest = INTEREST_PER_8H
+        due = (mean + min(max(interest - mean, -DAMPER), DAMPER)) * hours / 8
+        compared += 1
+        if abs(rate - due) > FUNDING_APART:
+            far, first = far + 1, first or int(ts)
+    words = (
+        f"{far} of {compared} settlements lie over {FUNDING_APART:.2%} from what the premium makes, first {iso(first)}"
+    )
+    return _line("funding_follows_premium", FUNDING, far, WARNING, words)
+
+
+def mark_is_sane(read: Read) -> CheckLine:
+    """As :func:`mark_against_last`, far enough to be an error."""
+    return mark_against_last(read, MARK_BROKEN, CRITICAL)
+
+
+CROSS_CHECKS: Final[tuple[CrossCheck, ...]] = (
+    CrossCheck("hours_are_made_of_5m", CANDLES, higher_interval),
+    CrossCheck("mark_is_near_last", REFERENCE_PRICES, mark_against_last),
+    CrossCheck("mark_is_a_price_of_it", REFERENCE_PRICES, mark_is_sane),
+    CrossCheck("premium_is_mark_over_index", REFERENCE_PRICES, premium_against_prices),
+    CrossCheck("funding_follows_premium", FUNDING, funding_against_premium),
+)
+
+
+def run_cross_checks(lake: Lake, group: str, pairs: Mapping[Pair, tuple[int, int]]) -> dict[Pair, list[CheckLine]]:
+    """Every comparison of a market asset's tables.
+
+    Parameters
+    ----------
+    lake : Lake
+    group : str, the market asset
+    pairs : Pair -> (start, end) in epoch ms
+
+    Returns
+    -------
+    Pair -> lines, in the order of :data:`CROSS_CHECKS`
+    """
+    checks = [check for check in CROSS_CHECKS if check.group == group]
+    return {pair: [check.run(_Reader(lake, pair, *span)) for check in checks] for pair, span in pairs.items()}
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Tables of one pair and span."""
+
+    lake: Lake
+    pair: Pair
+    start_ms: int
+    end_ms: int
+
+    def __call__(self, table: str) -> pl.DataFrame:
+        return self.lake.read(table, self.pair, self.start_ms, self.end_ms)
+
+
+def _line(name: str, column: str, unexpected: int, severity: str, words: str) -> CheckLine:
+    return CheckLine(name, column, not unexpected, severity, unexpected, words if unexpected else "")
+
+
+def _first(frame: pl.DataFrame) -> str:
+    return iso(int(frame["ts"].dt.epoch("ms")[0])) if frame.height else "none"

@@ -1,0 +1,76 @@
+"""The table of exchanges for people: one cell a capability and exchange, as text and as Markdown. Nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hydra_core.domain.errors import UsageError
+from hydra_core.market.exchanges import ADAPTERS, EXCHANGES, Capability, Support
+
+LEGEND: Final = {
+    "reads": "HYDRA reads it, checked against a documented message",
+    "reads?": "HYDRA reads it, but no documented message was found to check it against: unverified",
+    "yes": "the exchange offers it through ccxt; no adapter reads it (streams and orders have modules of their own)",
+    "emulated": "ccxt makes it of other calls",
+    "no": "not offered: asking for it is an error that says so",
+}
+"""Word in a cell -> what it means."""
+
+
+def cell(exchange: str, capability: Capability) -> str:
+    """One of :data:`LEGEND`'s words."""
+    adapter = ADAPTERS[exchange]
+    verified = adapter.verified(capability)
+    if verified is not None:
+        return "reads" if verified else "reads?"
+    offered = adapter.support(capability)
+    return {Support.NATIVE: "yes", Support.EMULATED: "emulated", Support.ABSENT: "no"}[offered]
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Capability, by its plain name -> exchange -> cell."""
+    return {capability.name.lower(): {name: cell(name, capability) for name in EXCHANGES} for capability in Capability}
+
+
+def unverified() -> list[tuple[str, str]]:
+    """(exchange, what) that HYDRA reads or sends without a documented message or rule to check it against."""
+    found = [
+        (name, capability.name.lower())
+        for name in EXCHANGES
+        for capability in Capability
+        if cell(name, capability) == "reads?"
+    ]
+    return found + [(name, "client order ids") for name in EXCHANGES if not ADAPTERS[name].order_ids.source]
+
+
+def markdown(part: str) -> str:
+    """A part of ``docs/exchanges.md``: ``capabilities``, ``unverified``, ``order_ids`` or ``quirks``."""
+    parts = {"capabilities": _capabilities, "unverified": _unverified, "order_ids": _order_ids, "quirks": _quirks}
+    if part not in parts:
+        raise UsageError(f"no part {part!r}", f"Known: {', '.join(parts)}")
+    return parts[part]()
+
+
+def _capabilities() -> str:
+    lines = [f"| capability | {' | '.join(EXCHANGES)} |", "| --- |" + " --- |" * len(EXCHANGES)]
+    lines += [f"| {name} | {' | '.join(cells.values())} |" for name, cells in table().items()]
+    return "\n".join(lines)
+
+
+def _unverified() -> str:
+    return "\n".join(f"- {exchange}: {what}" for exchange, what in unverified())
+
+
+def _order_ids() -> str:
+    lines = ["| exchange | field | an id matches | source |", "| --- | --- | --- | --- |"]
+    for name in EXCHANGES:
+        rule = ADAPTERS[name].order_ids
+        lines.append(f"| {name} | {rule.field} | `{rule.pattern}` | {rule.source or 'unverified'} |")
+    return "\n".join(lines)
+
+
+def _quirks() -> str:
+    lines = []
+    for name in EXCHANGES:
+        lines += [f"**{name}**", "", *(f"- {quirk}" for quirk in ADAPTERS[name].quirks), ""]
+    return "\n".join(lines).strip()
