@@ -12,7 +12,9 @@ from rich.console import Console
 
 from benchmarks.rows import Report, show, write_rows
 
-GROUPS = ("decision", "research")
+GROUPS = ("decision", "market", "research", "statistics")
+KEPT_IN = {"statistics": "research"}
+"""Groups whose rows stand in the file of another one, beside its own."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     for group in asked.groups or GROUPS:
         report = Report(say=lambda words: console.print(f"  {words} ...", style="dim"))
         rows = importlib.import_module(f"benchmarks.{group}").measure(report)
-        kept = write_rows(group, rows)
+        shared = group in KEPT_IN or group in KEPT_IN.values()
+        kept = write_rows(KEPT_IN.get(group, group), rows, beside_others=shared)
         show(group, rows, report.left_out, console)
         console.print(f"  kept in benchmarks/results/{kept.name}\n")
         told["groups"][group] = [row.to_json() for row in rows]

@@ -128,11 +128,17 @@ def side_by_side(
     return Turns(tuple((seconds(ours), seconds(peer)) for _ in range(repeats)))
 
 
-def write_rows(group: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
-    """Keep a group's rows as ``<group>.json``, in one step; returns the file."""
+def write_rows(group: str, rows: Sequence[Row], folder: Path = RESULTS, beside_others: bool = False) -> Path:
+    """Keep a group's rows as ``<group>.json``, in one step; returns the file.
+
+    With ``beside_others`` the file's rows of other names stay, where they are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target, fresh = folder / f"{group}.json", folder / f"{group}.json.tmp"
-    fresh.write_text(json.dumps([row.to_json() for row in rows], indent=1) + "\n")
+    told = {row.name: row.to_json() for row in rows}
+    if beside_others and target.exists():
+        told = {row["name"]: row for row in json.loads(target.read_text())} | told
+    fresh.write_text(json.dumps(list(told.values()), indent=1) + "\n")
     fresh.replace(target)
     return target
 

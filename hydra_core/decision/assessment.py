@@ -121,9 +121,15 @@ class Assessment:
         return int(self.bar_close_ms.size)
 
     @cached_property
+    def stress(self) -> tuple[Floats, Floats, Floats]:
+        """The market's mean correlation, variance ratio and probability of the extreme regime, each of shape (n,)."""
+        state = self.state
+        return state.mean_correlation, _typical(state.variance_ratio), _typical(state.extreme)
+
+    @cached_property
     def _lists(self) -> dict[str, Any]:
         """Every array as nested lists, once: reading a row is then free of conversions."""
-        sizing, state = self.sizing, self.state
+        sizing, (mean_correlation, variance_ratio, extreme) = self.sizing, self.stress
         nothing = [[math.nan] * len(self.pairs)] * len(self)
         return {
             "close": self.bar_close_ms.tolist(),
@@ -142,9 +148,9 @@ class Assessment:
             "source": [rules.SOURCE] * len(self.pairs),
             "correlation": self.correlation.tolist(),
             "correlation_at": self.correlation_at.tolist(),
-            "mean_correlation": state.mean_correlation.tolist(),
-            "variance_ratio": _typical(state.variance_ratio).tolist(),
-            "extreme": _typical(state.extreme).tolist(),
+            "mean_correlation": mean_correlation.tolist(),
+            "variance_ratio": variance_ratio.tolist(),
+            "extreme": extreme.tolist(),
         }
 
     def row(self, index: int) -> Row:
@@ -244,7 +250,7 @@ def assemble(
             words.confidence,
             words.adverse_excursion,
             words.volatility,
-            _multipliers(panel.pairs, limits),
+            multipliers(panel.pairs, limits),
             leverage_cap(state.regimes, limits),
             limits,
         ),
@@ -256,7 +262,7 @@ def assemble(
     )
 
 
-def _multipliers(pairs: tuple[Pair, ...], limits: Limits) -> Floats:
+def multipliers(pairs: tuple[Pair, ...], limits: Limits) -> Floats:
     """Size multiplier of each pair; one that is not named gets the smallest that is."""
     named = limits.risk.pair_multipliers
     return np.array([named.get(pair, min(named.values(), default=1.0)) for pair in pairs])

@@ -1,9 +1,9 @@
 """Layers 4 and 5 on one instant: what to hold next in every pair, and why. The backtest and the live cycle both run
 this.
 
-Here: exits, sizing against the book, the vote, in that order. Not here: readings, faults, plans (``cycle``), fills
-(``research``). It runs on plain floats in lists of length P: for eight pairs that is several times faster than small
-arrays.
+Here: what goes in and comes out under its names, the policy's word, the votes. Not here: the arithmetic (``rules``, which
+the compiled backtest engine runs too), readings, faults, plans (``cycle``), fills (``research``). It runs on plain floats
+in lists of length P: for eight pairs that is several times faster than small arrays.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 
 from hydra_core.alpha.models import PolicyModel, PolicyObservation
+from hydra_core.decision import rules
 from hydra_core.decision.assessment import Row
 from hydra_core.domain.trading import Mode, Vote
 from hydra_core.execution import committee
-from hydra_core.risk.exposure import correlation_penalty, gross_cap, trimmed
 from hydra_core.risk.limits import Limits
 
 HOLD: Final = "hold"
@@ -67,8 +67,10 @@ REASONS: Final = {
 }
 """Reason -> sentence."""
 
-_CUT_SHARE: Final = 0.5
-"""Share of the resize band that a cut leaves free below a cap."""
+REASON_NAMES: Final = ("", *REASONS)
+"""Name of each reason by its code in ``rules``; none for none. :data:`OUTCOMES` is the same for outcomes."""
+_REASON_CODES: Final = {name: code for code, name in enumerate(REASON_NAMES)}
+_MODES: Final = {mode: rank for rank, mode in enumerate(Mode)}
 
 
 @dataclass(slots=True)
@@ -149,170 +151,27 @@ def step(
     proposal must promise: between the two nothing is traded.
     """
     pairs = len(book.quantity)
-    out = Step(
-        target=list(book.quantity),
-        stop=list(book.stop),
-        outcome=[HOLD] * pairs,
-        reason=["supported"] * pairs,
-        notional=[0.0] * pairs,
-        leverage=[1.0] * pairs,
-        votes=[()] * pairs,
+    terms, out = rules.Terms.of(limits), rules.Verdicts.lists(pairs)
+    exits = [_REASON_CODES[why] for why in book.exits]
+    count = rules.review(row, 0, book, exits, book.equity, terms, _MODES[mode], out)
+    votes: list[tuple[Vote, ...]] = [()] * pairs
+    if count:
+        wanted = _policy_targets(policy, row, book, limits)
+        taken = rules.Assumed(*(seat in assumed for seat in committee.SEATS))
+        rules.propose(row, 0, row.correlation, book, book.equity, terms, wanted, taken, count, out)
+        for i in range(pairs):
+            if out.voted[i]:
+                seen = _proposal(row, i, int(row.side[i]), wanted[i])
+                votes[i] = committee.vote(seen, limits.decision, assumed)
+    return Step(
+        target=out.target,
+        stop=out.stop,
+        outcome=[OUTCOMES[code] for code in out.outcome],
+        reason=[REASON_NAMES[code] for code in out.reason],
+        notional=out.notional,
+        leverage=out.leverage,
+        votes=votes,
     )
-    if mode is Mode.HALTED:
-        _freeze(out, book)
-        return out
-    _exits(row, book, limits, mode, out)
-    _cut(book, limits, out)
-    candidates = _candidates(row, book, mode, out)
-    if candidates:
-        _propose(candidates, row, book, limits, policy, assumed, out)
-    return out
-
-
-def exit_reason(side: float, expected_return: float, confidence: float, age_ms: int, limits: Limits) -> str:
-    """Why the forecast no longer carries a position; empty while it does.
-
-    Without a forecast the position lives on its stop until its horizon is over.
-    """
-    if math.isnan(expected_return):
-        return HORIZON if age_ms >= limits.horizon_ms else ""
-    support = side * expected_return
-    if support <= limits.side_cost:
-        return OPPOSITE if support < -limits.side_cost else COST_BAND
-    if age_ms >= limits.horizon_ms and not confidence >= limits.decision.confidence_threshold:
-        return HORIZON
-    return ""
-
-
-def _freeze(out: Step, book: Book) -> None:
-    for i in range(len(book.quantity)):
-        out.outcome[i], out.reason[i] = BLOCKED, "halted"
-
-
-def _exits(row: Row, book: Book, limits: Limits, mode: Mode, out: Step) -> None:
-    for i, quantity in enumerate(book.quantity):
-        if quantity == 0.0:
-            continue
-        if mode is Mode.FLATTEN:
-            why = KILL_SWITCH
-        else:
-            side = 1.0 if quantity > 0 else -1.0
-            why = book.exits[i] or exit_reason(side, row.expected_return[i], row.confidence[i], book.age_ms[i], limits)
-        if why:
-            out.target[i], out.stop[i] = 0.0, math.nan
-            out.outcome[i], out.reason[i] = CLOSE, why
-        elif math.isnan(row.expected_return[i]):
-            out.reason[i] = "no-forecast"
-
-
-def _cut(book: Book, limits: Limits, out: Step) -> None:
-    risk = limits.risk
-    gross = 0.0
-    largest = 0.0
-    for quantity, price in zip(out.target, book.price, strict=True):
-        notional = abs(quantity) * price
-        if notional > 0.0:
-            gross += notional
-            largest = max(largest, notional)
-    if largest <= risk.max_position_notional and gross <= gross_cap(book.equity, risk):
-        return
-    kept = trimmed(out.target, book.price, book.equity, risk, _CUT_SHARE * min(1.0, limits.decision.resize_band))
-    for i, quantity in enumerate(kept):
-        if quantity != out.target[i]:
-            out.target[i] = _to_step(quantity, book.step[i])
-            out.outcome[i], out.reason[i] = REDUCE, "caps"
-
-
-def _candidates(row: Row, book: Book, mode: Mode, out: Step) -> list[int]:
-    """Pairs with a proposal that may be sized, the strongest edge first; the others are given their outcome."""
-    found: list[tuple[float, int]] = []
-    for i, quantity in enumerate(book.quantity):
-        side = row.side[i]
-        flat = quantity == 0.0
-        if out.outcome[i] == REDUCE or (out.outcome[i] == CLOSE and out.reason[i] != OPPOSITE):
-            continue
-        if not flat and side * quantity <= 0 and out.reason[i] != OPPOSITE:
-            continue
-        if side == 0.0 or not (math.isfinite(book.price[i]) and book.price[i] > 0):
-            why, outcome = ("no-forecast", NO_SIGNAL) if side == 0.0 else ("fault", BLOCKED)
-        elif mode is not Mode.ACTIVE:
-            why, outcome = ("reducing" if mode is Mode.REDUCING else KILL_SWITCH), BLOCKED
-        elif book.fault[i]:
-            why, outcome = "fault", BLOCKED
-        elif book.barred[i]:
-            why, outcome = "barred", BLOCKED
-        elif not row.edge[i] > 0:
-            why, outcome = "round-trip", REFUSED
-        elif not row.kelly_share[i] > 0:
-            why, outcome = "kelly", REFUSED
-        else:
-            found.append((-row.edge[i], i))
-            continue
-        if flat:
-            out.outcome[i], out.reason[i] = outcome, why
-    found.sort()
-    return [i for _, i in found]
-
-
-def _propose(
-    candidates: list[int],
-    row: Row,
-    book: Book,
-    limits: Limits,
-    policy: PolicyModel | None,
-    assumed: Set[str],
-    out: Step,
-) -> None:
-    """Size the candidates one after the other against what is already granted, put each to the vote, and grant it."""
-    risk, settings = limits.risk, limits.decision
-    notionals = [q * p if q else 0.0 for q, p in zip(out.target, book.price, strict=True)]
-    gross = sum(map(abs, notionals))
-    count = sum(n != 0.0 for n in notionals)
-    cap = gross_cap(book.equity, risk)
-    wanted: Sequence[float] = ()
-    for i in candidates:
-        price, side = book.price[i], int(row.side[i])
-        held = abs(notionals[i])
-        if held == 0.0 and count >= risk.max_positions:
-            _refuse(out, i, "slots")
-            continue
-        share = min(row.kelly_share[i], row.risk_share[i], row.leverage[i])
-        room = min(risk.max_position_notional, cap - gross + held)
-        least = held * (1 + settings.resize_band)  # what a larger position must exceed to be worth the trade
-        if held > 0.0 and min(share * book.equity, room) <= least:
-            out.reason[i] = "band"
-            continue
-        penalty = correlation_penalty(i, side, notionals, row.correlation, risk.correlation_penalty)
-        granted = min(share * book.equity * penalty, room)
-        quantity = _to_step(granted / price, book.step[i]) if granted > 0 else 0.0
-        if held > 0.0 and quantity * price <= least:
-            out.reason[i] = "band"
-            continue
-        if not quantity > 0 or quantity < book.min_quantity[i] or quantity * price < book.min_notional[i]:
-            _refuse(out, i, "minimum" if granted > 0 else "no-room")
-            continue
-        wanted = wanted or _policy_targets(policy, row, book, limits)
-        out.notional[i], out.leverage[i] = quantity * price, row.leverage[i]
-        out.votes[i] = committee.vote(_proposal(row, i, side, wanted[i]), settings, assumed)
-        if not committee.passes(out.votes[i], settings):
-            if out.outcome[i] != CLOSE:
-                out.outcome[i], out.reason[i] = (HOLD if held else OUTVOTED), "votes"
-            continue
-        out.target[i] = side * quantity
-        out.outcome[i], out.reason[i] = (ENLARGE if held else ENTER), "approved"
-        stop = price * (1 - side * row.stop_distance[i])
-        out.stop[i] = stop if not held or math.isnan(book.stop[i]) else side * max(side * stop, side * book.stop[i])
-        notionals[i] = side * quantity * price
-        gross += quantity * price - held
-        count += held == 0.0
-
-
-def _refuse(out: Step, i: int, why: str) -> None:
-    """Refuse a proposal; a position that is held or being closed keeps its own outcome."""
-    if out.target[i] == 0.0 and out.outcome[i] != CLOSE:
-        out.outcome[i], out.reason[i] = REFUSED, why
-    elif out.outcome[i] == HOLD:
-        out.reason[i] = why
 
 
 def _proposal(row: Row, i: int, side: int, target: float) -> committee.Proposal:
@@ -343,11 +202,3 @@ def _policy_targets(policy: PolicyModel | None, row: Row, book: Book, limits: Li
     observation: PolicyObservation = replace(row.observation, position=np.array(position))
     targets: list[float] = policy.target(observation).tolist()
     return targets
-
-
-def _to_step(quantity: float, step_size: float) -> float:
-    """A signed size cut toward zero to whole steps; steps of 0 leave it as it is."""
-    if step_size <= 0:
-        return quantity
-    whole = math.floor(abs(quantity) / step_size + 1e-9)
-    return math.copysign(whole * step_size, quantity) if whole else 0.0

@@ -25,13 +25,14 @@ from hydra_core.decision.assessment import Assessment, Row, assess
 from hydra_core.decision.step import POSITION_LOSS, Book, Step, step
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS
-from hydra_core.domain.market import FUNDING, Floats, Ints, MarketRules, Panel
+from hydra_core.domain.market import Floats, Ints, MarketRules, Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode
+from hydra_core.research.engine.inputs import Settlements, day_notional, day_volatility
+from hydra_core.research.engine.parameters import margin_tables
 from hydra_core.research.fills import Account, FillRules, Trade
 from hydra_core.risk import switches
 from hydra_core.risk.limits import Limits
-from hydra_core.risk.sizing import MAINTENANCE_RATE
 
 __all__ = ["BacktestResult", "FillRules", "Trade", "backtest"]
 
@@ -121,6 +122,7 @@ def backtest(
     assume_approvals: Set[str] = frozenset(),
     fills: FillRules | None = None,
     rules: Mapping[Pair, MarketRules] | None = None,
+    settlements: Settlements | None = None,
 ) -> BacktestResult:
     """Trade a span of history with the live decision step.
 
@@ -140,6 +142,8 @@ def backtest(
     fills : FillRules
     rules : pair -> MarketRules, optional
         The exchange's filters; without them sizes are not rounded.
+    settlements : Settlements over the panel's rows, optional
+        When each contract really settles; without them ``fills.funding_interval_ms`` tells.
 
     Raises
     ------
@@ -151,7 +155,8 @@ def backtest(
     if isinstance(signals, Models):
         policy = signals.policy
         signals = assess(panel.rows(slice(0, end_row)), signals, limits, last=end_row - start_row)
-    run = _Run(panel, signals, limits, start_row, end_row, initial_equity, fills or FillRules(), rules or {})
+    fills = fills or FillRules()
+    run = _Run(panel, signals, limits, start_row, end_row, initial_equity, fills, rules or {}, settlements)
     for row in range(start_row, end_row):
         run.bar(row, policy, assume_approvals)
     return run.result()
@@ -170,17 +175,18 @@ class _Run:
         cash: float,
         fills: FillRules,
         rules: Mapping[Pair, MarketRules],
+        settlements: Settlements | None = None,
     ) -> None:
         self.panel, self.signals, self.limits, self.fills = panel, signals, limits, fills
         self.start, self.end, self.initial = start, end, cash
         span = slice(start, end)
         self.open, self.high = panel.open[span].tolist(), panel.high[span].tolist()
         self.low, self.close = panel.low[span].tolist(), panel.close[span].tolist()
-        self.rate = panel.funding_rate[span].tolist()
+        due = settlements or Settlements.on_grid(panel, fills.funding_interval_ms)
+        self.due, self.rate = due.due[span].tolist(), due.rate[span].tolist()
         self.close_ms = panel.close_ms[span].tolist()
-        self.charges_funding = FUNDING in panel.inputs
-        self.day_notional = _day_notional(panel)[span]
-        self.day_volatility = self._day_volatility()
+        self.day_notional = day_notional(panel)[span]
+        self.day_volatility = day_volatility(panel, signals, start, end)
         self.offset = int(signals.bar_close_ms[0] - panel.close_ms[0]) // panel.interval.ms
         pairs = len(panel.pairs)
         known = [rules.get(pair) for pair in panel.pairs]
@@ -189,7 +195,7 @@ class _Run:
             cash,
             limits.costs,
             fills,
-            [float(rule.maintenance_margin) if rule else MAINTENANCE_RATE for rule in known],
+            margin_tables(panel.pairs, fills, rules),
         )
         self.filters = (
             [float(rule.step_size) if rule else 0.0 for rule in known],
@@ -217,8 +223,7 @@ class _Run:
         for i, price in enumerate(self.close[at]):
             if price == price:  # a missing bar is marked at the last known price
                 self.price[i] = price
-        if close_ms % self.fills.funding_interval_ms == 0:
-            self._settle(self.rate[at])
+        self._settle(self.due[at], self.rate[at])
         worth = [
             earned + (quantity * (price - entry) if quantity else 0.0)
             for earned, quantity, price, entry in zip(
@@ -259,7 +264,7 @@ class _Run:
         account.finish(self.end - 1, self.price)
         equity, cash = np.array(log.equity), np.array(log.cash)
         worth, quantity = np.array(log.worth), np.array(log.quantity)
-        gross = (np.abs(quantity) * _filled_forward(self.panel.close[self.start : self.end])).sum(axis=1)
+        gross = (np.abs(quantity) * filled_forward(self.panel.close[self.start : self.end])).sum(axis=1)
         votes: dict[str, dict[str, int]] = {}
         for (seat, choice), count in sorted(log.votes.items()):
             votes.setdefault(seat, {})[choice] = count
@@ -321,11 +326,9 @@ class _Run:
         newest = self.pending[-1] if self.pending else None
         return list(self.account.quantity if newest is None else newest.target)
 
-    def _settle(self, rates: list[float]) -> None:
-        if not self.charges_funding:
-            return
+    def _settle(self, due: list[bool], rates: list[float]) -> None:
         for i, quantity in enumerate(self.account.quantity):
-            if not quantity:
+            if not quantity or not due[i]:
                 continue
             if rates[i] == rates[i]:
                 self.account.settle(i, self.price[i], rates[i])
@@ -363,6 +366,7 @@ class _Run:
             self.peak = equity
         self.barred = [False] * len(self.barred)
         self.day_start = equity
+        self.account.new_day()
 
     def _write(self, decided: Step, equity: float, worth: list[float]) -> None:
         log, account = self.log, self.account
@@ -379,28 +383,8 @@ class _Run:
             for vote in votes:  # empty where nothing was proposed
                 log.votes[vote.seat, vote.choice.value] += 1
 
-    def _day_volatility(self) -> Floats:
-        """Expected standard deviation of a day's log return at each row of the span, 0 where it is unknown."""
-        bars_a_day = DAY_MS // self.panel.interval.ms
-        out = np.zeros((self.end - self.start, len(self.panel.pairs)))
-        assessed = np.searchsorted(self.signals.bar_close_ms, self.panel.close_ms[self.start : self.end]) - 1
-        known = assessed >= 0  # the value of the bar before: an order at the open knows no more
-        out[known] = self.signals.state.volatility[assessed[known]] * math.sqrt(bars_a_day)
-        return np.nan_to_num(out, nan=0.0)
 
-
-def _filled_forward(close: Floats) -> Floats:
+def filled_forward(close: Floats) -> Floats:
     """Closes with missing bars at the last known price, 0 before the first."""
     rows = np.where(np.isfinite(close), np.arange(close.shape[0])[:, None], 0)
     return np.nan_to_num(np.take_along_axis(close, np.maximum.accumulate(rows, axis=0), axis=0))
-
-
-def _day_notional(panel: Panel) -> Floats:
-    """USDT traded in the day before each bar's open, shape (T, P); 0 where it is not known."""
-    bars = DAY_MS // panel.interval.ms
-    traded = np.nan_to_num(panel.volume * panel.close, nan=0.0)
-    total = np.concatenate([np.zeros((1, traded.shape[1])), np.cumsum(traded, axis=0)])
-    rows = np.arange(len(panel))
-    first = np.maximum(rows - bars, 0)
-    share = (rows - first) / bars  # a young panel's volume is scaled up to a day's
-    return np.asarray((total[rows] - total[first]) / np.maximum(share, 1 / bars)[:, None])

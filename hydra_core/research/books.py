@@ -12,11 +12,12 @@ from typing import Any, Final
 import numpy as np
 
 from hydra_core.alpha.models import Forecast, Models
-from hydra_core.decision.assessment import assemble
+from hydra_core.decision.assessment import assemble, assess
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.execution.committee import ANALYST, CROWD, POLICY
 from hydra_core.research.backtest import BacktestResult, FillRules, backtest
+from hydra_core.research.engine.results import Prepared, trade
 from hydra_core.research.folds import Span
 from hydra_core.risk.limits import Limits
 
@@ -80,23 +81,22 @@ def trade_forecast(panel: Panel, forecast: Forecast, limits: Limits, span: Span,
     """Trade a forecast of shape (T, P) over a span of a panel's rows with the other seats approving."""
     part = panel.rows(slice(0, span.end))
     assessment = assemble(part, limits, forecast.rows(slice(span.start, span.end)))
-    result = backtest(
-        part,
-        assessment,
-        limits,
-        span.start,
-        span.end,
-        CAPITAL,
-        assume_approvals=OTHER_SEATS,
-        fills=FillRules(cost_factor=cost_factor),
-    )
-    return book_of(result, part)
+    fills = FillRules(cost_factor=cost_factor)
+    prepared = Prepared.of(part, assessment, limits, span.start, span.end, fills=fills)
+    return book_of(trade(prepared, limits, CAPITAL, fills=fills, assume_approvals=OTHER_SEATS).result, part)
 
 
 def trade_models(panel: Panel, models: Models, limits: Limits, span: Span, *, cost_factor: float = 1.0) -> Book:
-    """Trade a set of models over a span, every seat voting for itself."""
+    """Trade a set of models over a span, every seat voting for itself.
+
+    A policy must be asked bar by bar, as its word depends on what is held; without one the compiled engine serves.
+    """
     part = panel.rows(slice(0, span.end))
     fills = FillRules(cost_factor=cost_factor)
+    if models.policy is None:
+        assessment = assess(part, models, limits, last=span.end - span.start)
+        prepared = Prepared.of(part, assessment, limits, span.start, span.end, fills=fills)
+        return book_of(trade(prepared, limits, CAPITAL, fills=fills).result, part)
     return book_of(backtest(part, models, limits, span.start, span.end, CAPITAL, fills=fills), part)
 
 

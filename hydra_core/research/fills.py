@@ -1,20 +1,23 @@
 """The book of a backtest: what fills, stops, liquidations and funding do to cash and positions.
 
-Here: money mechanics of one instrument after the other, on plain floats. Not here: what to hold (``decision``), the
-order of events inside a bar (``backtest``).
+Here: the rules of filling, and the books of one instrument after the other, on plain floats. Not here: the arithmetic of
+one fill (``engine.money``), what to hold (``decision``), the order of events inside a bar (``backtest``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
+from hydra_core.domain.errors import UsageError
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Side
-from hydra_core.execution.slippage import taker_cost
-from hydra_core.risk.margin import isolated_liquidation
+from hydra_core.research.engine import money
+from hydra_core.risk.margin import Tier, forced_price
 from hydra_core.settings import CostSettings
 
 LIQUIDATION: Final = "liquidation"
@@ -32,13 +35,38 @@ class FillRules:
         stress
     delay_bars : extra bars between a decision and its fill
     gap_share : share of the way from a stop to the bar's extreme that a stop's fill gives away
-    funding_interval_ms : settlements lie on multiples of it
+    funding_interval_ms : settlements lie on multiples of it, where the contract's own are not at hand
+    fee_tiers : (USDT traded in the last :data:`money.FEE_DAYS` UTC days from which it holds, taker fee in bp), ascending
+        from 0; empty: the fee of the cost settings
+    margin_tiers : pair -> its table of maintenance margin; others have one rate
+
+    Raises
+    ------
+    UsageError : negative delay, factor or interval, or fee tiers that do not ascend from 0
     """
 
     cost_factor: float = 1.0
     delay_bars: int = 0
     gap_share: float = 0.1
     funding_interval_ms: int = 8 * 3_600_000
+    fee_tiers: tuple[tuple[float, float], ...] = ()
+    margin_tiers: Mapping[Pair, Sequence[Tier]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.delay_bars < 0 or self.cost_factor < 0 or self.funding_interval_ms <= 0 or not 0 <= self.gap_share <= 1:
+            raise UsageError(
+                f"fill rules: delay {self.delay_bars}, cost factor {self.cost_factor}, gap share {self.gap_share}, "
+                f"funding interval {self.funding_interval_ms}",
+                "Delay and factor are not negative, the interval is positive, the share lies in [0, 1]",
+            )
+        floors = [floor for floor, _ in self.fee_tiers]
+        if floors and (floors[0] != 0 or any(later <= floor for floor, later in pairwise(floors))):
+            raise UsageError(f"fee tiers must ascend from 0: {floors}")
+
+    def fees(self, costs: CostSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Floors (USDT) and taker fees (fraction of notional, the cost factor included)."""
+        tiers = self.fee_tiers or ((0.0, costs.taker_fee_bp),)
+        return tuple(floor for floor, _ in tiers), tuple(bp * 1e-4 * self.cost_factor for _, bp in tiers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +132,12 @@ class Account:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], cash: float, costs: CostSettings, rules: FillRules, maintenance: Sequence[float]
+        self,
+        pairs: Sequence[Pair],
+        cash: float,
+        costs: CostSettings,
+        rules: FillRules,
+        margin: Sequence[Sequence[Tier]],
     ) -> None:
         count = len(pairs)
         self.pairs = tuple(pairs)
@@ -121,11 +154,22 @@ class Account:
         self._open: list[_Open | None] = [None] * count
         self._costs = costs
         self._rules = rules
-        self._maintenance = list(maintenance)
+        self._rates = [[tier.rate for tier in table] for table in margin]
+        self._cums = [[tier.cum for tier in table] for table in margin]
+        self._fees = rules.fees(costs)
+        self._traded: deque[float] = deque([0.0] * money.FEE_DAYS, maxlen=money.FEE_DAYS)
+        self._traded_today = 0.0
+        self._fee = money.tier_fee(0.0, *self._fees)
 
     def new_bar(self) -> None:
         """Begin the flows of a bar at zero."""
         self.realised = self.fees = self.funding = 0.0
+
+    def new_day(self) -> None:
+        """The UTC day is over: what was traded in the last days decides the fee of the next."""
+        self._traded.append(self._traded_today)
+        self._traded_today = 0.0
+        self._fee = money.tier_fee(sum(self._traded), *self._fees)
 
     def trade_to(
         self,
@@ -143,8 +187,17 @@ class Account:
         change = target - quantity
         if change == 0.0:
             return
-        cost = taker_cost(self._costs, abs(change) * price, day_notional, day_volatility) * self._rules.cost_factor
-        fill = price * (1 + cost if change > 0 else 1 - cost)
+        costs = self._costs
+        crossing = (costs.half_spread_bp + costs.slippage_bp) * 1e-4
+        fill = money.fill_price(
+            price,
+            change,
+            crossing,
+            day_notional,
+            day_volatility,
+            costs.impact_coefficient,
+            self._rules.cost_factor,
+        )
         if quantity * target < 0:
             self._fill(i, -quantity, fill, row, ts_ms, why)
             self._fill(i, target, fill, row, ts_ms, why)
@@ -152,37 +205,26 @@ class Account:
             self._fill(i, change, fill, row, ts_ms, why)
 
     def inside_bar(self, i: int, opening: float, high: float, low: float, row: int, ts_ms: int) -> str:
-        """Stop or liquidation of one position against a bar's extremes; returns what happened, empty for nothing.
-
-        Where both lie inside the bar the stop comes first, on the way; it fills at its trigger less a share of what
-        lies beyond, or at the open where the bar begins beyond it. A fill beyond the liquidation price is a
-        liquidation: the whole margin is lost, and no more.
-        """
+        """Stop or liquidation of one position against a bar's extremes; returns what happened, empty for nothing."""
         quantity = self.quantity[i]
-        if quantity == 0.0 or math.isnan(low) or math.isnan(high):
+        if quantity == 0.0:
             return ""
-        side = 1 if quantity > 0 else -1
-        worst = low if side > 0 else high
-        stop = self.stop[i]
-        fill = worst
-        stopped = not math.isnan(stop) and (worst - stop) * side <= 0
-        if stopped:
-            beyond = (opening - stop) * side <= 0
-            fill = opening if beyond else stop + self._rules.gap_share * (worst - stop)
-        forced = isolated_liquidation(side, self.entry[i], self.leverage[i], self._maintenance[i])
-        if (fill - forced) * side <= 0:
+        side = 1.0 if quantity > 0 else -1.0
+        wallet = abs(quantity) * self.entry[i] / self.leverage[i]
+        forced = forced_price(side, abs(quantity), self.entry[i], wallet, self._rates[i], self._cums[i])
+        what, fill = money.inside_bar(quantity, self.stop[i], forced, opening, high, low, self._rules.gap_share)
+        if what == money.LIQUIDATED:
             self.liquidations += 1
-            bankrupt = self.entry[i] * (1 - side / self.leverage[i])
-            self._fill(i, -quantity, max(bankrupt, 0.0), row, ts_ms, LIQUIDATION)
+            self._fill(i, -quantity, money.bankruptcy(side, self.entry[i], self.leverage[i]), row, ts_ms, LIQUIDATION)
             return LIQUIDATION
-        if stopped:
+        if what == money.STOPPED:
             self.trade_to(i, 0.0, fill, row, ts_ms, STOP)
             return STOP
         return ""
 
     def settle(self, i: int, price: float, rate: float) -> None:
         """Pay or receive funding: cash changes by minus signed quantity times price times rate."""
-        payment = -self.quantity[i] * price * rate
+        payment = money.funding_payment(self.quantity[i], price, rate)
         self.cash += payment
         self.funding += payment
         self.earned[i] += payment
@@ -208,14 +250,15 @@ class Account:
     def _fill(self, i: int, change: float, price: float, row: int, ts_ms: int, why: str) -> None:
         """One fill that does not cross zero."""
         quantity, size = self.quantity[i], abs(change)
-        fee = size * price * self._costs.taker_fee_bp * 1e-4 * self._rules.cost_factor
+        fee = size * price * self._fee
+        self._traded_today += size * price
         trip = self._open[i]
         profit = 0.0
         if trip is None:
             trip = self._open[i] = _Open(row, 1 if change > 0 else -1)
             self.opened_ms[i] = ts_ms
         if quantity == 0.0 or (quantity > 0) == (change > 0):
-            self.entry[i] = (abs(quantity) * self.entry[i] + size * price) / (abs(quantity) + size)
+            self.entry[i] = money.average_entry(quantity, self.entry[i], change, price)
             trip.bought += size
             trip.bought_value += size * price
         else:

@@ -7,11 +7,16 @@ of a notional N in tier k is N MMR_k - cum_k and cum_k = cum_(k-1) + floor_k (MM
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
 
 from hydra_core.domain.errors import UsageError
+from hydra_core.domain.market import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,33 @@ def liquidation_price(quantity: float, entry: float, wallet: float, table: Seque
     The requirement is the largest over tiers, so the first tier to be met on the way decides: the highest price for a
     long, the lowest for a short.
     """
-    size, side = abs(quantity), 1 if quantity > 0 else -1
-    prices = [(wallet + tier.cum - side * size * entry) / (size * (tier.rate - side)) for tier in table]
-    price = max(prices) if side > 0 else min(prices)
+    size, side = abs(quantity), 1.0 if quantity > 0 else -1.0
+    price = forced_price(side, size, entry, wallet, [tier.rate for tier in table], [tier.cum for tier in table])
     return price if price > 0 else None
+
+
+def forced_price(side: float, size: float, entry: float, wallet: float, rates: Any, cums: Any) -> float:
+    """:func:`liquidation_price` in plain numbers; not above 0 where no positive price liquidates.
+
+    Parameters
+    ----------
+    rates, cums : of the tiers, sequences or arrays of one length
+    """
+    price = -math.inf if side > 0 else math.inf
+    for tier in range(len(rates)):
+        met = (wallet + cums[tier] - side * size * entry) / (size * (rates[tier] - side))
+        price = max(price, met) if side > 0 else min(price, met)
+    return price
 
 
 def isolated_liquidation(side: int, entry: float, leverage: float, rate: float) -> float:
     """Liquidation price of a position at a leverage with one maintenance rate, USDT; 0 for a long that cannot be."""
-    return max(0.0, entry * (1 / leverage - side) / (rate - side))
+    return max(0.0, forced_price(float(side), 1.0, entry, entry / leverage, (rate,), (0.0,)))
+
+
+def tier_arrays(tables: Sequence[Sequence[Tier]]) -> tuple[Floats, Floats]:
+    """Rates and cumulative amounts of several margin tables, shape (P, K); shorter tables repeat their last tier."""
+    longest = max(len(table) for table in tables)
+    full = [list(table) + [table[-1]] * (longest - len(table)) for table in tables]
+    rates = np.array([[tier.rate for tier in table] for table in full])
+    return rates, np.array([[tier.cum for tier in table] for table in full])

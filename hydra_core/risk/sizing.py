@@ -1,7 +1,7 @@
 """How large a trade may be, as a share of equity: Kelly on the net payoff, capped by the risk of one trade at its stop.
 
-Here: everything that follows from the signal alone, over arrays of any shape. Not here: what depends on the book
-(``exposure``).
+Here: everything that follows from the signal alone, over arrays of any shape; compiled, so that a live cycle and the
+backtest engine size by the same code. Not here: what depends on the book (``exposure``).
 
 Sources: Kelly (1956) for f = (p b - q) / b; the payoff ratio b is that of a normal return, cut at the cost: with m the
 mean net of costs and s the standard deviation, E[win] = m + s phi(m/s) / Phi(m/s) and E[loss] = -m + s phi(m/s) /
@@ -10,10 +10,13 @@ Phi(-m/s).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numba import njit
+from numba.extending import register_jitable
 
 from hydra_core.domain.market import Floats
 from hydra_core.risk.limits import Limits
@@ -24,6 +27,8 @@ MAINTENANCE_RATE: Final = 0.01
 """Maintenance margin assumed where the exchange's own is not at hand."""
 REGIME_LEVERAGE: Final = (1.0, 0.6, 0.25)
 """Share of the largest leverage that the calm, turbulent and extreme regimes permit."""
+_SQRT_TWO_PI: Final = math.sqrt(2 * math.pi)
+_SQRT_HALF: Final = math.sqrt(0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,8 @@ class Sizing:
     leverage: Floats
 
 
-def kelly(probability: Floats, payoff: Floats) -> Floats:
+@register_jitable  # type: ignore[untyped-decorator]
+def kelly(probability: Any, payoff: Any) -> Any:
     """Kelly's share of wealth to stake: f = (p b - q) / b, negative where the bet should not be taken.
 
     Parameters
@@ -59,6 +65,22 @@ def kelly(probability: Floats, payoff: Floats) -> Floats:
     return (probability * payoff - (1 - probability)) / payoff
 
 
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def gain_and_loss(mean: float, deviation: float) -> tuple[float, float]:
+    """:func:`payoff` of one bet."""
+    ratio = min(8.0, max(-8.0, mean / deviation))  # beyond, one tail is empty to double precision
+    density = math.exp(-0.5 * ratio * ratio) / _SQRT_TWO_PI
+    tail = 0.5 * math.erfc(abs(ratio) * _SQRT_HALF)
+    above, below = (1.0 - tail, tail) if ratio > 0 else (tail, 1.0 - tail)
+    return deviation * (ratio + density / above), deviation * (density / below - ratio)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _payoffs(mean: Floats, deviation: Floats, gain: Floats, loss: Floats) -> None:
+    for i in range(mean.size):
+        gain[i], loss[i] = gain_and_loss(mean[i], deviation[i])
+
+
 def payoff(mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
     """Expected gain given a gain and expected loss given a loss, both positive, of a normal net return.
 
@@ -66,13 +88,22 @@ def payoff(mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
     ----------
     mean, deviation : of the net log return over the horizon
     """
-    from scipy.special import ndtr
+    means, deviations = np.broadcast_arrays(np.asarray(mean, np.float64), np.asarray(deviation, np.float64))
+    gain, loss = np.empty(means.size), np.empty(means.size)
+    _payoffs(means.ravel(), deviations.ravel(), gain, loss)
+    return gain.reshape(means.shape), loss.reshape(means.shape)
 
-    ratio = np.clip(mean / deviation, -8.0, 8.0)  # beyond, one tail is empty to double precision
-    density = np.exp(-0.5 * ratio**2) / np.sqrt(2 * np.pi)
-    gain = deviation * (ratio + density / ndtr(ratio))
-    loss = deviation * (-ratio + density / ndtr(-ratio))
-    return gain, loss
+
+def permitted_share(regimes: Floats) -> Floats:
+    """Share of the largest leverage that regime probabilities (..., 3) permit; unknown ones count as the extreme."""
+    known = np.where(np.isfinite(regimes).all(axis=-1, keepdims=True), regimes, np.array([0.0, 0.0, 1.0]))
+    return np.asarray(known @ np.array(REGIME_LEVERAGE))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def capped_leverage(share: float, max_leverage: float) -> float:
+    """Largest leverage at a permitted share of it: at least 1 unless the setting itself is lower."""
+    return max(max_leverage * share, min(1.0, max_leverage))
 
 
 def leverage_cap(regimes: Floats, limits: Limits) -> Floats:
@@ -86,19 +117,71 @@ def leverage_cap(regimes: Floats, limits: Limits) -> Floats:
     -------
     (...), notional over equity, at least 1 unless the setting itself is lower
     """
-    known = np.where(np.isfinite(regimes).all(axis=-1, keepdims=True), regimes, np.array([0.0, 0.0, 1.0]))
-    cap = limits.risk.max_leverage * (known @ np.array(REGIME_LEVERAGE))
-    return np.asarray(np.maximum(cap, min(1.0, limits.risk.max_leverage)))
+    share = permitted_share(regimes)
+    cap = np.empty(share.size)
+    _leverage_caps(share.reshape(-1), limits.risk.max_leverage, cap)
+    return cap.reshape(share.shape)
 
 
-def safe_leverage(stop_distance: Floats, cap: Floats) -> Floats:
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _leverage_caps(share: Floats, max_leverage: float, out: Floats) -> None:
+    for i in range(share.size):
+        out[i] = capped_leverage(share[i], max_leverage)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def safe_leverage(stop_distance: float, cap: float) -> float:
     """The highest leverage up to ``cap`` whose liquidation lies well beyond the stop; at least 1.
 
     Parameters
     ----------
     stop_distance : fraction of price
     """
-    return np.maximum(1.0, np.minimum(cap, 1.0 / (LIQUIDATION_CLEARANCE * stop_distance + MAINTENANCE_RATE)))
+    return max(1.0, min(cap, 1.0 / (LIQUIDATION_CLEARANCE * stop_distance + MAINTENANCE_RATE)))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def size_signals(
+    expected_return: Floats,
+    confidence: Floats,
+    adverse_excursion: Floats,
+    volatility: Floats,
+    multipliers: Floats,
+    leverage_caps: Floats,
+    round_trip: float,
+    kelly_fraction: float,
+    risk_per_trade: float,
+    stop_sigmas: float,
+    side: Floats,
+    edge: Floats,
+    kelly_share: Floats,
+    risk_share: Floats,
+    stop_distance: Floats,
+    leverage: Floats,
+) -> None:
+    """:func:`size` over flat arrays of whole rows of P pairs; the last six are written."""
+    pairs = multipliers.size
+    column = -1
+    for i in range(expected_return.size):
+        column = column + 1 if column + 1 < pairs else 0
+        expected, sigma, adverse, said = expected_return[i], volatility[i], adverse_excursion[i], confidence[i]
+        if not (sigma > 0 and math.isfinite(sigma + expected + adverse + said)):
+            side[i] = 0.0
+            edge[i] = kelly_share[i] = risk_share[i] = stop_distance[i] = leverage[i] = math.nan
+            continue
+        multiplier = multipliers[column]
+        side[i] = 1.0 if expected >= 0 else -1.0
+        net = abs(expected) - round_trip
+        edge[i] = net / sigma
+        stop = min(0.95, max(1e-4, max(stop_sigmas * sigma, adverse)))
+        stop_distance[i] = stop
+        risk_share[i] = risk_per_trade / stop * multiplier
+        leverage[i] = safe_leverage(stop, leverage_caps[i])
+        kelly_share[i] = 0.0
+        if net > 0:
+            gain, loss = gain_and_loss(net, sigma)
+            stake = max(0.0, kelly(min(1.0, max(0.0, said)), gain / loss))
+            kelly_share[i] = kelly_fraction * stake / loss * multiplier
 
 
 def size(
@@ -129,22 +212,21 @@ def size(
     signal makes it unknown: side 0.
     """
     risk = limits.risk
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        known = (
-            np.isfinite(expected_return) & np.isfinite(confidence) & np.isfinite(adverse_excursion) & (volatility > 0)
-            & np.isfinite(volatility)
-        )  # fmt: skip
-        net = np.abs(expected_return) - limits.round_trip
-        gain, loss = payoff(net, volatility)
-        fraction = np.maximum(kelly(np.clip(confidence, 0.0, 1.0), gain / loss), 0.0)
-        stop = np.clip(np.maximum(risk.stop_sigmas * volatility, adverse_excursion), 1e-4, 0.95)
-        leverage = safe_leverage(stop, leverage_caps)
-        kelly_share = np.where(net > 0, risk.kelly_fraction * fraction / loss * multipliers, 0.0)
-        return Sizing(
-            side=np.where(known, np.where(expected_return >= 0, 1.0, -1.0), 0.0),
-            edge=np.where(known, net / volatility, np.nan),
-            kelly_share=np.where(known, kelly_share, np.nan),
-            risk_share=np.where(known, risk.risk_per_trade / stop * multipliers, np.nan),
-            stop_distance=np.where(known, stop, np.nan),
-            leverage=np.where(known, leverage, np.nan),
-        )
+    shape = np.shape(expected_return)
+    caps = np.broadcast_to(leverage_caps, shape)
+    columns = [np.empty(shape) for _ in range(6)]
+    size_signals(
+        *(_flat(values) for values in (expected_return, confidence, adverse_excursion, volatility)),
+        _flat(np.broadcast_to(multipliers, shape[-1:])),
+        _flat(caps),
+        limits.round_trip,
+        risk.kelly_fraction,
+        risk.risk_per_trade,
+        risk.stop_sigmas,
+        *(column.reshape(-1) for column in columns),
+    )
+    return Sizing(*columns)
+
+
+def _flat(values: Floats) -> Floats:
+    return np.ascontiguousarray(values, np.float64).reshape(-1)

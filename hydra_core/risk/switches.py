@@ -25,6 +25,8 @@ CORRELATION_SPIKE: Final = "correlation_spike"
 EXTREME_REGIME: Final = "extreme_regime"
 UNREADABLE_INPUT: Final = "unreadable_input"
 POSITIONS_UNKNOWN: Final = "positions_unknown"
+LIQUIDATION: Final = "liquidation"
+FOREIGN_PROCESS: Final = "foreign_process"
 MANUAL: Final = "manual"
 MANUAL_FLATTEN: Final = "manual_flatten"
 
@@ -52,6 +54,8 @@ SWITCHES: Final[Mapping[str, Switch]] = {
     EXTREME_REGIME: Switch(Mode.REDUCING),
     UNREADABLE_INPUT: Switch(Mode.REDUCING, latches=False),
     POSITIONS_UNKNOWN: Switch(Mode.HALTED, latches=False),
+    LIQUIDATION: Switch(Mode.HALTED),
+    FOREIGN_PROCESS: Switch(Mode.HALTED),
     MANUAL: Switch(Mode.HALTED),
     MANUAL_FLATTEN: Switch(Mode.FLATTEN),
 }
@@ -110,14 +114,29 @@ def position_lost(quantity: float, entry: float, price: float, equity: float, li
     return quantity * (price - entry) <= -limit * equity
 
 
-def correlation_spike(stress: Stress, risk: RiskSettings) -> bool:
-    """Whether pairs move as one while variance has jumped; either alone is an ordinary day."""
-    return stress.mean_correlation > risk.correlation_spike and stress.variance_ratio > risk.variance_ratio_spike
+STRESS_UNREADABLE: Final = 1
+STRESS_CORRELATION: Final = 2
+STRESS_EXTREME: Final = 4
 
 
-def extreme_regime(stress: Stress, risk: RiskSettings) -> bool:
-    """Whether the market at large is in its extreme volatility regime."""
-    return stress.extreme_probability >= risk.extreme_regime_probability
+def stress_bits(
+    mean_correlation: float,
+    variance_ratio: float,
+    extreme_probability: float,
+    correlation_spike: float,
+    variance_ratio_spike: float,
+    extreme_regime_probability: float,
+) -> int:
+    """The market's switches as bits: unreadable; pairs moving as one while variance has jumped (either alone is an
+    ordinary day); the market at large in its extreme volatility regime."""
+    if not (math.isfinite(mean_correlation) and math.isfinite(variance_ratio) and math.isfinite(extreme_probability)):
+        return STRESS_UNREADABLE
+    bits = 0
+    if mean_correlation > correlation_spike and variance_ratio > variance_ratio_spike:
+        bits += STRESS_CORRELATION
+    if extreme_probability >= extreme_regime_probability:
+        bits += STRESS_EXTREME
+    return bits
 
 
 def combine(names: Iterable[str]) -> Mode:
@@ -165,16 +184,23 @@ def judge_money(portfolio: Portfolio, prices: Mapping[Pair, float], risk: RiskSe
 
 def judge_market(stress: Stress, risk: RiskSettings) -> dict[str, str]:
     """The switches on the market: trips by name; a number that cannot be read trips ``unreadable_input``."""
-    numbers = (stress.mean_correlation, stress.variance_ratio, stress.extreme_probability)
-    if not all(math.isfinite(number) for number in numbers):
+    bits = stress_bits(
+        stress.mean_correlation,
+        stress.variance_ratio,
+        stress.extreme_probability,
+        risk.correlation_spike,
+        risk.variance_ratio_spike,
+        risk.extreme_regime_probability,
+    )
+    if bits & STRESS_UNREADABLE:
         return {UNREADABLE_INPUT: "correlation, variance ratio or regime cannot be read"}
     trips: dict[str, str] = {}
-    if correlation_spike(stress, risk):
+    if bits & STRESS_CORRELATION:
         trips[CORRELATION_SPIKE] = (
             f"mean correlation {stress.mean_correlation:.2f} over {risk.correlation_spike:.2f}, "
             f"variance ratio {stress.variance_ratio:.1f} over {risk.variance_ratio_spike:.1f}"
         )
-    if extreme_regime(stress, risk):
+    if bits & STRESS_EXTREME:
         trips[EXTREME_REGIME] = (
             f"probability {stress.extreme_probability:.2f}, limit {risk.extreme_regime_probability:.2f}"
         )

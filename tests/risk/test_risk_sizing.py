@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_core.risk.exposure import correlation_penalty, gross_cap, trimmed
@@ -45,6 +45,7 @@ def test_a_fair_probability_and_payoff_make_kelly_positive_exactly_where_the_net
         assert (kelly(np.array(p), gain / loss) > 0) == (mean > 0)
 
 
+@settings(deadline=None)
 @given(signals, shares, st.floats(0, 0.3), st.floats(1e-4, 0.3))
 def test_the_stop_never_costs_more_than_the_risk_of_one_trade_and_lies_before_the_liquidation(er, p, adverse, sigma):
     got = sized(er, p, adverse, sigma)
@@ -55,6 +56,7 @@ def test_the_stop_never_costs_more_than_the_risk_of_one_trade_and_lies_before_th
         assert 1 / got.leverage[0] - MAINTENANCE_RATE >= LIQUIDATION_CLEARANCE * stop * (1 - 1e-9)
 
 
+@settings(deadline=None)
 @given(signals, shares)
 def test_what_does_not_pay_the_round_trip_is_not_a_proposal(er, p):
     got = sized(er, p)
@@ -96,6 +98,7 @@ def test_the_correlation_penalty_is_full_for_a_copy_none_for_a_hedge_and_full_wh
     assert correlation_penalty(0, 1, [0.0, 500.0], [[1.0, 0.5], [0.5, 1.0]], 0.7) == pytest.approx(0.65)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1000, 1000), min_size=4, max_size=4), st.floats(1, 60_000))
 def test_trimming_brings_every_book_inside_the_caps_and_leaves_a_small_one_alone(quantities, equity):
     risk, prices = RiskSettings(), [1.0, 10.0, 100.0, 40.0]
