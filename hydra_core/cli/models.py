@@ -1,10 +1,7 @@
-"""``hydra train``, ``backtest``, ``report``, ``audit-leaks``, ``bench``: models and what they are worth."""
+"""``hydra train``, ``backtest``, ``report``: models and what they are worth."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,9 +24,9 @@ from hydra_core.domain.errors import HydraError, UsageError
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, iso
 from hydra_core.domain.market import CANDLES, Panel
 from hydra_core.domain.pairs import Pair, parse_pairs
-from hydra_core.domain.panel import MAX_LOOKBACK_BARS, build_panel
+from hydra_core.domain.panel import MAX_LOOKBACK_BARS
 from hydra_core.lake.panel import load_panel
-from hydra_core.lake.store import Lake
+from hydra_core.lake.store import Lake, open_lake
 from hydra_core.platform.control import Platform
 from hydra_core.platform.parts import DAEMON, RESEARCH, STORAGE
 from hydra_core.platform.runs import RunEvent
@@ -40,8 +37,6 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
     app.command("backtest")(backtest_command)
     app.command("report")(report_command)
-    app.command("audit-leaks")(audit_leaks)
-    app.command()(bench)
 
 
 def train(
@@ -115,7 +110,7 @@ def backtest_command(
             raise UsageError(f"--days {days} is not positive")
         if not balance > 0:
             raise UsageError(f"--balance {balance:g} is not positive", "Give --balance 10000, for example")
-        panel = newest_panel(Lake(home.lake, settings.exchange), settings.pairs, days)
+        panel = newest_panel(open_lake(home.lake, settings.exchange, settings.lake_url), settings.pairs, days)
         registry = ModelRegistry(home.models)
         models = load_models(registry, registry.champions())
         limits = Limits(settings.decision, settings.risk, settings.costs, settings.training.horizon_bars)
@@ -155,48 +150,6 @@ def report_command(market: MarketOption = "", account: str = "", as_json: JsonFl
             out.print(str(path), soft_wrap=True)
 
 
-def audit_leaks(
-    replay: Annotated[
-        Path | None, typer.Option(help="Folder of recorded history; left out: the lake of the home.")
-    ] = None,
-    rows: Annotated[int, typer.Option(help="Random rows after which the future is replaced by noise.")] = 20,
-    market: MarketOption = "",
-    as_json: JsonFlag = False,
-) -> None:
-    """Check on this data that no feature knows the future: the past must stay bit for bit when the future becomes noise."""
-    from hydra_core.research.leaks import audit_features
-
-    with reporting_errors():
-        if replay is not None:
-            panel = recorded_panel(replay)
-        else:
-            settings, home = open_home(market)
-            panel = newest_panel(Lake(home.lake, settings.exchange), settings.pairs, 10)
-        lines = audit_features(panel, rows=rows, seed=7)
-        leaks = [line for line in lines if not line.clean]
-        if as_json:
-            say_json({"features": len(lines), "leaks": [line.name for line in leaks]})
-        else:
-            for line in lines:
-                out.print(f"{'[green]clean[/]' if line.clean else '[red]leak [/]'} {line.name} {line.detail}")
-        if leaks:
-            raise typer.Exit(1)
-
-
-def bench(
-    only: Annotated[str, typer.Argument(help="Group of benchmarks; left out: all.")] = "",
-    as_json: JsonFlag = False,
-) -> None:
-    """Run the benchmarks: ours beside a peer or a limit in the same run, with the ratio."""
-    with reporting_errors():
-        if not Path("benchmarks/__main__.py").is_file():
-            raise UsageError("benchmarks are part of the checkout", "Run this in HYDRA's folder")
-        command = [sys.executable, "-m", "benchmarks", *([only] if only else []), *(["--json"] if as_json else [])]
-        code = subprocess.run(command, check=False).returncode
-    if code:
-        raise typer.Exit(code)
-
-
 def newest_panel(lake: Lake, pairs: tuple[Pair, ...], days: int) -> Panel:
     """The newest days of the lake with the look-back before them; raises UsageError when it holds no candles."""
     stamps = [lake.read(f"{CANDLES}_{FORECAST_INTERVAL}", pair)["ts"].dt.epoch("ms").to_numpy() for pair in pairs]
@@ -204,24 +157,3 @@ def newest_panel(lake: Lake, pairs: tuple[Pair, ...], days: int) -> Panel:
         raise UsageError("the lake holds no candles of some pair", "Run `hydra demo` or `hydra backfill` first")
     end = min(int(column[-1]) for column in stamps) + FORECAST_INTERVAL.ms
     return load_panel(lake, pairs, end - days * DAY_MS - MAX_LOOKBACK_BARS * FORECAST_INTERVAL.ms, end)
-
-
-def recorded_panel(folder: Path, days: int = 20) -> Panel:
-    """The newest days of a folder of recorded history."""
-    from hydra_core.simulation import open_market
-
-    market = open_market("recorded", folder, days)
-    end = market.end_ms or 0
-    start = max(market.origin_ms, end - days * DAY_MS)
-    pairs = market.pairs
-    return build_panel(
-        pairs,
-        FORECAST_INTERVAL,
-        start,
-        end,
-        {pair: market.candles(pair, FORECAST_INTERVAL, start, end) for pair in pairs},
-        {pair: market.funding(pair, start - DAY_MS, end) for pair in pairs},
-        {pair: market.open_interest(pair, start - DAY_MS, end) for pair in pairs},
-        {pair: market.long_short(pair, start - DAY_MS, end) for pair in pairs},
-        None,
-    )

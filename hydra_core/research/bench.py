@@ -17,7 +17,7 @@ from hydra_core.alpha.registry import Card, Estimate, ModelRegistry, write_card
 from hydra_core.domain.errors import ArtifactInvalid
 from hydra_core.domain.pairs import Pair
 from hydra_core.home import Home
-from hydra_core.lake.store import Lake
+from hydra_core.lake.store import Lake, open_lake
 from hydra_core.research.bootstrap import Interval
 from hydra_core.research.dataset import Dataset, content_key, remembered
 from hydra_core.research.gates import GateVerdict, passed, plausible_correlation
@@ -39,6 +39,7 @@ class Bench:
     pairs : what is learnt from
     training, limits : frozen settings
     progress : called with (stage, done, total)
+    lake_url : object store of the lake; empty: the home's folder
     """
 
     home: Home
@@ -47,12 +48,13 @@ class Bench:
     training: TrainingSettings
     limits: Limits
     progress: Progress = quiet
+    lake_url: str = ""
 
     @classmethod
     def of(cls, home: Home, settings: Settings, progress: Progress = quiet) -> Bench:
         """The bench that settings describe."""
         limits = Limits(settings.decision, settings.risk, settings.costs, settings.training.horizon_bars)
-        return cls(home, settings.exchange, settings.pairs, settings.training, limits, progress)
+        return cls(home, settings.exchange, settings.pairs, settings.training, limits, progress, settings.lake_url)
 
     @property
     def datasets(self) -> Path:
@@ -67,7 +69,7 @@ class Bench:
     @property
     def lake(self) -> Lake:
         """The home's tables."""
-        return Lake(self.home.lake, self.exchange)
+        return open_lake(self.home.lake, self.exchange, self.lake_url)
 
     @property
     def plausible_correlation(self) -> float:

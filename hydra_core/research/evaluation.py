@@ -6,6 +6,7 @@ together, and counts are effective ones. Not here: thresholds (``gates``), tradi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,11 +15,14 @@ import numpy as np
 from hydra_core.alpha.models import Forecast
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints
-from hydra_core.research.bootstrap import Interval, stationary_indices
+from hydra_core.research.bootstrap import Interval, day_ratio_interval, stationary_indices
+from hydra_core.research.hac import mean_test
 from hydra_core.research.metrics import skewness
+from hydra_core.research.scores import log_loss
 
 LAGS: Final = (0, 1, 2, 3, 6, 12)
 BINS: Final = 8
+UNKNOWN: Final = Interval(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Skill:
     top_decile_bp : mean signed return of the tenth with the largest forecasts, basis points, before costs
     signed_skew : skewness of those returns; far below 0 a high hit rate still loses money
     by_lag : IC when the entry comes that many bars later
+    t : of the mean product of forecast and outcome, Newey-West over the horizon
+    log_loss_skill : of the probability of a rise that the forecast implies, over even odds, with its 95 % interval
     """
 
     correlation: Interval
@@ -43,6 +49,13 @@ class Skill:
     top_decile_bp: float
     signed_skew: float
     by_lag: dict[int, float]
+    t: float = 0.0
+    log_loss_skill: Interval = UNKNOWN
+
+    @property
+    def accuracy_error(self) -> float:
+        """Standard error of the accuracy: half over the root of the effective count."""
+        return 0.5 / math.sqrt(max(self.effective_count, 1.0))
 
     def to_json(self) -> dict[str, Any]:
         """JSON-serialisable form."""
@@ -54,6 +67,8 @@ class Skill:
             "top_decile_bp": self.top_decile_bp,
             "signed_skew": self.signed_skew,
             "by_lag": {str(lag): value for lag, value in self.by_lag.items()},
+            "t": self.t,
+            "log_loss_skill": [self.log_loss_skill.value, self.log_loss_skill.low, self.log_loss_skill.high],
         }
 
 
@@ -119,18 +134,28 @@ def skill(raw: Floats, realised: Floats, sigma: Floats, days: Ints, horizon: int
         top_decile_bp=float(earned.mean()) if earned.size else 0.0,
         signed_skew=skewness(earned) if earned.size > 2 else 0.0,
         by_lag={lag: correlation(raw[: len(raw) - lag], realised[lag:]) for lag in LAGS},
+        t=_product_t(raw, realised, horizon),
+        log_loss_skill=_rise_skill(raw, realised, days, seed),
     )
 
 
 def effective_count(realised: Floats, horizon: int) -> float:
     """Independent observations in overlapping labels of correlated pairs: n / H * P / (1 + (P - 1) r)."""
+    full = int(np.isfinite(realised).all(axis=1).sum())
+    pairs = realised.shape[1]
+    if full < 3 or pairs < 2:
+        return float(np.isfinite(realised).sum() / horizon)
+    return float(full / horizon * pairs / (1 + (pairs - 1) * likeness(realised)))
+
+
+def likeness(realised: Floats) -> float:
+    """Mean correlation between the pairs' returns over rows that all of them know, at least 0; 0 for a single pair."""
     full = realised[np.isfinite(realised).all(axis=1)]
     pairs = realised.shape[1]
     if full.shape[0] < 3 or pairs < 2:
-        return float(np.isfinite(realised).sum() / horizon)
+        return 0.0
     matrix = np.corrcoef(full, rowvar=False)
-    mean = max(0.0, float((matrix.sum() - pairs) / (pairs * (pairs - 1))))
-    return float(full.shape[0] / horizon * pairs / (1 + (pairs - 1) * mean))
+    return max(0.0, float((matrix.sum() - pairs) / (pairs * (pairs - 1))))
 
 
 def reliability(
@@ -191,6 +216,29 @@ def _correlation_interval(raw: Floats, realised: Floats, days: Ints, seed: int, 
     drawn = stationary_indices(numbers.size, 2.0, draws, np.random.default_rng(seed))
     low, high = np.quantile(of(sums[drawn].sum(axis=1)), [0.025, 0.975])
     return Interval(float(of(sums.sum(axis=0))), float(low), float(high))
+
+
+def _product_t(raw: Floats, realised: Floats, horizon: int) -> float:
+    """t of the mean over pairs of forecast times outcome, row after row, with the overlap of the labels allowed for."""
+    known = np.isfinite(raw) & np.isfinite(realised)
+    count = known.sum(axis=1)
+    product = np.where(known, raw * realised, 0.0).sum(axis=1)[count > 0] / count[count > 0]
+    lags = min(horizon - 1, product.size // 2)
+    return mean_test(product, lags).t
+
+
+def _rise_skill(raw: Floats, realised: Floats, days: Ints, seed: int) -> Interval:
+    """Skill in nats of Phi(forecast) as the probability of a rise, over even odds; rows without a move do not count."""
+    from scipy.special import ndtr
+
+    known = np.isfinite(raw) & np.isfinite(realised) & (realised != 0)
+    said = np.asarray(ndtr(raw[known]), np.float64)
+    loss = log_loss(said, (realised[known] > 0).astype(np.float64))
+    numbers = np.broadcast_to(days[:, None], raw.shape)[known]
+    if np.unique(numbers).size < 3:
+        return UNKNOWN
+    lost = day_ratio_interval(numbers, loss, np.full(loss.size, math.log(2)), seed=seed)
+    return Interval(1 - lost.value, 1 - lost.high, 1 - lost.low)
 
 
 def _ranks(values: Floats) -> Floats:

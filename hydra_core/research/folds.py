@@ -5,7 +5,7 @@ equal test blocks; each fold trains on everything before its block (expanding). 
 plus embargo rows is left out, so no label of an earlier span reaches into a later one.
 
 Not here: who reads the lock-box how often (``trials``), what is computed on the rows. Source: López de Prado (2018),
-ch. 7.
+chs. 7 and 12.
 """
 
 from __future__ import annotations
@@ -114,6 +114,71 @@ def _fold(warm_up: int, test_start: int, test_end: int, gap: int) -> Fold:
     train_end = test_start - gap
     valid_start = train_end - int((train_end - warm_up) * VALID_SHARE)
     return Fold(Span(warm_up, valid_start - gap), Span(valid_start, train_end), Span(test_start, test_end))
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One way of testing on some groups and training on the rest.
+
+    Parameters
+    ----------
+    groups : numbers of the groups tested on
+    test : those groups
+    train : what is left, purged and embargoed at every border with a tested group
+    """
+
+    groups: tuple[int, ...]
+    test: tuple[Span, ...]
+    train: tuple[Span, ...]
+
+
+def combinatorial(rows: Span, groups: int, tested: int, purge: int, embargo: int = 0) -> tuple[Combination, ...]:
+    """Every choice of ``tested`` of ``groups`` equal parts: combinatorial purged cross-validation.
+
+    For diagnosis of a choice only, never for a score: most of its training lies after what it is tested on.
+
+    Parameters
+    ----------
+    rows : what is cut
+    purge : rows left out of training before a tested group (the horizon, plus one)
+    embargo : further rows left out after it
+
+    Raises
+    ------
+    InputMissing : a group would be shorter than the gaps around it
+    """
+    edges = np.linspace(rows.start, rows.end, groups + 1).astype(int)
+    if not 0 < tested < groups or int(np.diff(edges).min()) <= 2 * purge + embargo:
+        raise InputMissing(
+            f"{len(rows)} rows in {groups} groups, {tested} of them tested, with gaps of {purge} and {embargo}",
+            "Take fewer groups, or a longer history",
+        )
+    parts = [Span(int(a), int(b)) for a, b in itertools.pairwise(edges)]
+    made = []
+    for chosen in itertools.combinations(range(groups), tested):
+        train: list[Span] = []
+        for number, part in enumerate(parts):
+            if number in chosen:
+                continue
+            start = part.start + (purge + embargo if number - 1 in chosen else 0)
+            end = part.end - (purge if number + 1 in chosen else 0)
+            if train and train[-1].end == start:
+                train[-1] = Span(train[-1].start, end)
+            else:
+                train.append(Span(start, end))
+        made.append(Combination(chosen, tuple(parts[number] for number in chosen), tuple(train)))
+    return tuple(made)
+
+
+def paths(groups: int, tested: int) -> Ints:
+    """Which combination tells each group's part of each path, shape (paths, groups).
+
+    The C(groups, tested) combinations together test every group C(groups - 1, tested - 1) times: so many whole histories can
+    be pieced together from them.
+    """
+    chosen = list(itertools.combinations(range(groups), tested))
+    by_group = [[number for number, members in enumerate(chosen) if group in members] for group in range(groups)]
+    return np.array(by_group, np.int64).T
 
 
 def blocks(days: Ints, rows: Ints, least_days: int = 304, count: int = 10) -> list[Ints]:

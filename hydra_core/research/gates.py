@@ -9,12 +9,16 @@ Sources: notes on research honesty, section 6; Bailey and Lopez de Prado (2012, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from hydra_core.alpha.crowd import CrowdMetrics
+from hydra_core.domain.market import Ints
 from hydra_core.research.evaluation import Reliability, Skill
 
 MIN_TRADES: Final = 200
@@ -29,6 +33,11 @@ MIN_EVENTS: Final = 20
 MIN_MOVES: Final = 50
 REAL_MARKET_IC: Final = 0.10
 """4 h correlation above which a result on a real market is a leak until shown otherwise."""
+REAL_MARKET_ACCURACY: Final = 0.56
+"""The same of the share of right signs, at horizons up to :data:`SHORT_HORIZON_MS`."""
+REAL_MARKET_SHARPE: Final = 5.0
+"""The same of the annual net Sharpe ratio."""
+SHORT_HORIZON_MS: Final = 3_600_000
 _SYNTHETIC: Final = re.compile(r"^synthetic-\d+-(?P<signal>\d+(\.\d+)?)$")
 
 
@@ -53,6 +62,20 @@ class GateVerdict:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Figures above which a result is a leak until shown otherwise (L9).
+
+    Parameters
+    ----------
+    correlation, accuracy, sharpe : inf where nothing is known to hold them
+    """
+
+    correlation: float
+    accuracy: float = math.inf
+    sharpe: float = math.inf
+
+
 @dataclass(frozen=True)
 class ForecasterEvidence:
     """What the forecaster's gates judge; out of sample means walk-forward blocks and lock-box together.
@@ -60,6 +83,7 @@ class ForecasterEvidence:
     Parameters
     ----------
     trades : round trips, out of sample
+    independent_trades : what they are worth as independent ones (:func:`independent_trades`)
     sharpe, psr : annual Sharpe ratio and probability that it is above 0, of lock-box days, net of costs
     dsr : deflated for ``trials``, of all out-of-sample days
     pbo : None where it cannot be computed
@@ -73,11 +97,13 @@ class ForecasterEvidence:
     ridge_correlation : IC of ridge regression on the same rows
     champion_daily : the standing champion's mean daily return on the lock-box beside the candidate's own; None without one
     causal : the leak audit's word on the artifact
-    plausible : largest believable IC of this market
+    leaks : what the leak suite found, check by check; None where it was not run, and then it is not passed
+    caps : what is believable on this market
     complete : no funding rate that was due is missing
     """
 
     trades: int
+    independent_trades: float
     sharpe: float
     psr: float
     dsr: float
@@ -95,7 +121,8 @@ class ForecasterEvidence:
     ridge_correlation: float
     champion_daily: tuple[float, float] | None
     causal: tuple[bool, str]
-    plausible: float
+    leaks: tuple[str, ...] | None
+    caps: Caps
     complete: bool
     extra: dict[str, float] = field(default_factory=dict)
 
@@ -106,11 +133,43 @@ def plausible_correlation(market: str) -> float:
     return 1.1 * float(match["signal"]) if match else REAL_MARKET_IC
 
 
+def plausible_caps(market: str, horizon_ms: int) -> Caps:
+    """What is believable on a market by its name.
+
+    On a synthetic one 1.1 times its known optimum, as a correlation and as the share of right signs that goes with it
+    (1/2 + asin(IC) / pi for elliptical returns); a Sharpe ratio is not known there. On a real one the fixed caps, that of
+    accuracy at short horizons only.
+    """
+    largest = plausible_correlation(market)
+    if _SYNTHETIC.match(market):
+        return Caps(largest, 0.5 + math.asin(min(1.0, largest)) / math.pi)
+    return Caps(largest, REAL_MARKET_ACCURACY if horizon_ms <= SHORT_HORIZON_MS else math.inf, REAL_MARKET_SHARPE)
+
+
+def independent_trades(entered_ms: Ints, horizon_ms: int, likeness: float) -> float:
+    """What round trips are worth as independent ones: those of one horizon are held together, and pairs move together.
+
+    k trades that begin within one horizon count as k / (1 + (k - 1) r).
+
+    Parameters
+    ----------
+    entered_ms : (k,), when each was entered, epoch ms
+    likeness : mean correlation r of the pairs' returns, in [0, 1]
+    """
+    _, together = np.unique(entered_ms // horizon_ms, return_counts=True)
+    return float((together / (1 + (together - 1) * min(max(likeness, 0.0), 1.0))).sum())
+
+
 def forecaster_gates(seen: ForecasterEvidence) -> list[GateVerdict]:
     """The forecaster, judged by what would be traded on its word with the other seats approving."""
     best = max(seen.baselines, key=lambda name: seen.baselines[name], default="")
     gates = [
-        _least("trades", seen.trades, MIN_TRADES, "round trips out of sample"),
+        _least(
+            "trades",
+            seen.independent_trades,
+            MIN_TRADES,
+            f"independent ones of {seen.trades} round trips out of sample",
+        ),
         _more("sharpe", seen.sharpe, MIN_SHARPE, "annual net Sharpe ratio in the lock-box"),
         _more("psr", seen.psr, MIN_PROBABILITY, "probability that the lock-box Sharpe ratio is above 0"),
         _more("dsr", seen.dsr, MIN_PROBABILITY, f"the same out of sample, deflated for {seen.trials} trials"),
@@ -131,8 +190,13 @@ def forecaster_gates(seen: ForecasterEvidence) -> list[GateVerdict]:
     if seen.champion_daily is not None:
         own, champion = seen.champion_daily
         gates.append(_least("champion", own, champion, "mean daily lock-box return against the standing champion's"))
+    if math.isfinite(seen.caps.sharpe):
+        gates.append(
+            _at_most("plausible_sharpe", seen.sharpe, seen.caps.sharpe, "lock-box Sharpe ratio, or it is a leak")
+        )
     causal, detail = seen.causal
     gates.append(GateVerdict("causal", causal, float(causal), 1.0, f"prefix invariance of its forecasts: {detail}"))
+    gates.append(_leak_gate(seen.leaks))
     words = "every funding rate that was due is known" if seen.complete else "a funding rate that was due is missing"
     gates.append(GateVerdict("complete", seen.complete, float(seen.complete), 1.0, words))
     return gates
@@ -216,10 +280,29 @@ def _skill_gates(seen: ForecasterEvidence) -> list[GateVerdict]:
         _more("correlation", ic.low, 0.0, f"lower end of the correlation with the scaled return ({ic.value:.3f})"),
         _less("lag_decay", fall, MAX_LAG_FALL, "share of the correlation lost when the entry comes one bar later"),
         _at_most(
-            "plausible", ic.low, seen.plausible, f"lower end of the correlation ({ic.value:.3f}), or it is a leak"
+            "plausible",
+            ic.low,
+            seen.caps.correlation,
+            f"lower end of the correlation ({ic.value:.3f}), or it is a leak",
         ),
+        *_accuracy_gate(skill, seen.caps),
         _least("ridge", ic.value, seen.ridge_correlation - 0.03, "correlation against ridge regression, less 0.03"),
     ]
+
+
+def _accuracy_gate(skill: Skill, caps: Caps) -> list[GateVerdict]:
+    if not math.isfinite(caps.accuracy):
+        return []
+    low = skill.accuracy - 1.96 * skill.accuracy_error
+    what = f"lower end of the share of right signs ({skill.accuracy:.3f}), or it is a leak"
+    return [_at_most("plausible_accuracy", low, caps.accuracy, what)]
+
+
+def _leak_gate(leaks: tuple[str, ...] | None) -> GateVerdict:
+    if leaks is None:
+        return GateVerdict("leak_suite", False, None, 0.0, "the leak suite was not run")
+    said = "; ".join(leaks[:3]) or "nothing found"
+    return _at_most("leak_suite", float(len(leaks)), 0.0, f"findings of the leak suite ({said})")
 
 
 def _calibration_gate(seen: Reliability | None) -> GateVerdict:

@@ -5,7 +5,8 @@ Here: closed forms and cross-validation over return series. Not here: resampling
 
 Sources: Bailey and Lopez de Prado, "The Sharpe ratio efficient frontier" (2012) for PSR and the least track record;
 "The deflated Sharpe ratio" (2014); Bailey, Borwein, Lopez de Prado and Zhu, "The probability of backtest overfitting"
-(2017) for CSCV. A Sharpe ratio is per period unless it is called annual; kurtosis is not the excess (3 for a normal).
+(2017) for CSCV; the same, "Pseudo-mathematics and financial charlatanism" (2014) for the least backtest. A Sharpe ratio is
+per period unless it is called annual; kurtosis is not the excess (3 for a normal).
 """
 
 from __future__ import annotations
@@ -127,6 +128,44 @@ def min_track_record(
     if ratio <= benchmark:
         return math.inf
     return 1 + _spread(ratio, skew, kurt) * (float(ndtri(confidence)) / (ratio - benchmark)) ** 2
+
+
+def min_backtest_years(trials: float, annual: float = 1.0) -> float:
+    """Years of history below which the best of so many skill-less trials is expected to show an annual Sharpe ratio.
+
+    (E[max of N] / SR)^2, which is less than 2 ln N / SR^2.
+
+    Parameters
+    ----------
+    trials : float, effective number of trials
+    annual : float, annual Sharpe ratio that should not come about by luck
+    """
+    return (expected_max_sharpe(trials) / annual) ** 2
+
+
+def effective_trials(returns: Floats, same: float = 0.5) -> float:
+    """Number of trials that differ: copies of one another, by correlation of their returns, count once.
+
+    Average-linkage clustering of sqrt((1 - r) / 2), cut where the correlation falls below ``same``. For diagnosis: the
+    gates deflate by the count of all trials, which is never less.
+
+    Parameters
+    ----------
+    returns : (T, N)
+    """
+    count = returns.shape[1]
+    if count < 2:
+        return float(count)
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    moved = returns.std(axis=0) > 1e-15
+    if moved.sum() < 2:
+        return 1.0
+    matrix = np.corrcoef(returns[:, moved], rowvar=False)
+    distance = np.sqrt(np.clip((1 - matrix) / 2, 0.0, 1.0))
+    tree = linkage(distance[np.triu_indices_from(distance, 1)], "average")
+    found = fcluster(tree, math.sqrt((1 - same) / 2), "distance").max()
+    return float(found + (0 if moved.all() else 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,8 @@ from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INT
 from hydra_core.domain.tables import candle_table
 from hydra_core.lake.panel import load_panel
 from hydra_core.research import crowds, forecasters, policies, validation
+from hydra_core.research.audit import suite
+from hydra_core.research.audit.lines import AuditLine
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.dataset import SOURCES, Dataset, build_dataset, open_dataset, usable_span
 from hydra_core.research.modelreport import write_report
@@ -84,6 +86,11 @@ def train_crowd_candidate(bench: Bench, dataset: Dataset) -> Candidate:
 def train_policy_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study: StudyResult) -> Candidate:
     """Learn a policy on the forecaster's out-of-sample forecasts and seal it."""
     return policies.train_policy_candidate(bench, dataset, forecaster, study)
+
+
+def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tuple[AuditLine, ...]:
+    """Put a candidate to the leak suite, on development alone."""
+    return suite.audit_candidate(bench, dataset, candidate)
 
 
 def validate_candidate(

@@ -13,29 +13,34 @@ import numpy as np
 
 from hydra_core.alpha.models import FORECASTER, KINDS, Forecast, Models, load_models
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
-from hydra_core.domain.market import Floats, Ints
+from hydra_core.domain.market import Floats
 from hydra_core.research import plots
+from hydra_core.research.audit.lines import leaks
+from hydra_core.research.audit.suite import audit_candidate
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.books import Book, aligned, buy_and_hold, trade_forecast, trade_models
-from hydra_core.research.bootstrap import superior_predictive_ability
 from hydra_core.research.dataset import Dataset, content_key, remembered_arrays
-from hydra_core.research.evaluation import correlation, reliability, skill
-from hydra_core.research.folds import Span, blocks
+from hydra_core.research.evaluation import correlation, likeness, reliability, skill
+from hydra_core.research.folds import Span
 from hydra_core.research.forecasters import judged_span, load_forecaster, recorded_forecasts, trial_raw
-from hydra_core.research.gates import CommitteeEvidence, ForecasterEvidence, committee_gates, forecaster_gates
-from hydra_core.research.leaks import forecast_ignores_the_future
-from hydra_core.research.metrics import annual_sharpe, backtest_overfitting, dsr, max_drawdown, psr, sharpe
+from hydra_core.research.gates import (
+    CommitteeEvidence,
+    ForecasterEvidence,
+    committee_gates,
+    forecaster_gates,
+    independent_trades,
+    plausible_caps,
+)
+from hydra_core.research.hac import sharpe_error
+from hydra_core.research.metrics import DAYS_A_YEAR, annual_sharpe, dsr, max_drawdown, psr, sharpe
 from hydra_core.research.outofsample import baseline_raw, calibrated
 from hydra_core.research.sweeps import StudyResult
+from hydra_core.research.trackrecord import good_periods, overfitting, superiority, until
 from hydra_core.research.trials import read_lockbox
 
 COMMITTEE: Final = "committee"
 STRESS: Final = 1.5
 CURVE_POINTS: Final = 300
-PBO_BARS: Final = 48
-PBO_BLOCKS: Final = 16
-SAME: Final = 0.9
-"""Strategies whose returns correlate above this are copies of one another and count as one in PBO."""
 
 
 def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, study: StudyResult) -> Validation:
@@ -68,18 +73,21 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
         dataset.days[lockbox],
         bench.limits.decision.confidence_threshold,
     )
-    development = _until(own, lockbox_ms)
+    development = until(own, lockbox_ms)
     ratios = [sharpe(book.daily) for book in (development, *trials.values()) if book.daily.size > 1]
-    audit = forecast_ignores_the_future(load_forecaster(bench, version), dataset.panel)
+    audit = audit_candidate(bench, dataset, candidate)
+    word = next(line for line in audit if line.name == "forecast")
+    horizon_ms = dataset.horizon * dataset.panel.interval.ms
     evidence = ForecasterEvidence(
         trades=int(own.entered_ms.size),
+        independent_trades=independent_trades(own.entered_ms, horizon_ms, likeness(realised)),
         sharpe=annual_sharpe(inside.daily),
         psr=psr(inside.daily),
         dsr=dsr(own.daily, np.array(ratios), float(study.trials + readings)),
         trials=study.trials + readings,
-        pbo=_overfitting(development, [*trials.values(), *(_until(books[name], lockbox_ms) for name in _RULES)]),
-        spa=_superiority(development, list(trials.values())),
-        good_periods=_good_periods(own),
+        pbo=overfitting(development, [*trials.values(), *(until(books[name], lockbox_ms) for name in _RULES)]),
+        spa=superiority(development, list(trials.values())),
+        good_periods=good_periods(own),
         stressed=float(stressed.daily.mean()),
         drawdown=max_drawdown(own.equity),
         drawdown_limit=bench.limits.risk.drawdown_limit,
@@ -89,8 +97,9 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
         baselines={name: float(books[name].daily.mean()) for name in _PLAIN_RULES},
         ridge_correlation=correlation(ridge[rows], realised),
         champion_daily=_against_champion(bench, dataset, version, inside),
-        causal=(audit.clean, audit.detail),
-        plausible=bench.plausible_correlation,
+        causal=(word.clean, word.detail),
+        leaks=tuple(str(line) for line in leaks(audit)),
+        caps=plausible_caps(bench.home.market, horizon_ms),
         complete=own.complete,
     )
     gates = tuple(forecaster_gates(evidence))
@@ -106,7 +115,13 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
             "correlation_high": seen.correlation.high,
             "rank_correlation": seen.rank_correlation,
             "accuracy": seen.accuracy,
+            "accuracy_error": seen.accuracy_error,
             "effective_count": seen.effective_count,
+            "t": seen.t,
+            "log_loss_skill": seen.log_loss_skill.value,
+            "log_loss_skill_low": seen.log_loss_skill.low,
+            "sharpe_error": sharpe_error(inside.daily, 1) * math.sqrt(DAYS_A_YEAR),
+            "independent_trades": evidence.independent_trades,
             "top_decile_bp": seen.top_decile_bp,
             "signed_skew": seen.signed_skew,
             "ridge_correlation": evidence.ridge_correlation,
@@ -251,14 +266,6 @@ def _lockbox(dataset: Dataset) -> Span:
     return Span(dataset.folds.lockbox.start, len(dataset.panel))
 
 
-def _until(book: Book, end_ms: int) -> Book:
-    """The part of a book before a moment, in whole days."""
-    rows, days = book.ts <= end_ms, book.days < end_ms
-    return Book(
-        book.ts[rows], book.equity[rows], book.days[days], book.daily[days], book.entered_ms[book.entered_ms <= end_ms]
-    )
-
-
 def _against_champion(bench: Bench, dataset: Dataset, version: str, own: Book) -> tuple[float, float] | None:
     """Mean daily lock-box return of candidate and standing champion on days that neither was trained on; None without one."""
     champion = bench.registry.champion(FORECASTER)
@@ -287,50 +294,6 @@ def _against_champion(bench: Bench, dataset: Dataset, version: str, own: Book) -
         return None
     both = aligned([own, book])
     return (float(both[:, 0].mean()), float(both[:, 1].mean())) if len(both) else None
-
-
-def _overfitting(own: Book, others: list[Book]) -> float | None:
-    """PBO over the candidate, the trials and the rules, copies of one another counted once; None where it has no answer."""
-    returns = _distinct(_period_returns([own, *others], PBO_BARS))
-    try:
-        return backtest_overfitting(returns, PBO_BLOCKS).probability
-    except InputMissing:
-        return None
-
-
-def _distinct(returns: Floats) -> Floats:
-    """Columns merged (averaged) where they correlate above :data:`SAME`, in order of appearance."""
-    groups: list[list[int]] = []
-    for column in range(returns.shape[1]):
-        for group in groups:
-            if correlation(returns[:, group[0]], returns[:, column]) > SAME:
-                group.append(column)
-                break
-        else:
-            groups.append([column])
-    return np.stack([returns[:, group].mean(axis=1) for group in groups], axis=1)
-
-
-def _period_returns(books: list[Book], bars: int) -> Floats:
-    """Returns of several books over the bars that all of them have, by period of ``bars``, shape (periods, books)."""
-    shared: Ints = books[0].ts
-    for book in books[1:]:
-        shared = np.intersect1d(shared, book.ts)
-    marks = shared[::bars]
-    equity = np.stack([book.equity[np.searchsorted(book.ts, marks)] for book in books], axis=1)
-    return equity[1:] / equity[:-1] - 1
-
-
-def _superiority(own: Book, trials: list[Book]) -> float:
-    try:
-        return superior_predictive_ability(aligned([own, *trials])).consistent
-    except InputMissing:
-        return 1.0
-
-
-def _good_periods(book: Book) -> float:
-    parts = blocks(book.days // 86_400_000, np.arange(book.daily.size))
-    return float(np.mean([np.prod(1 + book.daily[part]) > 1 for part in parts])) if parts else 0.0
 
 
 def _summary(book: Book) -> dict[str, float]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks import __main__ as command
 from benchmarks import market
-from benchmarks.research import backtests, features, in_pandas
+from benchmarks.research import engine_beside_vectorbt, features, in_pandas
 from benchmarks.rows import AT_LEAST, AT_MOST, Report, Row, Turns, show, side_by_side, significant, write_rows
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.features import features as registered
@@ -98,7 +98,7 @@ def test_the_pandas_peer_computes_the_registered_features() -> None:
 
 
 def test_the_backtest_peer_is_given_signals_that_trade() -> None:
-    forecast = backtests.forecast_of(market.panel(10))
+    forecast = engine_beside_vectorbt.forecast(engine_beside_vectorbt.candles(3_000))
     known = np.isfinite(forecast.confidence)
     assert (forecast.confidence[known] >= 0.6).mean() > 0.01
 

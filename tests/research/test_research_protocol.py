@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted_panel import planted_panel
 
-from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.models import Forecast
 from hydra_core.domain.errors import DataCorrupt, InputMissing
 from hydra_core.domain.market import Floats
-from hydra_core.research import leaks
 from hydra_core.research.bootstrap import Interval
 from hydra_core.research.evaluation import Reliability, Skill, correlation, effective_count, reliability, skill
 from hydra_core.research.folds import blocks, walk_forward
 from hydra_core.research.gates import (
+    Caps,
     CommitteeEvidence,
     ForecasterEvidence,
     PolicyEvidence,
     committee_gates,
     forecaster_gates,
+    independent_trades,
     passed,
+    plausible_caps,
     plausible_correlation,
     policy_gates,
     why_refused,
@@ -176,10 +176,11 @@ def good(**changes: object) -> ForecasterEvidence:
     ic = Skill(Interval(0.28, 0.2, 0.33), 0.27, 0.58, 700, 60.0, 0.5, {0: 0.28, 1: 0.27})
     sure = Reliability((0.5, 0.65), (0.5, 0.64), (100, 100), Interval(0.01, -0.02, 0.04))
     facts: dict[str, object] = {
-        "trades": 900, "sharpe": 8.0, "psr": 0.999, "dsr": 0.99, "trials": 4, "pbo": 0.0, "spa": 0.001,
-        "good_periods": 0.9, "stressed": 0.002, "drawdown": 0.04, "drawdown_limit": 0.1, "skill": ic,
+        "trades": 900, "independent_trades": 450.0, "sharpe": 8.0, "psr": 0.999, "dsr": 0.99, "trials": 4,
+        "pbo": 0.0, "spa": 0.001, "good_periods": 0.9, "stressed": 0.002, "drawdown": 0.04, "drawdown_limit": 0.1, "skill": ic,
         "reliability": sure, "mean_daily": 0.004, "baselines": {"momentum": -0.001, "buy and hold": 0.001},
-        "ridge_correlation": 0.28, "champion_daily": None, "causal": (True, ""), "plausible": 0.33, "complete": True,
+        "ridge_correlation": 0.28, "champion_daily": None, "causal": (True, ""), "leaks": (),
+        "caps": Caps(0.33, 0.61), "complete": True,
     }  # fmt: skip
     return ForecasterEvidence(**{**facts, **changes})  # type: ignore[arg-type]
 
@@ -191,7 +192,11 @@ LEAKY = Skill(Interval(0.6, 0.5, 0.7), 0.6, 0.7, 700, 90.0, 0.5, {0: 0.6, 1: 0.2
     ("changes", "refusing"),
     [
         ({}, set()),
-        ({"trades": 199}, {"trades"}),
+        ({"independent_trades": 199}, {"trades"}),
+        ({"caps": Caps(0.33, 0.52)}, {"plausible_accuracy"}),
+        ({"caps": Caps(0.33, 0.61, 5.0)}, {"plausible_sharpe"}),
+        ({"leaks": None}, {"leak_suite"}),
+        ({"leaks": ("L6 skill",)}, {"leak_suite"}),
         ({"sharpe": 0.9}, {"sharpe"}),
         ({"psr": 0.94}, {"psr"}),
         ({"dsr": 0.94}, {"dsr"}),
@@ -202,7 +207,7 @@ LEAKY = Skill(Interval(0.6, 0.5, 0.7), 0.6, 0.7, 700, 90.0, 0.5, {0: 0.6, 1: 0.2
         ({"stressed": 0.0}, {"costs_x1.5"}),
         ({"drawdown": 0.1}, {"drawdown"}),
         ({"skill": None}, {"correlation"}),
-        ({"skill": LEAKY}, {"lag_decay", "plausible"}),
+        ({"skill": LEAKY}, {"lag_decay", "plausible", "plausible_accuracy"}),
         ({"reliability": None}, {"calibration"}),
         ({"baselines": {"momentum": 0.005}}, {"baselines"}),
         ({"ridge_correlation": 0.32}, {"ridge"}),
@@ -241,22 +246,21 @@ def test_plausible_correlation_follows_the_market(market: str, cap: float) -> No
     assert plausible_correlation(market) == pytest.approx(cap)
 
 
-def test_the_audit_clears_every_feature_and_catches_a_canary(monkeypatch: pytest.MonkeyPatch) -> None:
-    panel, _ = planted_panel(3, 10, 0.3, pairs=2)
-    lines = leaks.audit_features(panel, rows=3)
-    assert len(lines) == len(FeatureSet().available(panel.inputs).names)
-    assert all(line.clean for line in lines)
-    honest = FeatureSet.compute
+def test_caps_on_a_real_market_hold_accuracy_at_short_horizons_and_sharpe() -> None:
+    assert plausible_caps("binanceusdm", 3_600_000) == Caps(0.1, 0.56, 5.0)
+    assert plausible_caps("binanceusdm", 4 * 3_600_000) == Caps(0.1, np.inf, 5.0)
+    known = plausible_caps("synthetic-7-0.3", 4 * 3_600_000)
+    assert known.accuracy == pytest.approx(0.5 + np.arcsin(0.33) / np.pi)
+    assert known.sharpe == np.inf
 
-    def leaking(self: FeatureSet, panel: object, last: int | None = None) -> object:
-        values = honest(self, panel, last)  # type: ignore[arg-type]
-        at = self.names.index("return_1")
-        values[:-1, :, at] = values[1:, :, at]
-        return values
 
-    monkeypatch.setattr(FeatureSet, "compute", leaking)
-    lines = leaks.audit_features(panel, rows=3)
-    assert [line.name for line in lines if not line.clean] == ["return_1"]
+def test_trades_of_one_horizon_count_as_what_moves_apart() -> None:
+    hour = 3_600_000
+    at_once = np.zeros(8, np.int64)
+    assert independent_trades(at_once, hour, 0.0) == 8
+    assert independent_trades(at_once, hour, 1.0) == pytest.approx(1)
+    assert independent_trades(np.arange(8) * hour, hour, 1.0) == 8
+    assert independent_trades(at_once, hour, 0.5) == pytest.approx(8 / 4.5)
 
 
 def test_correlation_of_what_never_moves_is_nothing() -> None:

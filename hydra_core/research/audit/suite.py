@@ -1,0 +1,183 @@
+"""The leak suite over a history (``hydra audit-leaks``) and over a candidate (asset checks, the gate ``leak_suite``).
+
+Not here: the checks themselves; L3, L4 and L7, which need markets of known optimum (``research.truth``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from hydra_core.alpha import labels
+from hydra_core.alpha.crowd import load as load_crowd
+from hydra_core.alpha.features import FeatureSet
+from hydra_core.alpha.models import CROWD, FORECASTER
+from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.market import Panel
+from hydra_core.domain.pairs import Pair
+from hydra_core.research.audit.canary import next_moves, sing
+from hydra_core.research.audit.causality import (
+    audit_features,
+    audit_statistics,
+    forecast_ignores_the_future,
+    hazard_ignores_the_future,
+    late_listing,
+    with_drawn_inputs,
+)
+from hydra_core.research.audit.learning import Problem, extra_lag, permuted_labels, ridge
+from hydra_core.research.audit.lines import AuditLine
+from hydra_core.research.audit.sources import Sources, buildable_then, sources_of_lake, traded_in, universe_as_of
+from hydra_core.research.bench import Bench, Candidate
+from hydra_core.research.dataset import Dataset, load_arrays, remembered
+from hydra_core.research.evaluation import Skill, correlation, effective_count, skill
+from hydra_core.research.forecasters import load_forecaster
+from hydra_core.research.gates import Caps, plausible_caps
+from hydra_core.research.outofsample import Progress, quiet
+
+HISTORY_ROWS: Final = 200
+CANDIDATE_ROWS: Final = 12
+MOST_BARS: Final = 12_000
+"""Bars of a history that the learners of the suite see."""
+HORIZON: Final = 48
+TRAIN_SHARE: Final = 0.65
+
+
+def audit_history(
+    panel: Panel,
+    sources: Sources | None = None,
+    traded: dict[Pair, tuple[int, int]] | None = None,
+    *,
+    rows: int = HISTORY_ROWS,
+    seed: int = 7,
+    progress: Progress = quiet,
+) -> list[AuditLine]:
+    """The suite over the features and statistics of a history, with plain learners in a candidate's place.
+
+    Parameters
+    ----------
+    panel : Panel; an input that it lacks is drawn at random for L1, so that every registered feature is judged
+    sources : what the panel was joined from; without it L8 is left out
+    traded : span of every pair that was ever collected; without it the universe is not judged
+    rows : random rows after which the future is replaced by noise
+    """
+    whole, drawn = with_drawn_inputs(panel, seed)
+    needs = {member.name: member.inputs for member in FeatureSet().features}
+    made: list[AuditLine] = []
+    steps: list[tuple[str, Callable[[], list[AuditLine]]]] = [
+        ("features", lambda: audit_features(whole, rows=rows, seed=seed)),
+        ("statistics", lambda: audit_statistics(whole, rows=rows, seed=seed)),
+        ("learners", lambda: _learners(panel, seed)),
+        ("sources", lambda: [] if sources is None else buildable_then(panel, sources, seed=seed)),
+        ("universe", lambda: [*late_listing(panel, seed=seed), *_universe(panel, traded)]),
+    ]
+    for number, (name, step) in enumerate(steps):
+        progress(name, number, len(steps))
+        for line in step():
+            invented = needs.get(line.name, frozenset()) & drawn
+            note = f", {', '.join(sorted(invented))} drawn at random" if invented else ""
+            made.append(
+                AuditLine(
+                    line.name, line.clean, (line.detail or f"{rows} rows bit for bit the same") + note, line.check
+                )
+            )
+    progress("done", len(steps), len(steps))
+    return made
+
+
+def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tuple[AuditLine, ...]:
+    """The suite over one candidate; development only, so no lock-box is read. Kept, so that asking twice costs nothing.
+
+    Returns
+    -------
+    tuple of AuditLine : empty where there is no candidate
+    """
+    if not candidate.version:
+        return ()
+    key = (candidate.kind, candidate.version, bench.home.market)
+    found = remembered(
+        dataset.stage("audit", *key),
+        lambda: {"lines": [line.to_json() for line in _audit_candidate(bench, dataset, candidate)]},
+    )
+    return tuple(AuditLine(**line) for line in found["lines"])
+
+
+def plausible(seen: Skill, caps: Caps) -> AuditLine:
+    """L9: figures too good to be true quarantine a run."""
+    low = seen.accuracy - 1.96 * seen.accuracy_error
+    clean = seen.correlation.low <= caps.correlation and low <= caps.accuracy
+    said = f"correlation {seen.correlation.value:.3f} (believable {caps.correlation:.3f}), accuracy {seen.accuracy:.3f}"
+    return AuditLine("figures", clean, said, "L9")
+
+
+def _audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> list[AuditLine]:
+    bench.progress(f"leak audit of the {candidate.kind}", 0, 4)
+    panel, version = dataset.panel, candidate.version
+    recent = panel.last(min(len(panel), 3 * MOST_BARS))
+    made = audit_features(recent, rows=CANDIDATE_ROWS)
+    if candidate.kind == FORECASTER:
+        made.append(forecast_ignores_the_future(load_forecaster(bench, version), panel))
+    elif candidate.kind == CROWD:
+        made.append(hazard_ignores_the_future(load_crowd(bench.registry.path(CROWD, version), version), panel))
+    made += audit_statistics(recent, rows=CANDIDATE_ROWS)
+    bench.progress(f"leak audit of the {candidate.kind}", 1, 4)
+    if candidate.kind == FORECASTER:
+        made += _forecaster_skill(bench, dataset, version)
+    bench.progress(f"leak audit of the {candidate.kind}", 2, 4)
+    made += late_listing(recent)
+    if dataset.sources:
+        lake = bench.lake
+        sources = sources_of_lake(lake, panel.pairs, int(panel.ts[0]), int(panel.close_ms[-1]))
+        made += [*buildable_then(panel, sources), universe_as_of(panel, traded_in(lake))]
+    bench.progress(f"leak audit of the {candidate.kind}", 4, 4)
+    return made
+
+
+def _forecaster_skill(bench: Bench, dataset: Dataset, version: str) -> list[AuditLine]:
+    """L2, L5, L6 and L9 on the walk-forward part of development."""
+    made = load_arrays(dataset.stage("oos", version).with_suffix(".npz"))
+    span = dataset.folds.out_of_sample
+    rows = slice(span.start, span.end)
+    sigma = dataset.sigma[rows] * math.sqrt(dataset.horizon)
+    label, days = dataset.label[rows], dataset.days[rows]
+    seen = skill(made["raw"][rows], label, sigma, days, dataset.horizon)
+    error = 1 / math.sqrt(max(seen.effective_count, 2.0))
+    fold = dataset.folds.folds[-1]
+    train = np.arange(max(fold.train.start, fold.valid.end - MOST_BARS), fold.valid.end)
+    test = fold.test.rows()[-MOST_BARS:]
+    problem = Problem(dataset.features, dataset.label, dataset.horizon, train, test)
+    caps = plausible_caps(bench.home.market, dataset.horizon * dataset.panel.interval.ms)
+    return [
+        permuted_labels(problem),
+        *sing(dataset.features[rows], dataset.feature_names, next_moves(dataset.panel)[rows]),
+        extra_lag(seen.by_lag, error),
+        plausible(seen, caps),
+    ]
+
+
+def _learners(panel: Panel, seed: int) -> list[AuditLine]:
+    """L2, L5 and L6 with ridge and trees on the registered features of the newest bars."""
+    part = panel.last(MOST_BARS)
+    chosen = FeatureSet().available(part.inputs)
+    features = chosen.compute(part)
+    label = labels.scaled_return(part, HORIZON)
+    rows = np.arange(chosen.lookback, len(part) - HORIZON - 1)
+    cut = int(rows.size * TRAIN_SHARE)
+    train, test = rows[:cut], rows[cut + HORIZON + 1 :]
+    if test.size < 2 * HORIZON:
+        raise InputMissing(f"an audit of {len(part)} bars", f"Needs {chosen.lookback + 8 * HORIZON} at least")
+    made = ridge(features, label, train, test)
+    told = label[test]
+    error = 1 / math.sqrt(max(effective_count(told, HORIZON), 2.0))
+    by_lag = {lag: correlation(made[: len(made) - lag], told[lag:]) for lag in (0, 1, 2)}
+    return [
+        permuted_labels(Problem(features, label, HORIZON, train, test), seed=seed),
+        *sing(features[:-1], chosen.names, next_moves(part)[:-1], seed=seed),
+        extra_lag(by_lag, error, "ridge"),
+    ]
+
+
+def _universe(panel: Panel, traded: dict[Pair, tuple[int, int]] | None) -> list[AuditLine]:
+    return [] if traded is None else [universe_as_of(panel, traded)]
