@@ -7,6 +7,7 @@ whoever changes a shared object says which version it read (ETag, ``If-Match``) 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -84,6 +85,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         ) from error
 
 
+def _read_unless_replaced(path: Path) -> bytes | None:
+    """Bytes of an object; None when it was replaced while it was read (the store's driver calls that busy)."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return None
+        raise
+
+
 def read_versioned(path: Path) -> tuple[bytes | None, str]:
     """Bytes and the version that they are of; None and :data:`ABSENT` where there is nothing.
 
@@ -100,8 +111,8 @@ def read_versioned(path: Path) -> tuple[bytes | None, str]:
             before = _version(path)
             if before == ABSENT:
                 return None, ABSENT
-            content = path.read_bytes()
-            if before == _version(path):
+            content = _read_unless_replaced(path)
+            if content is not None and before == _version(path):
                 return content, before
     except FileNotFoundError:
         return None, ABSENT

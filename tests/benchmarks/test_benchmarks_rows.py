@@ -113,7 +113,9 @@ def test_the_command_prints_one_json_object_last(
             return [Row("one", 2.0, 1.0, 1.5, "x")]
 
     monkeypatch.setattr(command.importlib, "import_module", lambda name: Group)
-    monkeypatch.setattr(command, "write_rows", lambda group, rows: write_rows(group, rows, tmp_path))
+    monkeypatch.setattr(
+        command, "write_rows", lambda group, rows, beside_others: write_rows(group, rows, tmp_path, beside_others)
+    )
     assert command.main(["research", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert told["groups"]["research"][0]["holds"] is True

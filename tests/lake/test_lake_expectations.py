@@ -11,7 +11,7 @@ import pytest
 
 from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import BOOK, PREMIUM, SCHEMAS, TS, cadence_of, schema_of, table_of
+from hydra_core.domain.tables import BOOK, PREMIUM, SCHEMAS, TRADES, TS, cadence_of, schema_of, table_of
 from hydra_core.lake.expectations import CRITICAL, WARNING, run_suite, run_suites
 
 START = 1_717_200_000_000
@@ -34,6 +34,8 @@ def healthy(table: str, seed: int = 0) -> pl.DataFrame:
     frame = pl.DataFrame({"ts": pl.Series(ts).cast(TS), **values})
     if table == LIQUIDATIONS:
         frame = frame.with_columns(pl.Series("side", rng.choice(["long", "short"], ROWS)))
+    if table == TRADES:
+        frame = frame.with_columns(pl.Series("side", rng.choice(["buy", "sell"], ROWS)))
     return frame.select(list(schema_of(table)))
 
 
