@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_history import FOLDER, needs
 
 from hydra_core.domain.intervals import HOUR_MS, iso, month_span
 from hydra_core.domain.pairs import Pair
@@ -18,7 +17,7 @@ from hydra_core.domain.tables import TS
 from hydra_core.lake.gaps import GapState, missing_settlements
 from hydra_core.lake.panel import rates_of
 
-REAL = Path(__file__).parents[3] / "shared/market/funding/SOLUSDT.parquet"
+REAL = FOLDER / "funding/SOLUSDT.parquet"
 SOL = Pair("SOLUSDT")
 START = month_span("2022-11")[0]
 
@@ -83,7 +82,7 @@ def test_what_is_seen_before_a_time_does_not_depend_on_what_settles_after_it() -
         np.testing.assert_array_equal(as_of(rates_of(known), at[before], "funding"), whole[before])
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"the recorded history is not here: {REAL}")
+@needs(REAL)
 def test_the_real_history_of_sol_has_its_intervals_and_its_hole() -> None:
     stamps = pl.read_parquet(REAL)["ts"].dt.epoch("ms").to_numpy()
     frame = frame_of(stamps)

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from exchange_double import ScriptedExchange
+from real_history import FOLDER, needs
 
 from hydra_core.domain.intervals import HOUR_MS, month_span
 from hydra_core.domain.market import FUNDING
@@ -22,7 +23,7 @@ from hydra_core.market.endpoint import Endpoint
 BTC = Pair("BTCUSDT")
 MONTHS = ("2023-03", "2023-04", "2023-05", "2023-06")
 FIRST, AFTER = month_span(MONTHS[0])[0], month_span(MONTHS[-1])[1]
-REAL = Path(__file__).parents[3] / "shared/market/funding/SOLUSDT.parquet"
+REAL = FOLDER / "funding/SOLUSDT.parquet"
 
 
 def history() -> list[int]:
@@ -70,7 +71,7 @@ async def test_intervals_and_the_hole_come_through_however_it_was_collected(
     assert sum(gap.end - gap.start for gap in hole) == 606 * HOUR_MS
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"the recorded history is not here: {REAL}")
+@needs(REAL)
 async def test_the_real_history_comes_through_the_client_and_the_lake(
     scripted: ScriptedExchange, tmp_path: Path
 ) -> None:

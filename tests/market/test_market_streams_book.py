@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import groupby, pairwise
-from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_history import FOLDER, needs
 
 from hydra_core.domain.errors import InputStale
 from hydra_core.domain.pairs import Pair
@@ -19,8 +18,8 @@ from hydra_core.market.streams.readings import BookDiff, Trade
 from hydra_core.market.streams.trades import TradeSequence
 
 BTC = Pair("BTCUSDT")
-REAL = Path(os.environ.get("HYDRA_MARKET_DATA") or Path(__file__).parents[3] / "shared" / "market") / "capture" / BTC
-needs_capture = pytest.mark.skipif(not REAL.exists(), reason=f"no real capture in {REAL}; set HYDRA_MARKET_DATA")
+REAL = FOLDER / "capture" / BTC
+needs_capture = needs(REAL)
 Level = tuple[float, float]
 
 

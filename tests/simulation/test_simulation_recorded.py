@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from real_history import FOLDER, needs
 
 from hydra_core.domain.errors import DataCorrupt, HydraError, Unsupported, UsageError
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, Interval, parse_time
@@ -20,7 +21,6 @@ START = parse_time("2025-03-03")
 DAYS = 20
 STEP = Interval.M5.ms
 GAP = slice(700, 712)
-REAL = Path(__file__).resolve().parents[2].parent / "shared" / "market"
 
 
 def write(path: Path, columns: dict[str, object], *, ts: np.ndarray) -> None:
@@ -215,9 +215,9 @@ def test_a_folder_without_candles_says_what_was_expected(tmp_path: Path, made: s
     assert error.remedy
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real market data in {REAL}")
+@needs(FOLDER)
 def test_the_real_history_is_readable() -> None:
-    market = RecordedMarket(REAL)
+    market = RecordedMarket(FOLDER)
     assert len(market.pairs) == 8
     assert market.base_interval is Interval.M5
     assert market.inputs == {"candles", "funding"}

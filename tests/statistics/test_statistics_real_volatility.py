@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from real_history import FOLDER, needs
 
 from hydra_core.domain.intervals import Interval
 from hydra_core.domain.market import CANDLES, Panel
@@ -15,11 +15,11 @@ from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.statistics.comparison import diebold_mariano
 from hydra_core.statistics.league import OURS, volatility_league
 
-MARKET = Path(__file__).resolve().parents[3] / "shared" / "market" / "candles" / "5m"
+MARKET = FOLDER / "candles" / "5m"
 pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(1_800),
-    pytest.mark.skipif(not MARKET.is_dir(), reason="real market history is not here (shared/market/candles/5m)"),
+    needs(MARKET),
 ]
 
 
