@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def test_a_collection_killed_at_random_ends_as_if_nothing_had_happened(venue: Lo
             child.join()
             killed += child.exitcode == -signal.SIGKILL
         ours.close()
+    forkserver._forkserver._stop()  # it would outlive the test run by a moment
     assert killed, "it was never killed: the test proves nothing"
     check(hit, hashes(clean))
 
