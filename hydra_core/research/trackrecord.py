@@ -22,8 +22,8 @@ from hydra_core.research.metrics import backtest_overfitting
 
 PBO_BARS: Final = 48
 PBO_BLOCKS: Final = 16
-SAME: Final = 0.9
-"""Strategies whose returns correlate above this are copies of one another and count as one in PBO."""
+SAME: Final = 0.8
+"""Strategies whose returns correlate above this are one bet and count as one in PBO: among equals the first place is luck."""
 
 
 def until(book: Book, end_ms: int) -> Book:
