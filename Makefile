@@ -35,8 +35,9 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes, each file in one of them: tests wait for outcomes, never for a time, so they may share the cores.
 test: lint
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
 
 test-long: lint
 	$(BIN)/python -m pytest $(ARGS)
