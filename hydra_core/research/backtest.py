@@ -230,7 +230,10 @@ class _Run:
                 account.earned, account.quantity, self.price, account.entry, strict=True
             )
         ]
-        equity = self.initial + math.fsum(worth)
+        total = 0.0
+        for one in worth:  # one after the other, as the compiled engine adds: a last bit decides where a cap is met exactly
+            total += one
+        equity = self.initial + total
         assessed = row - self.offset
         covered = 0 <= assessed < len(self.signals)
         now = self.signals.row(assessed) if covered else Row.unknown(len(self.price), close_ms)
