@@ -90,6 +90,11 @@ class Home:
         return self.path / "limits"
 
     @property
+    def analyst_answers(self) -> Path:
+        """What the language model answered, and how often it was asked today."""
+        return self.path / "analyst.json"
+
+    @property
     def kill_file(self) -> Path:
         """Its presence is the manual kill switch; readable with every other part down."""
         return self.path / "KILL"

@@ -59,7 +59,7 @@ def examine(settings: Settings, home: Home | None) -> list[Finding]:
         remedy = "Run `make demo`, which makes one"
         return [*findings, Finding("market home", False, f"none in {settings.data_root}", remedy)]
     questions: tuple[Callable[[Home, Settings], Iterator[Finding]], ...] = (
-        _market, _processes, _ledger, _live_state, _lake, _models,
+        _market, _processes, _ledger, _live_state, _lake, _models, _analyst,
     )  # fmt: skip
     return [*findings, *(finding for question in questions for finding in question(home, settings))]
 
@@ -200,3 +200,20 @@ def _models(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding("models", False, error.what, error.remedy)
         return
     yield Finding("models", True, f"{len(registry.list())} kept, {len(champions)} hold a seat, all as sealed")
+
+
+def _analyst(home: Home, settings: Settings) -> Iterator[Finding]:
+    if settings.groq_api_key is None:
+        yield Finding("analyst", True, "rules (no GROQ_API_KEY)")
+        return
+    from hydra_core.alpha.analyst.groq_client import GroqAnalyst
+    from hydra_core.domain.clock import SystemClock
+
+    analyst = GroqAnalyst(settings.analyst, settings.groq_api_key, SystemClock())
+    try:
+        probe = analyst.probe_model()
+    finally:
+        analyst.close()
+    found = probe.model is not None
+    remedy = "" if found else "Check the key, the network and HYDRA_ANALYST__MODEL; decisions go on without it"
+    yield Finding("analyst", found, probe.message.removeprefix("analyst: "), remedy)

@@ -103,12 +103,14 @@ def run_window(
 
 
 def _language_desk(home: Home, settings: Settings, key: SecretStr, clock: Clock) -> AnalystDesk:
+    from hydra_core.alpha.analyst.cache import AnswerCache
     from hydra_core.alpha.analyst.groq_client import GroqAnalyst
     from hydra_core.lake.external import NEWS_VENUE, headlines_at
     from hydra_core.lake.store import open_lake
 
     news = partial(headlines_at, open_lake(home.lake, NEWS_VENUE, settings.lake_url))
-    return AnalystDesk(GroqAnalyst(settings.analyst, key, clock), settings.analyst.ttl_s * 1000, news)
+    analyst = GroqAnalyst(settings.analyst, key, clock, AnswerCache(home.analyst_answers))
+    return AnalystDesk(analyst, settings.analyst.ttl_s * 1000, news)
 
 
 class _Window:

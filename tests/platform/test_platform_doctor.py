@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from groq_double import MAIN, GroqDouble, failure
 
 from hydra_core.domain.intervals import month_span
 from hydra_core.domain.pairs import DEFAULT_PAIRS
@@ -103,3 +105,15 @@ def test_status_of_a_platform_that_is_down_shows_its_books_and_is_not_healthy(ho
     assert "never held" in shown["window"].detail
     assert "kill file" in shown["kill switches"].detail
     assert seen.to_json()["lines"][0]["name"] == "platform"
+
+
+@pytest.mark.parametrize(("models", "ok", "word"), [((MAIN,), True, MAIN), (("other",), False, "rules it is")])
+def test_the_language_model_is_asked_for_by_name(
+    home: Home, monkeypatch: pytest.MonkeyPatch, models: tuple[str, ...], ok: bool, word: str
+) -> None:
+    with closing(GroqDouble(lambda request: failure(500, "unused"), models=models)) as double:
+        monkeypatch.setenv("GROQ_API_KEY", "gsk_secret")
+        monkeypatch.setenv("HYDRA_ANALYST__BASE_URL", double.url)
+        found = finding(home, "analyst")
+    assert (found.ok, word in found.detail, bool(found.remedy)) == (ok, True, not ok)
+    assert "gsk_secret" not in found.detail + found.remedy
