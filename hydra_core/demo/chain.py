@@ -20,7 +20,7 @@ from hydra_core.home import Home
 from hydra_core.lake.store import Lake
 from hydra_core.ledger.records import STRATEGY
 from hydra_core.ledger.store import Ledger
-from hydra_core.market.venue_clock import read_anchor, set_clock
+from hydra_core.market.venue_clock import PATIENCE_S, read_anchor, set_clock
 from hydra_core.platform.control import Platform
 from hydra_core.platform.markets import MarketDescription
 from hydra_core.platform.parts import DAEMON, LIVE, RESEARCH, STORAGE, TRADER, VENUE
@@ -174,7 +174,7 @@ def _collect(
     console: RunConsole, url: str, market: MarketDescription, settings: Settings, tell: Stage
 ) -> dict[str, int]:
     """Collect the market's tables and check them; returns how the blocking checks came out."""
-    as_of = read_anchor(url).market_ms
+    as_of = read_anchor(url, timeout_s=PATIENCE_S).market_ms
     start = as_of - (market.days or 0) * DAY_MS
     start -= start % (4 * HOUR_MS)
     checks = {"passed": 0, "failed": 0}
@@ -200,7 +200,7 @@ def _collect(
 
 def _research(console: RunConsole, url: str, tell: Stage) -> None:
     """Train, validate and promote what passes."""
-    as_of = read_anchor(url).market_ms
+    as_of = read_anchor(url, timeout_s=PATIENCE_S).market_ms
 
     def on_event(event: RunEvent) -> None:
         if event.progress:

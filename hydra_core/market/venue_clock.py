@@ -16,6 +16,9 @@ from hydra_core.domain.errors import VenueUnavailable
 CLOCK_PATH: Final = "/_venue/clock"
 WALLS_AGREE_MS: Final = 2_000
 """Wall clocks further apart than this are two machines' (or were set meanwhile): our own reading is taken instead."""
+PATIENCE_S: Final = 60.0
+"""Seconds given to a clock that must be read or set: on a busy machine a venue is slow long before it is gone, and one that
+is gone refuses at once."""
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -31,7 +34,7 @@ def read_anchor(base_url: str, wall: Clock | None = None, timeout_s: float = 2.0
 
 
 def set_clock(
-    base_url: str, speed: float | None = None, held: bool | None = None, *, timeout_s: float = 2.0
+    base_url: str, speed: float | None = None, held: bool | None = None, *, timeout_s: float = PATIENCE_S
 ) -> ClockAnchor:
     """Change the venue's speed (market seconds a wall second), hold it or let it run; returns the new anchor.
 
