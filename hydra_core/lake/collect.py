@@ -22,10 +22,12 @@ from hydra_core.domain.market import FUNDING
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.settlements import LONGEST_MS
 from hydra_core.domain.tables import CANDLE_TABLES, SCHEMAS, cadence_of, empty_frame, schema_of
+from hydra_core.lake.believe import Sifted
 from hydra_core.lake.derive import compare, resample
 from hydra_core.lake.gaps import Gap, GapKind, GapState
 from hydra_core.lake.listings import Listings, Standing
 from hydra_core.lake.manifest import Entry
+from hydra_core.lake.quality import record_aside
 from hydra_core.lake.repair import repair, repair_settlements
 from hydra_core.lake.rows import merge
 from hydra_core.lake.store import Lake
@@ -57,11 +59,12 @@ class Collected:
     path : str, its file; empty where there is none
     fetched : bool, False where a closed month was there already
     changed : bool, whether its rows differ from before
-    closed : bool, whether the month is complete and will not be asked for again
+    closed : bool, whether the month was collected to its end and will not be asked for again
     gaps : what was missing, repaired or not
     revised : int, rows known before that this collection changed, inserted or withdrew
     warnings : differences between the exchange's own intervals and the derived ones, holes inside the month
     absent : str, why there is no such table or month; empty where there is
+    aside : rows of the exchange that cannot be read or cannot be true, and are not in the lake, each with what is wrong
     """
 
     table: str
@@ -77,6 +80,7 @@ class Collected:
     warnings: tuple[str, ...] = ()
     absent: str = ""
     revised: int = 0
+    aside: tuple[str, ...] = ()
 
     @property
     def unresolved(self) -> tuple[Gap, ...]:
@@ -185,7 +189,13 @@ async def collect_with(
             )
 
     parts = await together(work(pair, month) for month in names for pair in pairs)
-    return [one for part in parts for one in part]
+    results = [one for part in parts for one in part]
+    aside: dict[str, dict[Pair, tuple[str, ...]]] = {}
+    for one in (one for one in results if one.fetched):
+        found = aside.setdefault(one.table, {})
+        found[one.pair] = (*found.get(one.pair, ()), *one.aside)
+    await asyncio.to_thread(record_aside, lake, aside)
+    return results
 
 
 async def _listed(client: ExchangeClient) -> dict[Pair, Listing]:
@@ -248,7 +258,7 @@ async def _collect_table(
     if standing is not None and standing.vanished_ms:
         gone = f"{client.endpoint.exchange} lists {pair} no more since {iso(standing.vanished_ms)}"
         return (_as_it_stands(here, lake, entry) if entry is not None else replace(here, absent=gone)), None
-    span = _span(month, now_ms, clip)
+    source, span = Sifted(client), _span(month, now_ms, clip)
     if span[0] >= span[1]:
         return replace(here, absent="nothing of it lies before now"), None
     try:
@@ -258,23 +268,29 @@ async def _collect_table(
         frame = old
         listed_ms = standing.listed_ms if standing is not None else 0
         if table == FUNDING:
-            frame, gaps = await repair_settlements(client, pair, whole, now_ms, listed_ms)
+            frame, gaps = await repair_settlements(source, pair, whole, now_ms, listed_ms)
         else:
             for start, end in parts:
-                frame = merge(table, frame, await client.table(table, pair, start, end, now_ms))
+                frame = merge(table, frame, await source.table(table, pair, start, end, now_ms))
             known = entry.gaps if entry is not None and not refresh else ()
-            frame, gaps = await repair(client, table, pair, frame, whole, now_ms, known, listed_ms)
+            frame, gaps = await repair(source, table, pair, frame, whole, now_ms, known, listed_ms)
     except Unsupported as missing:
         return replace(here, absent=missing.what), None
+    here = replace(here, fetched=True, aside=source.aside)
+    warnings = (
+        [f"{table}: {len(here.aside)} rows of the exchange set aside, first {here.aside[0]}"] if here.aside else []
+    )
+    for line in here.aside:
+        logger.warning("{} of the exchange set aside: {}", here.label, line)
     if not frame.height:
-        return replace(here, fetched=True, absent="the exchange has no row of it"), None
+        return replace(here, absent="the exchange has no row of it", warnings=tuple(warnings)), None
     written = await asyncio.to_thread(
         lake.write,
         table,
         pair,
         month,
         frame,
-        closed=_ends(table, month, now_ms) and whole == month_span(month),
+        closed=_ends(table, month, now_ms) and whole == month_span(month) and not _cut_short(gaps),
         source=f"{client.endpoint.exchange} REST{' of a local venue' if client.endpoint.local else ''}",
         span=whole,
         gaps=[gap for gap in gaps if gap.end <= now_ms - SETTLE_MS],
@@ -282,6 +298,8 @@ async def _collect_table(
     )
     now = lake.entry(table, pair, month)
     holes = [gap for gap in gaps if gap.state is GapState.UNRESOLVED and gap.kind is GapKind.INSIDE]
+    if holes:
+        warnings.append(f"{table}: the exchange lacks {len(holes)} spans, first {holes[0]}")
     newer = now.revisions[-1:] if now is not None and (entry is None or now.revisions != entry.revisions) else ()
     return (
         replace(
@@ -289,11 +307,10 @@ async def _collect_table(
             rows=written.rows,
             content_hash=written.content_hash,
             path=str(written.path),
-            fetched=True,
             changed=written.changed,
             closed=now is not None and now.closed,
             gaps=tuple(gaps),
-            warnings=(f"{table}: the exchange lacks {len(holes)} spans, first {holes[0]}",) if holes else (),
+            warnings=tuple(warnings),
             revised=sum(one.changed + one.late + one.withdrawn for one in newer),
         ),
         frame,
@@ -331,6 +348,11 @@ def _span(month: str, now_ms: int, clip: tuple[int, int] | None) -> tuple[int, i
 def _ends(table: str, month: str, now_ms: int) -> bool:
     """Whether the month has ended and settled; funding, once the settlement after it is known too."""
     return now_ms >= month_span(month)[1] + SETTLE_MS + (LONGEST_MS if table == FUNDING else 0)
+
+
+def _cut_short(gaps: Sequence[Gap]) -> bool:
+    """Whether the end of a span is missing: this clock may be ahead, or the exchange late; the month stays open then."""
+    return any(gap.state is GapState.UNRESOLVED and gap.kind in (GapKind.AFTER, GapKind.ALL) for gap in gaps)
 
 
 def _plan(

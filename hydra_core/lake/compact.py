@@ -7,6 +7,7 @@ captures of what REST tells again (candles) are deleted after a week.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from hydra_core.domain.intervals import DAY_MS, HOUR_MS, month_span, parse_time,
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import CANDLE_TABLES, schema_of
 from hydra_core.lake.collect import Collected
+from hydra_core.lake.files import locked
 from hydra_core.lake.rows import merge
 from hydra_core.lake.spool import read_spool
 from hydra_core.lake.store import Lake
@@ -36,7 +38,9 @@ def compact(
     as_of_ms: int,
     clip: tuple[int, int] | None = None,
 ) -> Iterator[Collected]:
-    """Take captures of a table up into the lake; what the lake has already stays.
+    """Take captures of a table up into the lake; what the lake has already stays. Several processes may do it at once.
+
+    A damaged month is set aside and begun anew from the captures that are left: nothing could bring the rest back.
 
     Parameters
     ----------
@@ -50,33 +54,41 @@ def compact(
     Yields
     ------
     Collected : one a month
-
-    Raises
-    ------
-    DataCorrupt : the lake's own file of a month is damaged
     """
     for month in months:
         first, after = month_span(month)
         start, end = (max(first, clip[0]), min(after, clip[1], as_of_ms)) if clip else (first, min(after, as_of_ms))
-        old = lake.read(table, pair, first, after)
-        frame = merge(table, old, read_captures(spool, table, pair, start, end))
-        if not frame.height:
-            yield Collected(table, pair, month, absent="nothing was captured in it")
-            continue
-        closed = as_of_ms >= after
+        with locked(spool / f".{table}-{pair}.lock"):  # between reading the month and writing it, nobody else may
+            one = _take_up(lake, spool, table, pair, month, start, end, closed=as_of_ms >= after)
+        yield one
+
+
+def _take_up(
+    lake: Lake, spool: Path, table: str, pair: Pair, month: str, start: int, end: int, *, closed: bool
+) -> Collected:
+    """One month, cut at [start, end)."""
+    here = Collected(table, pair, month, closed=closed)
+    entry = lake.entry(table, pair, month)
+    if entry is not None and not lake.healthy(table, pair, month):
+        aside = lake.quarantine(table, pair, month)
+        words = f"{table}: a damaged file was set aside as {aside}; only what is still in the spool comes back"
+        here, entry = replace(here, warnings=(words,)), None
+    found = read_captures(spool, table, pair, start, end)
+    frame = merge(table, lake.read(table, pair, *month_span(month)), found)
+    if not frame.height:
+        return replace(here, absent="nothing was captured in it", closed=False)
+    if entry is None or frame.height != entry.rows or entry.closed != closed:
         written = lake.write(table, pair, month, frame, closed=closed, source=SOURCE)
-        _forget(spool, table, pair, frame, min(end, as_of_ms))
-        yield Collected(
-            table,
-            pair,
-            month,
-            rows=written.rows,
+        here = replace(
+            here,
             content_hash=written.content_hash,
             path=str(written.path),
-            fetched=True,
             changed=written.changed,
-            closed=closed,
         )
+    else:
+        here = replace(here, content_hash=entry.content_hash, path=str(lake.path(table, entry)))
+    _forget(spool, table, pair, frame, end)
+    return replace(here, rows=frame.height, fetched=bool(found.height))
 
 
 def read_captures(spool: Path, table: str, pair: Pair, start_ms: int, end_ms: int) -> pl.DataFrame:
@@ -93,7 +105,7 @@ def forget_candles(spool: Path, pair: Pair, as_of_ms: int) -> int:
         if _over(path, as_of_ms - CANDLES_KEPT_MS)
     ]
     for path in old:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return len(old)
 
 

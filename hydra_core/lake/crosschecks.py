@@ -15,9 +15,19 @@ import polars as pl
 from hydra_core.domain.intervals import HOUR_MS, Interval, iso
 from hydra_core.domain.market import CANDLES, FUNDING
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import INDEX, MARK, PREMIUM, REFERENCE_PRICES, candle_table, reference_table
+from hydra_core.domain.tables import (
+    CAPTURES,
+    INDEX,
+    MARK,
+    PREMIUM,
+    REFERENCE_PRICES,
+    TRADES,
+    candle_table,
+    reference_table,
+)
 from hydra_core.lake.derive import compare, resample
-from hydra_core.lake.expectations import CRITICAL, WARNING, CheckLine
+from hydra_core.lake.expectations import CheckLine
+from hydra_core.lake.rules import CRITICAL, WARNING
 from hydra_core.lake.store import Lake
 
 MARK_FAR: Final = 0.02
@@ -28,6 +38,9 @@ INTEREST_PER_8H: Final = 1e-4
 DAMPER: Final = 5e-4
 FUNDING_APART: Final = 1e-3
 """Difference between a settled rate and the one that the premium makes that is worth a look: caps and other interest rates."""
+
+TRADED_APART: Final = 1e-6
+"""Relative difference of a candle and what its trades make of it that is worth a look: forced trades may be told apart."""
 
 Read = Callable[[str], pl.DataFrame]
 
@@ -110,6 +123,32 @@ def funding_against_premium(read: Read) -> CheckLine:
     return _line("funding_follows_premium", FUNDING, far, WARNING, words)
 
 
+def trades_against_candles(read: Read) -> CheckLine:
+    """Captured trades against the 1m candles that they make, in minutes whose trades' numbers follow one another throughout."""
+    minute = candle_table(Interval.M1)
+    trades = read(TRADES).sort("trade_id").with_columns(pl.col("ts").dt.truncate("1m").alias("minute"))
+    hole = (pl.col("trade_id").diff() != 1).fill_null(True)
+    made = (
+        trades.with_columns(hole.alias("before"), hole.shift(-1, fill_value=True).alias("after"))
+        .group_by("minute", maintain_order=True)
+        .agg(
+            pl.col("price").first().alias("open"),
+            pl.col("price").max().alias("high"),
+            pl.col("price").min().alias("low"),
+            pl.col("price").last().alias("close"),
+            pl.col("quantity").sum().alias("volume"),
+            (pl.col("before").any() | pl.col("after").last()).alias("holed"),
+        )
+        .filter(~pl.col("holed"))
+        .rename({"minute": "ts"})
+    )
+    both = made.join(read(minute), on="ts", suffix="_told")
+    names = ("open", "high", "low", "close", "volume")
+    apart = both.filter(pl.any_horizontal((pl.col(n) / pl.col(f"{n}_told") - 1).abs() > TRADED_APART for n in names))
+    words = f"{apart.height} of {both.height} minutes of captured trades make another candle, first {_first(apart)}"
+    return _line("trades_make_the_candle", TRADES, apart.height, WARNING, words)
+
+
 def mark_is_sane(read: Read) -> CheckLine:
     """As :func:`mark_against_last`, far enough to be an error."""
     return mark_against_last(read, MARK_BROKEN, CRITICAL)
@@ -121,6 +160,7 @@ CROSS_CHECKS: Final[tuple[CrossCheck, ...]] = (
     CrossCheck("mark_is_a_price_of_it", REFERENCE_PRICES, mark_is_sane),
     CrossCheck("premium_is_mark_over_index", REFERENCE_PRICES, premium_against_prices),
     CrossCheck("funding_follows_premium", FUNDING, funding_against_premium),
+    CrossCheck("trades_make_the_candle", CAPTURES, trades_against_candles),
 )
 
 

@@ -1,8 +1,7 @@
-"""What a table's rows must be: one readable list of expectations a table, run by Great Expectations, reported as ours.
+"""Whether a table's rows are what :mod:`rules` says: run by Great Expectations, reported as ours.
 
-Critical means that rows which fail must not be trained or traded on; a warning is for a person to look at. What must be
-exact over a grid (order, cadence, holes) is a polars expression in the same report. Great Expectations takes seconds to
-import, so that happens in :func:`run_suite` and nowhere else.
+What must be exact over a grid (order, cadence, holes) is a polars expression in the same report. Great Expectations takes
+seconds to import, so that happens in :func:`run_suite` and nowhere else.
 """
 
 from __future__ import annotations
@@ -14,31 +13,12 @@ from functools import cache
 from typing import Any, Final
 
 import polars as pl
+from polars import selectors
 
-from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import (
-    BOOK,
-    BOOK_LEVELS,
-    CANDLE_TABLES,
-    INDEX,
-    MARK,
-    PREMIUM,
-    REFERENCE_INTERVALS,
-    STREAM_TABLES,
-    TRADES,
-    cadence_of,
-    reference_table,
-    schema_of,
-    table_of,
-)
+from hydra_core.domain.tables import APPENDED, CANDLE_TABLES, cadence_of, schema_of, table_of
+from hydra_core.lake.rules import CRITICAL, RULES, WARNING, Rule
 
-CRITICAL: Final = "critical"
-WARNING: Final = "warning"
-INFO: Final = "info"
-
-MAX_PRICE: Final = 1e8
-"""USDT; nothing that is traded costs more: beyond it is a broken number."""
 MAX_QUIET_SHARE: Final = 0.01
 """Share of a pair's bars without a trade that is worth a look; single ones are outages."""
 MAX_BAR_MOVE: Final = 0.5
@@ -75,76 +55,6 @@ class SuiteReport:
         return tuple(line for line in self.checks if not line.passed and severity in (None, line.severity))
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """An expectation in data: Great Expectations' class, its arguments, and how grave a failure is."""
-
-    kind: str
-    arguments: Mapping[str, Any]
-    severity: str = CRITICAL
-
-
-def _between(column: str, low: float | None, high: float | None, severity: str = CRITICAL, **more: Any) -> Rule:
-    return Rule(
-        "ExpectColumnValuesToBeBetween", {"column": column, "min_value": low, "max_value": high, **more}, severity
-    )
-
-
-def _at_least(upper: str, lower: str) -> Rule:
-    return Rule("ExpectColumnPairValuesAToBeGreaterThanB", {"column_A": upper, "column_B": lower, "or_equal": True})
-
-
-def _positive(column: str, high: float = MAX_PRICE) -> Rule:
-    return _between(column, 0, high, strict_min=True)
-
-
-def _references(kind: str) -> tuple[str, ...]:
-    return tuple(reference_table(kind, interval) for interval in REFERENCE_INTERVALS)
-
-
-_PRICES: Final = ("open", "high", "low", "close")
-_BAR_RULES: Final = (
-    *(_at_least("high", column) for column in ("open", "close", "low")),
-    *(_at_least(column, "low") for column in ("open", "close")),
-)
-_PRICE_RULES: Final = (*(_positive(column) for column in _PRICES), *_BAR_RULES)
-_CANDLE_RULES: Final = (*_PRICE_RULES[:4], _between("volume", 0, None), *_BAR_RULES)
-_PREMIUM_RULES: Final = (
-    *(_between(column, -0.5, 0.5) for column in _PRICES),
-    _between("close", -0.05, 0.05, WARNING),
-    *_BAR_RULES,
-)
-_BOOK_RULES: Final = (
-    *(_positive(f"{side}_{level}") for level in range(1, BOOK_LEVELS + 1) for side in ("bid", "ask")),
-    *(_between(f"{side}_size_{level}", 0, 1e15) for level in range(1, BOOK_LEVELS + 1) for side in ("bid", "ask")),
-    Rule("ExpectColumnPairValuesAToBeGreaterThanB", {"column_A": "ask_1", "column_B": "bid_1"}),
-)
-RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    **dict.fromkeys(CANDLE_TABLES, _CANDLE_RULES),
-    **dict.fromkeys((*_references(MARK), *_references(INDEX)), _PRICE_RULES),
-    **dict.fromkeys(_references(PREMIUM), _PREMIUM_RULES),
-    FUNDING: (
-        _between("rate", -0.05, 0.05),
-        _between("rate", -0.0075, 0.0075, WARNING),
-        Rule("ExpectColumnValuesToBeInSet", {"column": "interval_hours", "value_set": [1.0, 2.0, 4.0, 8.0]}),
-    ),
-    BOOK: _BOOK_RULES,
-    TRADES: (
-        Rule("ExpectColumnValuesToBeInSet", {"column": "side", "value_set": ["buy", "sell"]}),
-        *(_positive(column, 1e15) for column in ("trade_id", "quantity")),
-        _positive("price"),
-    ),
-    OPEN_INTEREST: (_positive("open_interest", 1e15), _positive("open_interest_value", 1e15)),
-    LONG_SHORT: (_positive("long_short_ratio", 1e3), _between("long_short_ratio", 0.1, 10.0, WARNING)),
-    LIQUIDATIONS: (
-        Rule("ExpectColumnValuesToBeInSet", {"column": "side", "value_set": ["long", "short"]}),
-        _positive("quantity", 1e15),
-        _positive("price"),
-    ),
-}
-"""Table -> what its rows must be, beside the columns, the absence of nulls and the order."""
-
-
 def run_suite(frame: pl.DataFrame, table: str) -> SuiteReport:
     """Check rows of one table.
 
@@ -158,7 +68,7 @@ def run_suite(frame: pl.DataFrame, table: str) -> SuiteReport:
     SuiteReport : a failure is a line in it, not an error
     """
     keyed = "pair" in frame.columns
-    shown = frame.with_columns(pl.col("ts").dt.epoch("ms")) if _has_time(frame) else frame
+    shown = frame.with_columns(selectors.datetime().dt.epoch("ms")) if _has_time(frame) else frame
     batch = _batches().get_batch(batch_parameters={"dataframe": shown.to_pandas()})
     results = batch.validate(_suite(table, keyed), result_format="SUMMARY").results
     ordered = sorted(results, key=lambda result: int(result.expectation_config.meta["place"]))
@@ -214,7 +124,7 @@ def _rules(table: str, keyed: bool) -> tuple[Rule, ...]:
     rules = [Rule("ExpectTableColumnsToMatchOrderedList", {"column_list": expected})]
     lacking = table_of(table).may_lack
     rules += [Rule("ExpectColumnValuesToNotBeNull", {"column": column}) for column in expected if column not in lacking]
-    if table not in STREAM_TABLES:
+    if table not in APPENDED:
         once = Rule("ExpectCompoundColumnsToBeUnique", {"column_list": ["pair", "ts"]})
         rising = Rule("ExpectColumnValuesToBeIncreasing", {"column": "ts", "strictly": True})
         rules.append(once if keyed else rising)
@@ -266,7 +176,7 @@ def _grid_lines(frame: pl.DataFrame, table: str) -> list[CheckLine]:
     stamp = pl.col("ts").dt.epoch("ms")
     step = stamp.diff().over(keys) if keys else stamp.diff()
     steps = frame.select(step.alias("step"), stamp.alias("ts"))
-    backwards = steps.filter(pl.col("step") < (0 if table in STREAM_TABLES else 1)).height
+    backwards = steps.filter(pl.col("step") < (0 if table in APPENDED else 1)).height
     lines = [
         CheckLine(
             "time_ascends", "ts", not backwards, CRITICAL, backwards, f"{backwards} rows go back" if backwards else ""

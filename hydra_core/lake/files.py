@@ -68,7 +68,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     if not is_local(path):
         _put(path, content, {})
         return
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("wb") as file:
@@ -159,6 +159,23 @@ def locked(path: Path) -> Iterator[None]:
 def leftovers(folder: Path) -> list[Path]:
     """Files of writes that a crash cut off, below a folder; an object store has none."""
     return sorted(folder.rglob(".*.tmp")) if is_local(folder) and folder.is_dir() else []
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """Files in a folder that a process had begun to write and did not live to finish."""
+    found = sorted(folder.glob(".*.tmp")) if is_local(folder) and folder.is_dir() else []
+    return [path for path in found if not _alive(path.suffixes[-2].removeprefix(".").partition("-")[0])]
+
+
+def _alive(process: str) -> bool:
+    """Whether a process of this machine with that number runs."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sha256(content: bytes) -> str:

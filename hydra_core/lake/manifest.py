@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +78,13 @@ class Entry:
     def in_state(self, state: GapState) -> tuple[Gap, ...]:
         """Gaps of one state."""
         return tuple(gap for gap in self.gaps if gap.state is state)
+
+
+def former_entry(entry: Entry, former: Revision) -> Entry:
+    """The entry as it would read with a former content."""
+    return replace(
+        entry, file=former.file, file_hash=former.file_hash, content_hash=former.content_hash, rows=former.rows
+    )
 
 
 Entries = dict[Pair, dict[str, Entry]]

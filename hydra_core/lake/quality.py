@@ -14,14 +14,16 @@ from typing import Any, Final
 
 from hydra_core.domain.errors import DataCorrupt
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import TABLES
+from hydra_core.domain.tables import EXTERNAL_TABLES, TABLES
 from hydra_core.lake.expectations import CheckLine, SuiteReport
 from hydra_core.lake.files import locked, read_versioned, write_atomic
 from hydra_core.lake.gaps import Gap, GapState
 from hydra_core.lake.manifest import Revision
-from hydra_core.lake.store import Lake
+from hydra_core.lake.rules import WARNING
+from hydra_core.lake.store import QUALITY, Lake
 
-FOLDER: Final = "quality"
+CROSS: Final = "cross-"
+ASIDE: Final = "aside-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +94,49 @@ def record(lake: Lake, table: str, reports: Mapping[Pair, SuiteReport], until_ms
 
 def record_lines(lake: Lake, name: str, lines: Mapping[Pair, Iterable[CheckLine]]) -> None:
     """Keep what the comparisons of a market asset said (``name``), pair by pair."""
+    _keep(lake, f"{CROSS}{name}", lines)
+
+
+def _keep(lake: Lake, name: str, lines: Mapping[Pair, Iterable[CheckLine]]) -> None:
     found = {}
     for pair, these in lines.items():
         every = list(these)
         failed = [asdict(line) for line in every if not line.passed]
         found[pair] = {"rows": 0, "until_ms": 0, "rules": len(every), "failures": failed}
-    _update(_file(lake, f"cross-{name}"), found)
+    _update(_file(lake, name), found)
+
+
+def record_aside(lake: Lake, found: Mapping[str, Mapping[Pair, tuple[str, ...]]]) -> None:
+    """Keep which rows of the exchange were set aside, table by table and pair by pair; a pair that is clean now is told so."""
+    for table, by_pair in found.items():
+        known = _read(_file(lake, f"{ASIDE}{table}"))
+        told = {pair: rows for pair, rows in by_pair.items() if rows or pair in known}
+        lines = {
+            pair: [
+                CheckLine(
+                    "rows_are_believable",
+                    table,
+                    not rows,
+                    WARNING,
+                    len(rows),
+                    f"set aside, first {rows[0]}" if rows else "",
+                )
+            ]
+            for pair, rows in told.items()
+        }
+        if lines:
+            _keep(lake, f"{ASIDE}{table}", lines)
 
 
 def verdicts(lake: Lake) -> list[Verdict]:
-    """What was last said of every table, then of every comparison (table ``cross-…``), by name and pair."""
-    names = [*TABLES, *(f"cross-{group}" for group in dict.fromkeys(table.group for table in TABLES.values()))]
+    """What was last said of every table, of every comparison (``cross-…``), and of rows set aside (``aside-…``)."""
+    groups = dict.fromkeys(table.group for table in TABLES.values())
+    names = [
+        *TABLES,
+        *EXTERNAL_TABLES,
+        *(f"{CROSS}{group}" for group in groups),
+        *(f"{ASIDE}{table}" for table in TABLES),
+    ]
     found = []
     for name in names:
         for pair, word in sorted(_read(_file(lake, name)).items()):
@@ -147,7 +181,7 @@ def _slots(start_ms: int, end_ms: int, step_ms: int) -> int:
 
 
 def _file(lake: Lake, name: str) -> Path:
-    return lake.root / FOLDER / f"{lake.venue}-{name}.json"
+    return lake.root / QUALITY / f"{lake.venue}-{name}.json"
 
 
 def _update(path: Path, found: Mapping[Pair, Any]) -> None:

@@ -15,10 +15,12 @@ import polars as pl
 from hydra_core.domain.intervals import HOUR_MS, MINUTE_MS, utc
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import CANDLE_TABLES, cadence_of, known_after_ms
+from hydra_core.lake.believe import Sifted
 from hydra_core.lake.gaps import Gap, GapKind, GapState, find_gaps, missing_settlements, repaired, unverified
 from hydra_core.lake.rows import merge
 from hydra_core.market.rest import ExchangeClient, together
 
+Source = ExchangeClient | Sifted
 REFETCHES: Final = 16
 """Holes that are asked for one by one; more are asked for as one span."""
 PROBES: Final = 24
@@ -28,7 +30,7 @@ QUIET_MS: Final = 10 * MINUTE_MS
 
 
 async def repair(
-    client: ExchangeClient,
+    client: Source,
     table: str,
     pair: Pair,
     frame: pl.DataFrame,
@@ -76,7 +78,7 @@ async def repair(
 
 
 async def repair_settlements(
-    client: ExchangeClient, pair: Pair, span: tuple[int, int], now_ms: int, listed_ms: int = 0
+    client: Source, pair: Pair, span: tuple[int, int], now_ms: int, listed_ms: int = 0
 ) -> tuple[pl.DataFrame, list[Gap]]:
     """Settlements of a span, with the holes between them that a second request does not fill.
 
@@ -96,7 +98,7 @@ async def repair_settlements(
 
 
 async def _state(
-    client: ExchangeClient,
+    client: Source,
     table: str,
     pair: Pair,
     gap: Gap,

@@ -15,7 +15,7 @@ import polars as pl
 from hydra_core.domain.errors import DataCorrupt
 from hydra_core.domain.intervals import month_span, utc
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import APPENDED, schema_of
+from hydra_core.domain.tables import APPENDED, STREAM_TABLES, schema_of
 from hydra_core.lake.files import sha256
 
 ROW_GROUP: Final = 65_536
@@ -110,8 +110,21 @@ def checked(frame: pl.DataFrame, table: str, pair: Pair, month: str) -> pl.DataF
 
 
 def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Both frames' rows, ascending; where both have a stamp the new row counts (appended tables: equal rows once)."""
-    both = pl.concat([old, new])
-    if table in APPENDED:
-        return both.unique(maintain_order=True).sort("ts", maintain_order=True)
-    return both.unique("ts", keep="last", maintain_order=True).sort("ts")
+    """Both frames' rows, ascending; where both have a stamp the new row counts (appended tables: equal rows once).
+
+    What a stream told comes out in one order however it was cut into pieces: rows of one stamp are sorted by their values.
+    """
+    if table not in APPENDED:
+        return pl.concat([old, new]).unique("ts", keep="last", maintain_order=True).sort("ts")
+    if not new.height or not old.height:
+        both = old if old.height else new
+        return both.unique(maintain_order=True).sort(_order(table), maintain_order=True)
+    first, last = new["ts"].min(), new["ts"].max()
+    met = pl.concat([old.filter(pl.col("ts").is_between(first, last)), new])
+    met = met.unique(maintain_order=True).sort(_order(table), maintain_order=True)
+    return pl.concat([old.filter(pl.col("ts") < first), met, old.filter(pl.col("ts") > last)])
+
+
+def _order(table: str) -> list[str]:
+    """Columns that appended rows are sorted by."""
+    return list(schema_of(table)) if table in STREAM_TABLES else ["ts"]

@@ -16,9 +16,10 @@ import polars as pl
 from loguru import logger
 
 from hydra_core.domain.intervals import DAY_MS, Interval, iso
-from hydra_core.domain.market import LIQUIDATIONS, Liquidation
+from hydra_core.domain.market import LIQUIDATIONS, Liquidation, Quote
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import BOOK, BOOK_LEVELS, TS, Schema, candle_table, schema_of
+from hydra_core.domain.trading import Fill
 
 TRADES: Final = "trades"
 TRADE_SCHEMA: Final[Schema] = {
@@ -29,6 +30,15 @@ TRADE_SCHEMA: Final[Schema] = {
     "side": pl.String(),
 }
 """Captured public trades; ``side`` is the taker's, ``buy`` or ``sell``."""
+OWN_FILLS: Final = "own_fills"
+OWN_FILL_SCHEMA: Final[Schema] = {
+    "ts": TS,
+    "trade_id": pl.String(),
+    "order_id": pl.String(),
+    **{name: pl.Float64() for name in ("bid", "bid_size", "ask", "ask_size", "day_notional", "day_volatility")},
+}
+"""The book in which an order of ours filled, and the pair's turnover (USDT) and volatility of a day as known then."""
+_OWN: Final[Mapping[str, Schema]] = {TRADES: TRADE_SCHEMA, OWN_FILLS: OWN_FILL_SCHEMA}
 BUFFER_BYTES: Final = 1 << 16
 """Text of one file that may wait for the next :meth:`Spool.flush`."""
 
@@ -72,6 +82,26 @@ class Spool:
             "side": "sell" if buyer_maker else "buy",
         }
         self._append(TRADES, pair, line)
+
+    def add_own_fill(self, fill: Fill, quote: Quote, day_notional: float, day_volatility: float) -> None:
+        """Append the book in which an order of ours filled, at once: what its price is judged against later.
+
+        Parameters
+        ----------
+        day_notional, day_volatility : of the pair as known then, USDT and a fraction; 0 where unknown
+        """
+        line = {
+            "ts": fill.event_ms,
+            "trade_id": fill.trade_id,
+            "order_id": fill.order_id,
+            "bid": quote.bid,
+            "bid_size": quote.bid_size,
+            "ask": quote.ask,
+            "ask_size": quote.ask_size,
+            "day_notional": day_notional,
+            "day_volatility": day_volatility,
+        }
+        self._append(OWN_FILLS, fill.pair, line, at_once=True)
 
     def add_candle(self, pair: Pair, interval: Interval, ts_ms: int, values: Sequence[float]) -> None:
         """Append a closed candle or a correction of one: open, high, low, close, volume."""
@@ -165,7 +195,7 @@ def read_spool(folder: Path, pair: Pair, start_ms: int, end_ms: int, table: str 
 
     A candle that was corrected has several rows, the newest last.
     """
-    schema = dict(TRADE_SCHEMA if table == TRADES else schema_of(table))
+    schema = dict(_OWN[table] if table in _OWN else schema_of(table))
     days = [path for path in sorted((folder / table / pair).glob("*.jsonl")) if _touches(path, start_ms, end_ms)]
     rows = [row for row in _lines(days, schema) if start_ms <= row[0] < end_ms]
     frame = pl.DataFrame(rows, schema=list(schema), orient="row", infer_schema_length=None)

@@ -8,7 +8,6 @@ folder or under an object store's URL (see :mod:`files` for what is atomic where
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +19,24 @@ from loguru import logger
 from hydra_core.domain.errors import DataCorrupt, HydraError, UsageError
 from hydra_core.domain.intervals import month_of, month_span, months_between, utc
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import SCHEMAS, empty_frame, schema_of
-from hydra_core.lake.files import Changed, folder_at, is_local, leftovers, locked, sha256, write_atomic
+from hydra_core.domain.tables import EXTERNAL_TABLES, SCHEMAS, STREAM_TABLES, empty_frame, schema_of
+from hydra_core.lake.files import Changed, abandoned, folder_at, is_local, leftovers, locked, sha256, write_atomic
 from hydra_core.lake.gaps import Gap
-from hydra_core.lake.manifest import Entries, Entry, Revision, open_manifest, read_manifest, write_manifest
+from hydra_core.lake.manifest import (
+    Entries,
+    Entry,
+    Revision,
+    former_entry,
+    open_manifest,
+    read_manifest,
+    write_manifest,
+)
+from hydra_core.lake.pins import NAMED_BY, Pins
 from hydra_core.lake.rows import checked, columns_of, corrections, hash_rows, parquet_bytes
 
-PINS: Final = "pins.json"
 QUARANTINE: Final = ".corrupt"
+QUALITY: Final = "quality"
+"""Folder at the root of what checks said; see :mod:`quality`."""
 ATTEMPTS: Final = 16
 """Tries to change a manifest that other machines change too."""
 REVISIONS_KEPT: Final = 8
@@ -68,6 +77,7 @@ class Lake:
     def __init__(self, root: Path | str, venue: str) -> None:
         self.root = folder_at(root)
         self.venue = venue
+        self.pins = Pins(self.root)
 
     def write(
         self,
@@ -103,7 +113,7 @@ class Lake:
         month = month_of(month_span(month)[0])
         frame = checked(frame, table, pair, month)
         content_hash = hash_rows(frame)
-        name = f"pair={pair}/{month}-{content_hash[:12]}.parquet"
+        name = f"pair={pair}/{month}-{content_hash[:NAMED_BY]}.parquet"
         content = parquet_bytes(frame)
         start, end = span or month_span(month)
         stamps = frame["ts"].dt.epoch("ms")
@@ -211,14 +221,21 @@ class Lake:
         kept = {revision.number: revision for revision in entry.revisions} if entry is not None else {}
         if entry is None or number not in kept:
             raise UsageError(f"{table} {pair} {month} has no revision {number}", f"Kept: {sorted(kept) or 'none'}")
-        former = kept[number]
-        return self._load(
-            table, pair, replace(entry, file=former.file, file_hash=former.file_hash, content_hash=former.content_hash)
-        )
+        return self._load(table, pair, former_entry(entry, kept[number]))
 
     def tables(self) -> tuple[str, ...]:
         """Tables that hold at least one file."""
         return tuple(table for table in SCHEMAS if self.entries(table))
+
+    def venues(self, table: str) -> tuple[str, ...]:
+        """Venues and sources, not this lake's alone, whose files of a table lie below the root."""
+        folder = self.root / table
+        names = sorted(path.name.rstrip("/") for path in folder.iterdir()) if folder.exists() else []
+        return tuple(name.removeprefix("venue=") for name in names if name.startswith("venue="))
+
+    def sources(self, table: str) -> tuple[Lake, ...]:
+        """A lake of each of :meth:`venues`."""
+        return tuple(Lake(self.root, venue) for venue in self.venues(table))
 
     def pairs(self, table: str) -> tuple[Pair, ...]:
         """Pairs that a table holds."""
@@ -279,12 +296,15 @@ class Lake:
         int : files deleted; pinned ones and quarantined ones stay
         """
         deleted = 0
+        for path in (*abandoned(self.root), *abandoned(self.root / QUALITY)):
+            path.unlink(missing_ok=True)
+            deleted += 1
         for table in tables:
             folder = self._folder(table)
             if not is_local(folder) or not folder.is_dir():
                 continue
-            with locked(folder / ".lock"), locked(self.root / ".pins.lock"):
-                pinned = {content_hash[:12] for content_hash in self._pins()}
+            with locked(folder / ".lock"), self.pins.held():
+                pinned = self.pins.names()
                 named = {
                     folder / file
                     for months in read_manifest(folder).values()
@@ -302,15 +322,36 @@ class Lake:
         return deleted
 
     def verify(self) -> list[str]:
-        """Check every current file against its recorded hash; one line a problem, with its remedy."""
+        """Check every file below the root against its recorded hash, of every venue and source, former contents and pinned
+        files included; one line a problem, with its remedy.
+        """
         problems = []
-        for table in SCHEMAS:
-            for pair, months in self.entries(table).items():
-                for entry in months.values():
-                    try:
-                        self._load(table, pair, entry)
-                    except DataCorrupt as damage:
-                        problems.append(str(damage))
+        for table in (*SCHEMAS, *EXTERNAL_TABLES):
+            for lake in self.sources(table):
+                problems += lake._damage(table)
+        there = {path.stem.rpartition("-")[2] for path in self.root.glob("*/*/*/*.parquet")}
+        problems += [
+            f"a file with the content {content_hash} is gone, from which {', '.join(by)} was made. Restore it from a backup"
+            for content_hash, by in self.pins.read().items()
+            if content_hash[:NAMED_BY] not in there
+        ]
+        return problems
+
+    def _damage(self, table: str) -> list[str]:
+        """What is wrong with this venue's files of a table."""
+        try:
+            entries = self.entries(table)
+        except DataCorrupt as damage:
+            return [str(damage)]
+        problems = []
+        for pair, months in entries.items():
+            for entry in months.values():
+                try:
+                    self._load(table, pair, entry)
+                    for former in entry.revisions:
+                        self._bytes(table, pair, former_entry(entry, former))
+                except DataCorrupt as damage:
+                    problems.append(str(damage))
         return problems
 
     def hashes(self, tables: Iterable[str], pairs: Iterable[Pair], start_ms: int, end_ms: int) -> tuple[str, ...]:
@@ -326,27 +367,13 @@ class Lake:
 
     def pin(self, hashes: Iterable[str], by: str) -> None:
         """Keep files of these content hashes for ever, because ``by`` (a model, a decision) was made from them."""
-        with locked(self.root / ".pins.lock"):
-            pins = self._pins()
-            for content_hash in hashes:
-                pins[content_hash] = sorted({*pins.get(content_hash, []), by})
-            write_atomic(self.root / PINS, json.dumps(pins, indent=1, sort_keys=True).encode())
-
-    def _pins(self) -> dict[str, list[str]]:
-        path = self.root / PINS
-        try:
-            pins: dict[str, list[str]] = json.loads(path.read_bytes()) if path.exists() else {}
-        except ValueError as error:
-            raise DataCorrupt(
-                f"{path} is not readable ({error})", "Restore it from a backup; nothing is deleted"
-            ) from error
-        return pins
+        self.pins.add(hashes, by)
 
     def _retire(self, folder: Path, entry: Entry, file: str) -> None:
         """Delete a superseded file that nothing was made from."""
         hashes = {revision.file: revision.content_hash for revision in entry.revisions}
-        with locked(self.root / ".pins.lock"):
-            if hashes.get(file, entry.content_hash) not in self._pins():
+        with self.pins.held():
+            if hashes.get(file, entry.content_hash) not in self.pins.read():
                 (folder / file).unlink(missing_ok=True)
 
     def _folder(self, table: str) -> Path:
@@ -377,9 +404,18 @@ class Lake:
 
     def _load(self, table: str, pair: Pair, entry: Entry) -> pl.DataFrame:
         """One file, checked."""
-        path = self.path(table, entry)
-        day = utc(entry.start_ms).date()
-        remedy = f"Run `hydra backfill --pairs {pair} --from {day}`: it is set aside and fetched again"
+        path, remedy = self.path(table, entry), _remedy(table, pair, entry)
+        try:
+            frame = pl.read_parquet(io.BytesIO(self._bytes(table, pair, entry)), use_pyarrow=False)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataCorrupt(f"{path} is not Parquet ({error})", remedy) from error
+        if frame.columns != list(schema_of(table)):
+            raise DataCorrupt(f"{path} has the columns of an older version: {frame.columns}", remedy)
+        return frame
+
+    def _bytes(self, table: str, pair: Pair, entry: Entry) -> bytes:
+        """The bytes of one file, which are the recorded ones."""
+        path, remedy = self.path(table, entry), _remedy(table, pair, entry)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -390,10 +426,13 @@ class Lake:
             ) from error
         if sha256(content) != entry.file_hash:
             raise DataCorrupt(f"{path} is damaged: {len(content)} bytes do not match their recorded hash", remedy)
-        try:
-            frame = pl.read_parquet(io.BytesIO(content), use_pyarrow=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataCorrupt(f"{path} is not Parquet ({error})", remedy) from error
-        if frame.columns != list(schema_of(table)):
-            raise DataCorrupt(f"{path} has the columns of an older version: {frame.columns}", remedy)
-        return frame
+        return content
+
+
+def _remedy(table: str, pair: Pair, entry: Entry) -> str:
+    """What brings a damaged month back, as far as anything does."""
+    if table in EXTERNAL_TABLES:
+        return "The next look at its source sets it aside and fetches again what the source still tells"
+    first, after = (utc(at).date() for at in (entry.start_ms, month_span(month_of(entry.start_ms))[1]))
+    command = f"Run `hydra backfill --pairs {pair} --from {first} --to {after} --tables {table}`: it is set aside and"
+    return f"{command} {'begun anew from what the spool still has' if table in STREAM_TABLES else 'fetched again'}"

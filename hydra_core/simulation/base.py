@@ -84,6 +84,11 @@ class Market(Protocol):
         """Which of ``domain.market.INPUTS`` the market offers; the others are absent, and their queries answer empty."""
         ...
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether past marks and indices are told as history; False where they are only derived from recorded candles."""
+        ...
+
     def candles(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Bars:
         """Every whole candle whose open lies in the span (read-only arrays).
 
@@ -135,6 +140,10 @@ class Market(Protocol):
 
     def mark(self, pair: Pair, ts_ms: int) -> MarkReading:
         """Mark, index, predicted funding rate and next settlement at ``ts_ms``; ``received_wall_ms`` equals ``event_ms``."""
+        ...
+
+    def coming_rates(self, pair: Pair, stamps: Ints) -> Floats:
+        """The predicted funding rate of :meth:`mark` at many times at once: epoch ms ascending (n,) to fractions (n,)."""
         ...
 
     def rules(self, pair: Pair) -> MarketRules:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_core.domain.intervals import DAY_MS, Interval
-from hydra_core.domain.market import Floats, MarketRules, MarkReading, Quote
+from hydra_core.domain.market import Floats, Ints, MarketRules, MarkReading, Quote
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.series import Bars, Series
 from hydra_core.simulation.base import Depth, Trades
@@ -85,6 +85,11 @@ class DerivedMarket(ABC):
         """The finest interval that candles are offered in."""
         return self._base
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether past marks and indices are told as history."""
+        return True
+
     @abstractmethod
     def candles(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Bars:
         """Every whole candle whose open lies in the span."""
@@ -96,6 +101,10 @@ class DerivedMarket(ABC):
     @abstractmethod
     def _coming_funding(self, pair: Pair, ts_ms: int) -> tuple[float, int]:
         """Predicted rate of the next settlement as known at ``ts_ms``, and its time."""
+
+    @abstractmethod
+    def coming_rates(self, pair: Pair, stamps: Ints) -> Floats:
+        """The first part of :meth:`_coming_funding` at many times, ascending."""
 
     @abstractmethod
     def _span(self) -> tuple[int, int]:

@@ -13,7 +13,16 @@ import numpy as np
 
 from hydra_core.domain.errors import DataCorrupt, Unsupported, UsageError
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, Interval
-from hydra_core.domain.market import CANDLES, FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, Liquidation
+from hydra_core.domain.market import (
+    CANDLES,
+    FUNDING,
+    LIQUIDATIONS,
+    LONG_SHORT,
+    OPEN_INTEREST,
+    Floats,
+    Ints,
+    Liquidation,
+)
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.series import Bars, Series
 from hydra_core.simulation import folder as fo
@@ -200,6 +209,19 @@ class RecordedMarket(DerivedMarket):
         row = int(series.ts.searchsorted(ts_ms, side="right"))
         coming = int(series.ts[row]) if row < len(series) else (ts_ms // SETTLEMENT_MS + 1) * SETTLEMENT_MS
         return float(series.value[row - 1]) if row else 0.0, coming
+
+    def coming_rates(self, pair: Pair, stamps: Ints) -> Floats:
+        """See the protocol."""
+        series = self._series[FUNDING].get(pair)
+        if series is None or not len(series):
+            return np.zeros(stamps.shape)
+        rows = series.ts.searchsorted(stamps, side="right")
+        return np.where(rows > 0, series.value[rows - 1], 0.0)
+
+    @property
+    def has_marks(self) -> bool:
+        """No: they are derived from its candles, and what was not recorded is absent."""
+        return False
 
 
 def _read_candles(folder: Path, interval: Interval, pairs: tuple[Pair, ...]) -> dict[Pair, Bars]:

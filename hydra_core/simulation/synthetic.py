@@ -188,6 +188,14 @@ class SyntheticMarket(DerivedMarket):
         rate = float(self._reading("predicted_rate", pair, stamp, stamp + STAMP_MS).value[0])
         return rate, (ts_ms // SETTLEMENT_MS + 1) * SETTLEMENT_MS
 
+    def coming_rates(self, pair: Pair, stamps: Ints) -> Floats:
+        """See the protocol."""
+        if not stamps.size:
+            return np.empty(0)
+        first = self._clamp(int(stamps[0])) // STAMP_MS * STAMP_MS
+        series = self._reading("predicted_rate", pair, first, self._clamp(int(stamps[-1])) + 1)
+        return series.value[(np.clip(stamps, ORIGIN_MS, END_MS - 1) - first) // STAMP_MS]
+
     def liquidations(self, pair: Pair, start_ms: int, end_ms: int) -> list[Liquidation]:
         """Forced orders in order of time, priced on the walk."""
         self._reach(end_ms)

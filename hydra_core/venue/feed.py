@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
@@ -39,16 +39,14 @@ class PairFormat:
 
     price_digits: int
     quantity_digits: int
+    price: str = field(init=False)
+    """Template of a price."""
+    quantity: str = field(init=False)
+    """Template of a quantity."""
 
-    @property
-    def price(self) -> str:
-        """Template of a price."""
-        return f"%.{self.price_digits}f"
-
-    @property
-    def quantity(self) -> str:
-        """Template of a quantity."""
-        return f"%.{self.quantity_digits}f"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "price", f"%.{self.price_digits}f")  # read for every number that is written
+        object.__setattr__(self, "quantity", f"%.{self.quantity_digits}f")
 
 
 def _digits(step: Decimal) -> int:

@@ -123,6 +123,15 @@ class Overlay:
         """See the protocol."""
         return self._market.inputs
 
+    @property
+    def has_marks(self) -> bool:
+        """See the protocol."""
+        return self._market.has_marks
+
+    def coming_rates(self, pair: Pair, stamps: Ints) -> Floats:
+        """The market's own, of its usual settlement times: the distance of mark and index, which no other times change."""
+        return self._market.coming_rates(pair, stamps)
+
     def rules(self, pair: Pair) -> MarketRules:
         """The market's own filters; changed ones are the feed's."""
         return self._market.rules(pair)

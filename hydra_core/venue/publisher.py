@@ -71,6 +71,7 @@ class Publisher:
         self._due: dict[str, int] = {}
         self._quote_id = 0
         self._quotes: dict[tuple[str, Pair], tuple[tuple[float, ...], int]] = {}
+        self._burst: dict[tuple[Any, ...], Any] | None = None
         self._forced: dict[Pair, tuple[int, int, list[Liquidation]]] = {}
         self._state_makers: dict[str, Callable[[str, Topic, int], None]] = {
             "kline": self._tell_running,
@@ -222,32 +223,46 @@ class Publisher:
                 if topic.rate_ms and re.fullmatch(fault["streams"], name)
             ]
             sent, due = self._flooded.get(fault.number, 0), int(fault["rate"] * (wall - began) / 1000)
-            for place in range(sent, due if names else sent):
-                name = names[place % len(names)]
-                topic = self._hub.topics[name]
-                self._quotes.clear()
-                self._state_makers[topic.kind](name, topic, now_ms)
+            self._burst = {}
+            try:
+                for place in range(sent, due if names else sent):
+                    name = names[place % len(names)]
+                    topic = self._hub.topics[name]
+                    self._quotes.clear()
+                    self._state_makers[topic.kind](name, topic, now_ms)
+            finally:
+                self._burst = None
             self._flooded[fault.number] = due
         return nearest
+
+    def _of_now(self, ask: Callable[..., Any], *what: Any) -> Any:
+        """What the market says of one moment; within a burst it is asked once, for nothing can change meanwhile."""
+        if self._burst is None:
+            return ask(*what)
+        key = (ask.__name__, *what)
+        if key not in self._burst:
+            self._burst[key] = ask(*what)
+        return self._burst[key]
 
     def _tell_running(self, name: str, topic: Topic, now_ms: int) -> None:
         if topic.pair is None or topic.interval is None:
             return
-        bars = self._market.running(topic.pair, topic.interval, now_ms)
+        bars = self._of_now(self._market.running, topic.pair, topic.interval, now_ms)
         if bars is not None:
             form = self._feed.formats[topic.pair]
             self._hub.send(name, formats.kline_event(topic.pair, topic.interval, bars, form, False, now_ms))
 
     def _tell_marks(self, name: str, topic: Topic, now_ms: int) -> None:
         rows = [
-            formats.mark_event(self._market.mark(pair, now_ms), self._feed.formats[pair]) for pair in self._of(topic)
+            formats.mark_event(self._of_now(self._market.mark, pair, now_ms), self._feed.formats[pair])
+            for pair in self._of(topic)
         ]
         self._hub.send(name, orjson.dumps(rows if topic.pair is None else rows[0]))
 
     def _tell_quotes(self, name: str, topic: Topic, now_ms: int) -> None:
         wall = self._wall.wall_ms()
         for pair in self._of(topic):
-            quote = self._market.quote(pair, now_ms)
+            quote = self._of_now(self._market.quote, pair, now_ms)
             # Without its times a quote is the same while the market stands still.
             seen = (quote.bid, quote.bid_size, quote.ask, quote.ask_size)
             before, told = self._quotes.get((name, pair), ((), 0))

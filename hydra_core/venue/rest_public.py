@@ -11,12 +11,13 @@ from hydra_core.domain.intervals import DAY_MS, HOUR_MS, MINUTE_MS, Interval
 from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST, Floats, Ints
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.series import Bars, Series
+from hydra_core.simulation.base import Trades
 from hydra_core.venue import formats, refusals
 from hydra_core.venue.admission import required, whole
 from hydra_core.venue.clock import VenueClock
 from hydra_core.venue.feed import Feed, PairFormat
 from hydra_core.venue.limits import Limits
-from hydra_core.venue.mark_candles import DAYS_A_PAGE, Which, mark_candles
+from hydra_core.venue.mark_candles import DAYS_A_PAGE, MarkCandles, Which
 from hydra_core.venue.overlay import USUAL_FUNDING_H
 from hydra_core.venue.paging import listed_pair
 from hydra_core.venue.publisher import Publisher
@@ -51,6 +52,7 @@ class PublicApi:
         self._market = feed.market
         self._limits = limits
         self._publisher = publisher
+        self._marks = MarkCandles(feed.market)
 
     def routes(self) -> dict[tuple[str, str], Route]:
         """Every public endpoint by method and path."""
@@ -124,13 +126,15 @@ class PublicApi:
         interval = self._interval(required(params, "interval"))
         limit = _limit(params, 500, MAX_KLINES)
         start, end, now = whole(params, "startTime"), whole(params, "endTime"), self._clock.market_ms()
-        stop = now + 1 if end is None else min(end, now) + 1
+        if not self._market.has_marks:
+            return b"[]"
+        last = interval.floor(now if end is None else min(end, now))
         if start is None:
-            start = interval.floor(stop - 1) - (limit - 1) * interval.ms
-            start = max(start, interval.floor(stop - 1) - DAYS_A_PAGE * DAY_MS)
-        bars = mark_candles(self._market, pair, interval, which, start, min(stop, start + limit * interval.ms))
+            start = last - min(limit * interval.ms, DAYS_A_PAGE * DAY_MS) + interval.ms
+        stop = min(last, start + limit * interval.ms) + interval.ms
+        bars = _head(self._marks.candles(pair, interval, which, start, stop, now + 1), limit)
         form = PairFormat(8, 0) if which is Which.PREMIUM else self._feed.formats[pair]
-        return f"[{formats.bare_kline_rows(_head(bars, limit), interval, form)}]".encode()
+        return f"[{formats.bare_kline_rows(bars, interval, form)}]".encode()
 
     def _last_bars(self, pair: Pair, interval: Interval, last: int, limit: int, opened: int) -> Bars:
         """The newest closed candles up to the one that opens at ``last``, room left for the one in progress."""
@@ -275,10 +279,12 @@ class PublicApi:
         else:
             stop = now if end is None else min(now, end)
             first = stop - 2 * HOUR_MS
-        rows = formats.trade_rows(self._market.trades(pair, first, stop + 1), self._feed.formats[pair])
-        if from_id is not None:
-            rows = [row for row in rows if row["a"] >= from_id]
-        return rows[-limit:] if start is None and from_id is None else rows[:limit]
+        trades = self._market.trades(pair, first, stop + 1)
+        begin = 0 if from_id is None else int(np.searchsorted(trades.trade_id, from_id))
+        if start is None and from_id is None:
+            begin = max(0, len(trades) - limit)
+        asked = Trades(*(getattr(trades, name)[begin : begin + limit] for name in Trades.__slots__))
+        return formats.trade_rows(asked, self._feed.formats[pair])
 
     def ticker_price(self, params: Params) -> Answer:
         """Last prices."""

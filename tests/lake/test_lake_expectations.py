@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,24 @@ import pytest
 
 from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import BOOK, PREMIUM, SCHEMAS, TRADES, TS, cadence_of, schema_of, table_of
-from hydra_core.lake.expectations import CRITICAL, WARNING, run_suite, run_suites
+from hydra_core.domain.tables import (
+    BOOK,
+    CROSS_BASIS,
+    CROSS_FUNDING,
+    EXTERNAL_TABLES,
+    NEWS,
+    NEWS_SENTIMENT,
+    ONCHAIN,
+    PREMIUM,
+    SCHEMAS,
+    TRADES,
+    TS,
+    cadence_of,
+    schema_of,
+    table_of,
+)
+from hydra_core.lake.expectations import run_suite, run_suites
+from hydra_core.lake.rules import CRITICAL, WARNING
 
 START = 1_717_200_000_000
 ROWS = 400
@@ -36,16 +53,28 @@ def healthy(table: str, seed: int = 0) -> pl.DataFrame:
         frame = frame.with_columns(pl.Series("side", rng.choice(["long", "short"], ROWS)))
     if table == TRADES:
         frame = frame.with_columns(pl.Series("side", rng.choice(["buy", "sell"], ROWS)))
+    if table in EXTERNAL_TABLES:
+        spec = table_of(table)
+        frame = frame.with_columns(
+            *(pl.col("ts").alias(name) for name in spec.times), *(pl.lit("a word").alias(name) for name in spec.words)
+        )
+        told = {"link": pl.lit("https://x.y/z"), "score": pl.lit(0.5), "relevance": pl.lit(1.0), "rate": pl.lit(1e-4),
+                "rate_8h": pl.lit(1e-4), "interval_hours": pl.lit(4.0), "basis": pl.lit(1e-3),
+                "against_reference": pl.lit(float("nan"))}  # fmt: skip
+        frame = frame.with_columns(value.alias(name) for name, value in told.items() if name in frame.columns)
     return frame.select(list(schema_of(table)))
 
 
 def spoil(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
     return frame.with_columns(
-        pl.when(pl.int_range(pl.len()) == 5).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)
+        pl.when(pl.int_range(pl.len()) == 5)
+        .then(pl.lit(value, frame.schema[column]))
+        .otherwise(pl.col(column))
+        .alias(column)
     )
 
 
-@pytest.mark.parametrize("table", SCHEMAS)
+@pytest.mark.parametrize("table", [*SCHEMAS, *EXTERNAL_TABLES])
 def test_healthy_rows_pass(table: str) -> None:
     report = run_suite(healthy(table), table)
     assert not report.failures()
@@ -69,6 +98,14 @@ def test_healthy_rows_pass(table: str) -> None:
         (LONG_SHORT, "long_short_ratio", 50.0, WARNING),
         (LIQUIDATIONS, "side", "both", CRITICAL),
         (LIQUIDATIONS, "quantity", 0.0, CRITICAL),
+        (ONCHAIN, "value", float("nan"), CRITICAL),
+        (ONCHAIN, "published", datetime(2020, 1, 1, tzinfo=UTC), CRITICAL),
+        (NEWS, "title", "a <script> b", CRITICAL),
+        (NEWS, "link", "javascript:x", CRITICAL),
+        (NEWS_SENTIMENT, "score", 1.5, CRITICAL),
+        (CROSS_FUNDING, "interval_hours", 0.0, CRITICAL),
+        (CROSS_BASIS, "mark", -1.0, CRITICAL),
+        (CROSS_BASIS, "against_reference", 0.2, WARNING),
     ],
 )
 def test_one_wrong_value_is_found_and_weighed(table: str, column: str, value: object, severity: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hydra_core.domain.errors import DataCorrupt, HydraError, UsageError
@@ -107,8 +109,6 @@ def test_of_two_who_read_the_same_version_one_must_read_again(bucket: str) -> No
 
 def test_writers_on_several_machines_lose_nothing(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the lock that processes of one machine share, the manifest's version alone keeps every entry."""
-    from contextlib import nullcontext
-
     monkeypatch.setattr("hydra_core.lake.store.locked", lambda path: nullcontext())
     pairs = [Pair(f"P{number}USDT") for number in range(4)]
     failures: list[BaseException] = []
@@ -130,10 +130,51 @@ def test_writers_on_several_machines_lose_nothing(bucket: str, monkeypatch: pyte
     assert {pair: lake.read(TABLE, pair).height for pair in lake.pairs(TABLE)} == dict.fromkeys(pairs, 10)
 
 
-def test_what_cannot_work_says_so(bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no catalogue"):
-        catalog.rebuild(Lake(f"{bucket}/a/home", "binanceusdm"), tmp_path / "catalog.duckdb")
+def test_the_catalogue_and_a_scan_read_the_bucket(bucket: str, tmp_path: Path) -> None:
+    """Views over objects by URL: what DuckDB and polars read is what the lake reads."""
+    lake, base = Lake(f"{bucket}/e", "binanceusdm"), tmp_path / "catalog.duckdb"
+    eth = Pair("ETHUSDT")
+    put(lake, 24)
+    put(lake, 30, price=101.0)
+    put(lake, 12, eth)
+    [view] = catalog.rebuild(lake, base)
+    assert (view.name, view.files, view.rows) == (TABLE, 2, 42)
+    with catalog.connect(lake, base) as connection:
+        told = connection.sql(
+            f"SELECT pair, count(*), min(close), min(epoch_ms(ts)) FROM {TABLE} GROUP BY pair ORDER BY pair"
+        )
+        assert told.fetchall() == [(BTC, 30, 101.0, JUNE), (eth, 12, 100.0, JUNE)]
+        [(path,)] = connection.sql(f"SELECT path FROM files WHERE pair = '{BTC}'").fetchall()
+        assert path.startswith(f"{bucket}/e/{TABLE}/venue=binanceusdm/pair=BTCUSDT/2024-06-")
+    scanned = catalog.scan(lake, TABLE).filter(pl.col("pair") == BTC).drop("pair").sort("ts").collect()
+    assert scanned.equals(lake.read(TABLE, BTC))
+    assert catalog.scan(lake, "candles_1h").collect().height == 0
+
+
+def test_machines_that_pin_at_once_lose_no_pin(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hydra_core.lake.pins.locked", lambda path: nullcontext())
+    failures: list[BaseException] = []
+
+    def work(model: str) -> None:
+        try:
+            Lake(f"{bucket}/f", "binanceusdm").pin([f"{model}1", "shared"], by=model)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(f"m{number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    pins = Lake(f"{bucket}/f", "binanceusdm").pins.read()
+    assert pins == {"shared": ["m0", "m1", "m2"], **{f"m{number}1": [f"m{number}"] for number in range(3)}}
+
+
+def test_what_cannot_work_says_so(tmp_path: Path) -> None:
     with pytest.raises(HydraError, match="bucket"):
         put(Lake("s3://nosuchbucket/x", "binanceusdm"), 3)
     with pytest.raises(UsageError, match="cannot open"):
         folder_at("nosuch://x/y")
+    with pytest.raises(UsageError, match="no scan over memory://"):
+        catalog.scan(Lake("memory://x/lake", "binanceusdm"), TABLE)

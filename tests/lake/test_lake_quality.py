@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hydra_core.domain.intervals import HOUR_MS, Interval, month_span
+from hydra_core.domain.intervals import HOUR_MS, MINUTE_MS, Interval, month_span
 from hydra_core.domain.market import FUNDING
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import TS
+from hydra_core.domain.tables import TRADES, TS
 from hydra_core.home import home_named
 from hydra_core.lake.crosschecks import CROSS_CHECKS, run_cross_checks
 from hydra_core.lake.expectations import CheckLine, SuiteReport
@@ -54,6 +54,10 @@ def lake(tmp_path: Path) -> Lake:
     due = 2e-4 + max(1e-4 - 2e-4, -5e-4)
     rates = pl.DataFrame({"ts": pl.Series(ts).cast(TS), "rate": np.full(ts.size, due)})
     put(made, FUNDING, rates.with_columns(pl.lit(8.0).alias("interval_hours")))
+    put(made, "candles_1m", bars(flat[:10], MINUTE_MS, volume=True))
+    number = np.arange(20)
+    heard = {"ts": pl.Series(JUNE + number * MINUTE_MS // 2).cast(TS), "trade_id": number + 5.0, "price": flat[:20]}
+    put(made, TRADES, pl.DataFrame(heard).with_columns(pl.lit(1.0).alias("quantity"), pl.lit("buy").alias("side")))
     return made
 
 
@@ -77,6 +81,8 @@ def test_tables_that_follow_from_each_other_pass(lake: Lake) -> None:
         }),
         ("premium_5m", "close", 300.0, {"premium_is_mark_over_index": "warning"}),
         (FUNDING, "rate", 40.0, {"funding_follows_premium": "warning"}),
+        (TRADES, "quantity", 1.1, {"trades_make_the_candle": "warning"}),
+        (TRADES, "price", 0.99, {"trades_make_the_candle": "warning"}),
     ],
 )  # fmt: skip
 def test_one_table_that_says_otherwise_is_found(
@@ -95,6 +101,19 @@ def test_a_bar_without_a_trade_says_nothing_of_the_mark(lake: Lake) -> None:
     mark = lake.read("mark_5m", BTC)
     put(lake, "mark_5m", mark.with_columns(close=pl.when(quiet).then(103.0).otherwise(pl.col("close"))))
     assert "mark_is_near_last" not in failed(lake)
+
+
+def test_a_minute_in_which_trades_were_missed_is_not_compared(lake: Lake) -> None:
+    """Without its third trade the second minute makes another candle, and so might the first, whose end nobody heard."""
+    heard = lake.read(TRADES, BTC)
+    put(lake, TRADES, heard.filter(pl.int_range(pl.len()) != 2))
+    assert failed(lake) == {}
+    put(
+        lake,
+        TRADES,
+        heard.filter(pl.int_range(pl.len()) != 2).with_columns(trade_id=pl.int_range(pl.len()).cast(pl.Float64)),
+    )
+    assert failed(lake) == {"trades_make_the_candle": "warning"}
 
 
 def test_without_a_partner_there_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -220,6 +220,19 @@ async def test_a_corrected_candle_becomes_a_revision_and_the_old_one_can_be_read
         lake.read_revision("candles_1m", BTC, "2024-06", 2)
 
 
+async def test_a_clock_that_jumped_ahead_closes_no_month(scripted: ScriptedExchange, tmp_path: Path) -> None:
+    """A day's error in time at the end of a month: what the exchange has is taken, the rest comes when it is there."""
+    lake, endpoint = Lake(tmp_path, "x"), Endpoint(base_url=scripted.url)
+    scripted.now_ms = JULY - DAY_MS
+    for now in (JULY + HOUR_MS, JULY + 2 * HOUR_MS):
+        one = (await asyncio.to_thread(collect, endpoint, lake, [BTC], ["2024-06"], ["candles_5m"], now))[0]
+        assert (one.rows, one.closed) == (29 * 288 + 1, False)
+        assert [(gap.kind, gap.state) for gap in one.gaps] == [(GapKind.AFTER, GapState.UNRESOLVED)]
+    scripted.now_ms = JULY + 3 * HOUR_MS
+    one = (await asyncio.to_thread(collect, endpoint, lake, [BTC], ["2024-06"], ["candles_5m"], scripted.now_ms))[0]
+    assert (one.rows, one.closed, one.unresolved) == (30 * 288, True, ())
+
+
 async def test_what_was_done_before_a_breakdown_stays_done(scripted: ScriptedExchange, tmp_path: Path) -> None:
     lake = Lake(tmp_path, "x")
     endpoint = Endpoint(base_url=scripted.url)

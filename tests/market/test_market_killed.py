@@ -18,7 +18,7 @@ from served_venue import LocalVenue
 
 from hydra_core.domain.intervals import DAY_MS, iso
 from hydra_core.domain.pairs import DEFAULT_PAIRS, Pair
-from hydra_core.domain.tables import EXCHANGE_TABLES, TABLES
+from hydra_core.domain.tables import EXCHANGE_TABLES, REFERENCE_TABLES, TABLES
 from hydra_core.home import home_named
 from hydra_core.lake.collect import collect
 from hydra_core.lake.store import Lake
@@ -48,19 +48,25 @@ def hashes(lake: Lake) -> dict[tuple[str, str, str], tuple[str, bool]]:
     }
 
 
-def run_and_kill(command: list[str], environment: dict[str, str], rng: random.Random, most_lines: int) -> bool:
-    """Start it, kill it after some lines of its progress; whether it was killed before its end."""
-    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0)
+def files(lake: Lake) -> int:
+    """Files that are whole; one that a kill left half-written has another name."""
+    return sum(1 for _ in lake.root.rglob("*.parquet"))
+
+
+def run_and_kill(command: list[str], environment: dict[str, str], lake: Lake, more: int, rest_s: float) -> bool:
+    """Start it, kill it some time after it has added so many files; whether it was killed before its end."""
+    goal = files(lake) + more
+    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert child.stderr is not None
-    for _ in range(rng.randint(1, most_lines)):
-        if not child.stderr.read(rng.randint(1, 40)):
-            break
-    try:
-        child.wait(timeout=rng.random() * 0.05)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGKILL)
-    child.stderr.close()
-    return child.wait() == -signal.SIGKILL
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        while child.poll() is None and files(lake) < goal:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.01)
+        child.wait(rest_s)
+    child.send_signal(signal.SIGKILL)
+    said = child.communicate()[1]
+    assert child.returncode in (0, -signal.SIGKILL), said.decode()
+    return child.returncode == -signal.SIGKILL
 
 
 def check(lake: Lake, wanted: dict[tuple[str, str, str], tuple[str, bool]]) -> None:
@@ -119,13 +125,16 @@ def test_hydra_backfill_killed_ten_times_has_the_hashes_of_one_clean_run(venue: 
     ]
     subprocess.run(command, env=environments[0], check=True, capture_output=True, cwd=tmp_path)
     wanted = hashes(Lake(homes[0].lake, "binanceusdm"))
-    assert {table for table, _, _ in wanted} >= set(EXCHANGE_TABLES)
+    assert {table for table, _, _ in wanted} == {*EXCHANGE_TABLES, *REFERENCE_TABLES}
     assert {pair for _, pair, _ in wanted} == set(DEFAULT_PAIRS)
-    rng, kills = random.Random(5), 0
-    for _ in range(60):
-        kills += run_and_kill(command, environments[1], rng, 120)
-        if kills == 10:
-            break
+    lake, rng, kills, starts = Lake(homes[1].lake, "binanceusdm"), random.Random(5), 0, 0
+    while kills < 10 and starts < 40:
+        share = (
+            2 * (len(wanted) - files(lake)) // (10 - kills + 1)
+        )  # spread over the whole run, from its first file to its last
+        kills += run_and_kill(command, environments[1], lake, rng.randint(0, max(share, 1)), rng.random())
+        starts += 1
+        assert lake.verify() == [], "what a kill left is whole"
     assert kills == 10
     subprocess.run(command, env=environments[1], check=True, capture_output=True, cwd=tmp_path)
-    check(Lake(homes[1].lake, "binanceusdm"), wanted)
+    check(lake, wanted)

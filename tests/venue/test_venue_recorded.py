@@ -53,6 +53,7 @@ async def test_recorded_history_is_served_and_the_rest_is_absent(folder: Path, t
         )
         assert await exchange.fetch_open_interest_history(SYMBOL, "5m") == []
         assert await exchange.fetch_long_short_ratio_history(SYMBOL, "5m") == []
+        assert await exchange.fetch_ohlcv(SYMBOL, "5m", params={"price": "mark"}) == []
         with pytest.raises(ccxt.BaseError, match="-1099"):
             await exchange.fetch_open_interest(SYMBOL)
 
