@@ -6,8 +6,9 @@ ARGS ?=
 ONLY ?=
 SEEDS ?= 1
 SEED ?=
+JOBS ?= 0
 
-.PHONY: demo test test-long scenarios lint up down bench env clean
+.PHONY: demo test test-long scenarios crash soak lint up down bench env clean
 
 env: $(VENV)/.ready
 
@@ -43,7 +44,14 @@ test-long: lint
 	$(BIN)/python -m pytest $(ARGS)
 
 scenarios: env
-	@$(BIN)/python -m tests.scenarios --only '$(ONLY)' --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(BIN)/python -m tests.scenarios --only '$(ONLY)' --seeds $(SEEDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Kill the trader at random steps and start it again; the trader for 24 market hours at 60x through random faults.
+crash: env
+	@$(BIN)/python -m tests.crash $(ARGS)
+
+soak: env
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench: env
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)

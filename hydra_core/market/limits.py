@@ -40,6 +40,10 @@ EDGE_MS: Final = 250
 PATIENCE_S: Final = 0.25
 """How long a protective request waits for the shared record; then it goes uncounted rather than late."""
 KEPT_S: Final = 60
+FLIGHT_S: Final = 30
+"""After so long an order on its way is given up: whoever sent it is dead."""
+LANDING_S: Final = 0.02
+"""Pause while it is open when orders on their way arrive."""
 
 TOO_MANY_ORDERS: Final = '"code":-1015'
 """In the body of a 429 that is about orders; it names no pause."""
@@ -86,6 +90,9 @@ class Permit:
     weight: int
     minute: int
     settled: bool = False
+    orders: int = 0
+    """Orders that are on their way: the exchange will count them when they arrive, which may be later than they were drawn."""
+    second: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,10 @@ class RequestBudget:
             yield permit
         finally:
             _permit.reset(token)
+            if permit.orders:
+                self._later(
+                    lambda record, now: self._land(record, now, permit)
+                )  # no answer: it arrived by now, if at all
 
     async def _draw(self, weight: int, orders: int, kind: Lane) -> Permit:
         waited = 0.0
@@ -202,10 +213,11 @@ class RequestBudget:
                     return None, pause
             record["granted"] += weight
             record["flying"] += weight
+            permit = Permit(weight, minute)
             if orders:
-                counts = record["orders"].setdefault(self._account, {})
-                counts[str(now // 1000)] = counts.get(str(now // 1000), 0) + orders
-            return Permit(weight, minute), 0.0
+                permit.orders, permit.second = orders, now // 1000
+                _count(record["flying_orders"].setdefault(self._account, {}), permit.second, orders)
+            return permit, 0.0
 
     def _weight_pause(self, record: Record, now: int, weight: int, kind: Lane) -> float:
         """Wall seconds until so much weight is free for a lane; 0 where it is."""
@@ -222,18 +234,29 @@ class RequestBudget:
     def _orders_pause(self, record: Record, now: int, orders: int, kind: Lane) -> float:
         """Wall seconds until so many orders may be sent; 0 where they may."""
         counts = record["orders"].get(self._account, {})
+        flying = sum(record["flying_orders"].get(self._account, {}).values())
         longest = 0.0
         for window, limit in (record["order_limits"] or ORDER_LIMITS).items():
             span = int(window)
             # Counts are kept by whole seconds: the one in which the window begins belongs to it.
             inside = sorted((int(second), sent) for second, sent in counts.items() if int(second) >= now // 1000 - span)
-            over = sum(sent for _, sent in inside) + orders - int(ORDER_SHARE[kind] * limit)
+            over = sum(sent for _, sent in inside) + flying + orders - int(ORDER_SHARE[kind] * limit)
+            if over > 0 and flying:
+                return LANDING_S  # when those on their way have arrived it is known how long they count
             for second, sent in inside:
                 if over <= 0:
                     break
                 over -= sent
                 longest = max(longest, second + 1 + span - now / 1000)
         return max(longest, 0.0)
+
+    def _land(self, record: Record, now: int, permit: Permit) -> None:
+        """Orders that were on their way have arrived by now: from now on they count as long as the exchange's windows are."""
+        landed, permit.orders = permit.orders, 0
+        flying = record["flying_orders"].get(self._account, {})
+        if landed and str(permit.second) in flying:  # else they were given up as never to be heard of
+            _count(flying, permit.second, -landed)
+            _count(record["orders"].setdefault(self._account, {}), now // 1000, landed)
 
     def note(self, status: int, headers: Mapping[str, str], body: str = "") -> None:
         """Take in an answer: its HTTP status, headers and words. Never waits; a record in use is tried again briefly."""
@@ -243,7 +266,12 @@ class RequestBudget:
 
     def settle(self, permit: Permit) -> None:
         """A request's answer came without headers worth a note."""
-        self._later(lambda record, now: _settle(record, permit))
+
+        def change(record: Record, now: int) -> None:
+            _settle(record, permit)
+            self._land(record, now, permit)
+
+        self._later(change)
 
     def _later(self, change: Callable[[Record, int], None]) -> None:
         """Change the record now, or with the next request where another process has it at this moment."""
@@ -260,6 +288,7 @@ class RequestBudget:
         minute = now // MINUTE_MS
         if permit is not None:
             _settle(record, permit)
+            self._land(record, now, permit)
         told = headers.get("x-mbx-used-weight-1m", "")
         if told.isdigit() and _minute_of(headers.get("date", ""), minute) == minute:
             record["told"] = max(record["told"], int(told))
@@ -280,10 +309,11 @@ class RequestBudget:
     def _orders_told(self, record: Record, headers: Mapping[str, str], now: int) -> None:
         """Orders that the exchange counted and nobody here sent are counted as of now."""
         counts = record["orders"].get(self._account, {})
+        flying = sum(record["flying_orders"].get(self._account, {}).values())
         for header, span in (("x-mbx-order-count-10s", 10), ("x-mbx-order-count-1m", 60)):
             told = headers.get(header, "")
             if told.isdigit():
-                ours = sum(sent for second, sent in counts.items() if int(second) > now // 1000 - span)
+                ours = flying + sum(sent for second, sent in counts.items() if int(second) > now // 1000 - span)
                 if int(told) > ours:
                     record["orders"][self._account] = counts
                     counts[str(now // 1000)] = counts.get(str(now // 1000), 0) + int(told) - ours
@@ -323,10 +353,11 @@ class RequestBudget:
         record = self._shared.peek()
         now = self._bring_up(record)
         counts = record["orders"].get(self._account, {})
+        flying = sum(record["flying_orders"].get(self._account, {}).values())
         return BudgetStatus(
             used=_used(record),
             limit=int(record["limit"] or self._limit or WEIGHT_LIMIT),
-            orders_minute=sum(sent for second, sent in counts.items() if int(second) > now // 1000 - KEPT_S),
+            orders_minute=flying + sum(sent for second, sent in counts.items() if int(second) > now // 1000 - KEPT_S),
             paused_s=max(0.0, (record["paused_ms"] - now) / 1000),
             banned_s=max(0.0, (record["banned_ms"] - now) / 1000),
             trader_about=now - record["trader_ms"] < TRADER_SEEN_MS,
@@ -361,12 +392,13 @@ class RequestBudget:
         elif record["minute"] != minute:
             carried = record["flying"] if record["minute"] == minute - 1 else 0
             record.update(minute=minute, granted=0, flying=0, told=0, carried=carried, entered=carried, edge=True)
-        oldest = now // 1000 - KEPT_S
-        record["orders"] = {
-            account: kept
-            for account, counts in record["orders"].items()
-            if (kept := {second: sent for second, sent in counts.items() if int(second) > oldest})
-        }
+        for name, kept_s in (("orders", KEPT_S), ("flying_orders", FLIGHT_S)):
+            oldest = now // 1000 - kept_s
+            record[name] = {
+                account: kept
+                for account, counts in record.get(name, {}).items()
+                if (kept := {second: sent for second, sent in counts.items() if int(second) > oldest})
+            }
         return now
 
 
@@ -374,8 +406,15 @@ def _fresh(minute: int) -> Record:
     """A record that knows of nothing."""
     return {
         "minute": minute, "granted": 0, "flying": 0, "carried": 0, "entered": 0, "told": 0, "edge": False,
-        "paused_ms": 0, "banned_ms": 0, "trader_ms": 0, "limit": 0, "order_limits": {}, "orders": {},
+        "paused_ms": 0, "banned_ms": 0, "trader_ms": 0, "limit": 0, "order_limits": {}, "orders": {}, "flying_orders": {},
     }  # fmt: skip
+
+
+def _count(counts: dict[str, int], second: int, orders: int) -> None:
+    """Add to (or take from) what was counted in a second; nothing is kept of none."""
+    left = counts.pop(str(second), 0) + orders
+    if left > 0:
+        counts[str(second)] = left
 
 
 def _used(record: Record) -> int:

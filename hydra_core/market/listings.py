@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -11,7 +11,10 @@ from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import QUOTE, Pair
 
 TRADING: Final = "TRADING"
+CLOSED: Final = "CLOSE"
 PERPETUAL: Final = "PERPETUAL"
+NEVER_MS: Final = 4_133_404_800_000
+"""Delivery of a contract that has none, as Binance writes it: the year 2100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,42 @@ def read_listings(answer: Mapping[str, Any]) -> dict[Pair, Listing]:
         listed, delivery = int(market.get("onboardDate") or 0), int(market.get("deliveryDate") or 0)
         found[pair] = Listing(pair, str(market.get("status", "")), listed, delivery, rules)
     return found
+
+
+def read_markets(markets: Iterable[Mapping[str, Any]], quote: str) -> dict[Pair, Listing]:
+    """Linear perpetuals of one quote currency among ccxt's unified markets, under HYDRA's names; filters in base units.
+
+    Parameters
+    ----------
+    markets : ccxt's market structures, precisions as tick sizes
+    quote : str, currency that the exchange's perpetuals are quoted and settled in
+
+    Raises
+    ------
+    KeyError, ValueError : a market is not of ccxt's structure
+    """
+    found: dict[Pair, Listing] = {}
+    for market in markets:
+        if not (market["swap"] and market["linear"] and market["quote"] == market["settle"] == quote):
+            continue
+        pair, least = Pair(f"{market['base']}{QUOTE}"), market["limits"]
+        contract = _exact(market["contractSize"] or 1)
+        step = _exact(market["precision"]["amount"]) * contract
+        rules = MarketRules(
+            pair=pair,
+            tick_size=_exact(market["precision"]["price"]),
+            step_size=step,
+            min_quantity=max(step, _exact(least["amount"]["min"] or 0) * contract),
+            min_notional=_exact(least["cost"]["min"] or 0),
+        )
+        status = CLOSED if market["active"] is False else TRADING
+        found[pair] = Listing(pair, status, int(market["created"] or 0), int(market["expiry"] or NEVER_MS), rules)
+    return found
+
+
+def _exact(value: Any) -> Decimal:
+    """A number as it is written; raises ValueError for anything else."""
+    try:
+        return Decimal(str(value))
+    except InvalidOperation as error:
+        raise ValueError(f"{value!r} is not a number") from error

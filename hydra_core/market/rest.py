@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -39,9 +40,9 @@ from hydra_core.market.connect import VENUE_PROTOCOL, open_exchange
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.errors import START_TOO_EARLY, code_of, read_error
 from hydra_core.market.exchanges import PerpReading, Price, Route, UnsupportedCapability, adapter_for
-from hydra_core.market.exchanges.routes import Paging, Rows
+from hydra_core.market.exchanges.routes import BadAnswer, Paging, Rows
 from hydra_core.market.limits import WEIGHT_LIMIT, Lane, RequestBudget, backoff
-from hydra_core.market.listings import Listing, read_listings
+from hydra_core.market.listings import Listing, read_listings, read_markets
 
 T = TypeVar("T")
 
@@ -146,15 +147,10 @@ class ExchangeClient:
     async def listings(self) -> dict[Pair, Listing]:
         """Every USDT perpetual that the exchange lists, whatever its status; its limits are learned on the way.
 
-        Raises
-        ------
-        Unsupported : the exchange's filters are not read
+        The exchange's own list where its protocol is HYDRA's own, else ccxt's reading of it.
         """
         if not self._protocol:
-            raise Unsupported(
-                f"{self.endpoint}: filters of its markets are not read",
-                f"Only {VENUE_PROTOCOL} is traded on; compare the others",
-            )
+            return await self._call("fetch_markets", {}, partial(read_markets, quote=self.adapter.quote))
 
         def read(answer: Any) -> dict[Pair, Listing]:
             if self._limited:
@@ -171,7 +167,9 @@ class ExchangeClient:
         """Closed candles with start <= open time < end; see :meth:`bars`."""
         return await self.bars(candle_table(interval), pair, start_ms, end_ms, now_ms)
 
-    async def bars(self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
+    async def bars(
+        self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int, aside: list[str] | None = None
+    ) -> pl.DataFrame:
         """Closed bars of a candle or reference table with start <= open time < end, in the lake's columns.
 
         Parameters
@@ -180,6 +178,7 @@ class ExchangeClient:
         pair : Pair
         start_ms, end_ms : int, epoch ms, half open
         now_ms : int, epoch ms, market time: a bar that closes after it is left out
+        aside : list of str, optional, takes single rows that stay unreadable after every try; without it they fail the call
 
         Returns
         -------
@@ -196,7 +195,7 @@ class ExchangeClient:
         price = PRICES.get(table.removesuffix(f"_{interval}"), Price.TRADED)
         end = min(end_ms, interval.floor(now_ms))
         try:
-            pages = await self._pages(self.adapter.candles(interval, price), pair, start_ms, end)
+            pages = await self._pages(self.adapter.candles(interval, price), pair, start_ms, end, aside)
         except Unsupported:
             self._unsupported.add(table)
             raise
@@ -236,11 +235,13 @@ class ExchangeClient:
         frame = await self.settlements(pair, start_ms, end_ms, now_ms)
         return frame.filter((pl.col("ts") >= utc(start_ms)) & (pl.col("ts") < utc(end_ms)))
 
-    async def settlements(self, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
+    async def settlements(
+        self, pair: Pair, start_ms: int, end_ms: int, now_ms: int, aside: list[str] | None = None
+    ) -> pl.DataFrame:
         """As :meth:`funding`, with the settlements beside the span still there: what holes at its edges are seen by."""
         route = self.adapter.history(FUNDING)
         start, until = max(0, start_ms - FUNDING_LEAD_MS), min(end_ms + LONGEST_MS + 1, now_ms + 1)
-        pages = await self._pages(route, pair, start, until)
+        pages = await self._pages(route, pair, start, until, aside)
         if not pages:
             return empty_frame(FUNDING)
         rates = {name: np.concatenate([page[name] for page in pages]) for name in route.fields}
@@ -257,12 +258,16 @@ class ExchangeClient:
         """Readings every 5 minutes: ts, long_short_ratio (accounts long to accounts short)."""
         return await self.history(LONG_SHORT, pair, start_ms, end_ms, now_ms)
 
-    async def table(self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
-        """Any lake table by its name; raises Unsupported where an exchange has no history of it."""
+    async def table(
+        self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int, aside: list[str] | None = None
+    ) -> pl.DataFrame:
+        """Any lake table by its name (``aside``: see :meth:`bars`); raises Unsupported where the exchange has none of it."""
         read = self.bars if table_of(table).bars else self.history
-        return await read(table, pair, start_ms, end_ms, now_ms)
+        return await read(table, pair, start_ms, end_ms, now_ms, aside)
 
-    async def history(self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int) -> pl.DataFrame:
+    async def history(
+        self, table: str, pair: Pair, start_ms: int, end_ms: int, now_ms: int, aside: list[str] | None = None
+    ) -> pl.DataFrame:
         """Funding, open interest or long/short readings by table name, as published at ``now_ms``.
 
         A span that the exchange no longer keeps comes back without rows.
@@ -273,7 +278,7 @@ class ExchangeClient:
             raise Unsupported(f"{self.endpoint} has no history of {table}", "It is only captured from the stream")
         end = min(end_ms, now_ms - known_after_ms(table) + 1)
         try:
-            pages = await self._pages(self.adapter.history(table), pair, start_ms, end)
+            pages = await self._pages(self.adapter.history(table), pair, start_ms, end, aside)
         except UnsupportedCapability:
             self._unsupported.add(table)
             raise
@@ -289,8 +294,11 @@ class ExchangeClient:
         found = await together(self._call(ask.method, ask.query(pair), partial(ask.fields, pair=pair)) for ask in asks)
         return PerpReading(pair, **{name: value for part in found for name, value in part.items()})  # type: ignore[arg-type]
 
-    async def _pages(self, route: Route, pair: Pair, start_ms: int, end_ms: int) -> list[Rows]:
+    async def _pages(
+        self, route: Route, pair: Pair, start_ms: int, end_ms: int, aside: list[str] | None = None
+    ) -> list[Rows]:
         """Every page of a span: windows of one page each, asked for at once."""
+        salvage = partial(route.read, aside=aside) if aside is not None else None
         if route.paging is not Paging.SPAN:
             pages = await self._pages_back(route, pair, start_ms, end_ms)
             return [_inside(page, start_ms, end_ms) for page in pages]
@@ -304,7 +312,7 @@ class ExchangeClient:
             stop = min(start + window, end_ms)
             pages, at = [], start
             while at < stop:  # a server that sends shorter pages than asked for is followed page by page
-                page = await self._call(route.method, route.query(pair, at, stop, limit), route.read)
+                page = await self._call(route.method, route.query(pair, at, stop, limit), route.read, salvage)
                 if not page["ts"].size:
                     break
                 newest = int(page["ts"].max())
@@ -338,11 +346,18 @@ class ExchangeClient:
         """One request to one of ccxt's plain endpoints by its method's name; raises VenueError."""
         return await self._call(method, params, parse)
 
-    async def _call(self, method: str, params: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
-        """One request, tried again with pauses while the exchange gives no usable word."""
+    async def _call(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        parse: Callable[[Any], T],
+        salvage: Callable[[Any], T] | None = None,
+    ) -> T:
+        """One request, tried again with pauses while the exchange gives no usable word; the last word may be salvaged."""
         doing = f"{method} {params.get('symbol', '')}".strip()
         pauses = backoff(self._attempts)
         while True:
+            answer = None
             try:
                 async with self._slots:
                     answer = await getattr(self._exchange, method)(dict(params))
@@ -354,6 +369,9 @@ class ExchangeClient:
                 failure = VenueUnavailable(f"{doing}: malformed answer ({type(error).__name__}: {error})")
                 cause = error
             pause = next(pauses, None)
+            if pause is None and answer is not None and salvage is not None:
+                with suppress(BadAnswer):
+                    return salvage(answer)
             if pause is None or not isinstance(failure, VenueUnavailable):
                 raise failure from cause
             await asyncio.sleep(pause)

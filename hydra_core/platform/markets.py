@@ -13,6 +13,8 @@ from typing import Final, Literal
 from hydra_core.domain.errors import DataCorrupt, UsageError
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.home import Home
+from hydra_core.market.connect import VENUE_PROTOCOL
+from hydra_core.market.exchanges import EXCHANGES
 
 FILE: Final = "market.json"
 SYNTHETIC: Final = "synthetic"
@@ -80,7 +82,7 @@ def described(home: Home) -> MarketDescription:
     """
     path = home.path / FILE
     if not path.exists():
-        if home.market == "binanceusdm":
+        if home.market in EXCHANGES:
             return MarketDescription(EXCHANGE)
         raise UsageError(
             f"{path} is missing, so the market of this home is unknown", "Run `hydra demo` to make it anew"
@@ -89,6 +91,21 @@ def described(home: Home) -> MarketDescription:
         return MarketDescription(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise DataCorrupt(f"{path} cannot be read: {error}", "Delete it and run `hydra demo`") from error
+
+
+def insist_exchange(home: Home, exchange: str) -> None:
+    """Raise UsageError where a home's market is not the one of the exchange that the settings name."""
+    if described(home).local:
+        if exchange != VENUE_PROTOCOL:
+            raise UsageError(
+                f"the local venue of market {home.market} speaks {VENUE_PROTOCOL}, but the settings name {exchange}",
+                f"Unset HYDRA_EXCHANGE, or open a home of that exchange: --market {exchange}",
+            )
+    elif home.market in EXCHANGES and home.market != exchange:
+        raise UsageError(
+            f"market home {home.market} is of {home.market}, but the settings name {exchange}",
+            f"Set HYDRA_EXCHANGE={home.market}",
+        )
 
 
 def default_market() -> tuple[str, MarketDescription]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from hydra_core.domain.errors import DataCorrupt, UsageError
 from hydra_core.home import Home
-from hydra_core.platform.markets import MarketDescription, described, venue_arguments
+from hydra_core.platform.markets import MarketDescription, described, insist_exchange, venue_arguments
 from hydra_core.platform.processes import child_environment, reserve_port
 from hydra_core.settings import Settings
 
@@ -122,6 +122,7 @@ def with_free_ports(home: Home, settings: Settings, chosen: Iterable[str], kept:
     platform's own venue where it runs one.
     """
     names = tuple(chosen)
+    insist_exchange(home, settings.exchange)
     wanted = settings.platform
     fields = {VENUE: "venue_port", RESEARCH: "research_port", LIVE: "live_port", WEBSERVER: "webserver_port"}
     ports: dict[str, int] = {}

@@ -48,10 +48,22 @@ def stream_lines(home: Home, clock: Clock) -> Iterator[tuple[str, bool | None, s
             yield name, bool(stream["ok"]), _words(stream, age_s)
         else:
             yield name, False, f"the trader has not reported for {age_s:.0f} s; it was {stream['state']} then"
+    if fresh:
+        yield from _exchange(report)
     malformed = int(report["malformed"])
     if malformed:
         parts = ", ".join(f"{name} {count}" for name, count in sorted(report["malformed_by_stream"].items()))
         yield "malformed messages", None, f"{malformed} set aside ({parts}), see {home.quarantine / 'streams.jsonl'}"
+
+
+def _exchange(report: Mapping[str, Any]) -> Iterator[tuple[str, bool | None, str]]:
+    """What the exchange says of itself: its clock against ours, pairs that it trades no more."""
+    if (clock := report.get("clock")) is not None:
+        words = clock["alarm"] and f"{clock['alarm']}: check this machine's clock against UTC"
+        yield "exchange clock", not clock["alarm"], words or f"{clock['offset_ms']} ms ahead of ours"
+    if delisted := report.get("delisted"):
+        words = ", ".join(f"{pair} ({word})" for pair, word in sorted(delisted.items()))
+        yield "delisted", None, f"{words}: neither followed nor traded any more"
 
 
 def _report(home: Home) -> Mapping[str, Any] | None:

@@ -19,7 +19,7 @@ from hydra_core.market.external import http as fetching
 from hydra_core.market.external import news
 from hydra_core.market.external.http import Fetcher
 from hydra_core.market.external.memory import Memory
-from hydra_core.market.external.sentiment import SMALLEST, WORDS, Mood, caution, mood_of, score_of
+from hydra_core.market.external.sentiment import WORDS, Mood, mood_of, score_of
 
 BTC, ETH, SOL = Pair("BTCUSDT"), Pair("ETHUSDT"), Pair("SOLUSDT")
 
@@ -259,12 +259,3 @@ def test_a_mood_is_bounded_fades_and_never_looks_ahead() -> None:
     assert mood_of([(NOW - 30 * HOUR_MS, -0.8, 1.0)], NOW).score > one, "older news weighs less"
     assert mood_of([(NOW + 1, -1.0, 1.0)], NOW) == Mood(0.0, 0, 0)
     assert mood_of([(NOW - 49 * HOUR_MS, -1.0, 1.0)], NOW).headlines == 0
-
-
-@pytest.mark.parametrize("score", [-1.0, -0.4, 0.0, 0.4, 1.0, 7.0, -7.0])
-@pytest.mark.parametrize("long", [True, False])
-def test_news_can_only_make_a_size_smaller(score: float, long: bool) -> None:
-    factor = caution(Mood(score, 3, NOW), long=long)
-    assert SMALLEST <= factor <= 1
-    against = (score < 0) == long and score != 0
-    assert (factor < 1) == against

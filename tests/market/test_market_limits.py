@@ -13,7 +13,17 @@ import pytest
 from hydra_core.domain.clock import ManualClock
 from hydra_core.domain.intervals import MINUTE_MS, utc
 from hydra_core.market.endpoint import Endpoint
-from hydra_core.market.limits import BULK_BESIDE_TRADER, EDGE_MS, SHARE, Lane, Permit, RequestBudget, lane
+from hydra_core.market.limits import (
+    BULK_BESIDE_TRADER,
+    EDGE_MS,
+    FLIGHT_S,
+    LANDING_S,
+    SHARE,
+    Lane,
+    Permit,
+    RequestBudget,
+    lane,
+)
 from hydra_core.market.shared_state import Busy, Shared
 
 START = 28_620_000 * MINUTE_MS
@@ -28,6 +38,14 @@ def clock() -> ManualClock:
 
 def draw(budget: RequestBudget, weight: int, kind: Lane, orders: int = 0) -> tuple[Permit | None, float]:
     return budget.draw(weight, orders, kind)
+
+
+def order(budget: RequestBudget, kind: Lane, orders: int = 1) -> bool:
+    """Draw orders that are answered at once; whether they may go."""
+    permit, _ = draw(budget, 1, kind, orders)
+    if permit is not None:
+        budget.settle(permit)
+    return permit is not None
 
 
 def fill(budget: RequestBudget, kind: Lane, weight: int = 2) -> int:
@@ -146,21 +164,45 @@ def test_orders_are_counted_apart_by_account_in_two_windows(clock: ManualClock, 
         ]
     )
     assert budget.status().limit == 3000
-    assert all(draw(budget, 1, Lane.TRADING, 1)[0] is not None for _ in range(18))
+    assert all(order(budget, Lane.TRADING) for _ in range(18))
     assert draw(budget, 1, Lane.TRADING, 1) == (None, 11.0)  # counts are kept by whole seconds
     assert draw(budget, 1, Lane.TRADING)[0] is not None
-    assert draw(budget, 1, Lane.PROTECTIVE, 2)[0] is not None
-    assert draw(budget, 1, Lane.PROTECTIVE, 1)[0] is None
-    assert draw(RequestBudget.open(tmp_path, VENUE, "yours", clock=clock), 1, Lane.TRADING, 5)[0] is not None
+    assert order(budget, Lane.PROTECTIVE, 2)
+    assert not order(budget, Lane.PROTECTIVE)
+    assert order(RequestBudget.open(tmp_path, VENUE, "yours", clock=clock), Lane.TRADING, 5)
     for _ in range(2):
         clock.advance(11_000)
         sent = 0
-        while draw(budget, 1, Lane.TRADING, 1)[0] is not None:
+        while order(budget, Lane.TRADING):
             sent += 1
     assert budget.status().orders_minute == 45
     clock.advance(MINUTE_MS)
     budget.note(200, {"X-MBX-ORDER-COUNT-10S": "19", "X-MBX-ORDER-COUNT-1M": "19"})
     assert draw(budget, 1, Lane.TRADING, 1)[0] is None
+
+
+async def test_orders_count_from_their_arrival_not_from_when_they_were_drawn(
+    clock: ManualClock, tmp_path: Path
+) -> None:
+    """Held up on the way for longer than the window: until their answer they use it up, and from then on for all of it."""
+    budget = RequestBudget.open(tmp_path, VENUE, "mine", clock=clock)
+    budget.learn([{"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 10}])
+    async with budget.spend(1, 9) as permit:
+        clock.advance(15_000)
+        assert draw(budget, 1, Lane.TRADING, 1) == (None, LANDING_S)
+        assert budget.status().orders_minute == 9
+        budget.note(200, {"X-MBX-ORDER-COUNT-10S": "9"})
+        assert permit.orders == 0
+        assert draw(budget, 1, Lane.TRADING, 1) == (None, 11.0)
+        assert budget.status().orders_minute == 9, "counted once"
+    clock.advance(11_000)
+    async with budget.spend(1, 9):
+        clock.advance(3_000)
+    assert draw(budget, 1, Lane.TRADING, 1) == (None, 11.0), "without an answer it may have arrived until now"
+    clock.advance(11_000)
+    assert draw(budget, 1, Lane.TRADING, 9)[0] is not None
+    clock.advance(FLIGHT_S * 1000)
+    assert draw(budget, 1, Lane.TRADING, 9)[0] is not None, "whoever drew the others is gone"
 
 
 def test_a_record_that_cannot_be_read_counts_as_used_up(clock: ManualClock, tmp_path: Path) -> None:

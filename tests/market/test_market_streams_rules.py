@@ -195,6 +195,28 @@ def test_a_pair_that_a_new_connection_did_not_bring_back_is_waited_for_longer_bu
     assert quotes.health().ok
 
 
+async def test_a_withdrawn_pair_is_waited_for_by_nobody_until_it_is_back() -> None:
+    clock = ManualClock(START)
+    quotes = standing(clock)
+    for _ in range(20):
+        clock.advance(1_000)
+        quotes.note(BTC, clock.market_ms(), clock.wall_ms())
+    quotes.be_patient(quotes.silent())
+    assert not quotes.health().ok
+    quotes.withdraw({ETH})
+    assert quotes.health().ok
+    assert quotes.health().age_s == 0.0, "its age is not the stream's"
+    clock.advance(20_000)
+    assert quotes.silent() == (BTC,), "the others are judged as ever"
+    quotes.withdraw({BTC, ETH})
+    quotes.renewed()
+    await asyncio.wait_for(quotes.heard(), 1.0)
+    quotes.withdraw(())
+    assert quotes.silent() == (), "it has the whole limit again"
+    clock.advance(16_000)
+    assert quotes.silent() == (BTC, ETH)
+
+
 # -- queue -----------------------------------------------------------------------------------------------------------------
 
 

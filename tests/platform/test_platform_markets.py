@@ -8,7 +8,15 @@ import pytest
 
 from hydra_core.domain.errors import DataCorrupt, UsageError
 from hydra_core.home import home_named
-from hydra_core.platform.markets import MarketDescription, describe_home, described, venue_arguments
+from hydra_core.market.exchanges import EXCHANGES
+from hydra_core.platform.markets import (
+    MarketDescription,
+    describe_home,
+    described,
+    insist_exchange,
+    venue_arguments,
+)
+from hydra_core.settings import Settings
 
 SYNTHETIC = MarketDescription("synthetic", seed=7, signal=0.3, days=120, start_ms=1_727_740_800_000, speed=300.0)
 
@@ -29,6 +37,24 @@ def test_the_exchange_needs_no_description_and_nothing_else_goes_without(tmp_pat
     assert not described(home_named(tmp_path, "binanceusdm")).local
     with pytest.raises(UsageError, match=r"market\.json is missing"):
         described(home_named(tmp_path, "synthetic-7-0.3"))
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_home_named_after_an_exchange_is_of_that_exchange_only(tmp_path: Path, exchange: str) -> None:
+    assert Settings(exchange=exchange).exchange == exchange  # type: ignore[arg-type]
+    assert not described(home_named(tmp_path, exchange)).local
+    insist_exchange(home_named(tmp_path, exchange), exchange)
+    other = next(one for one in EXCHANGES if one != exchange)
+    with pytest.raises(UsageError, match=f"Set HYDRA_EXCHANGE={exchange}"):
+        insist_exchange(home_named(tmp_path, exchange), other)
+
+
+def test_the_local_venue_speaks_one_exchanges_protocol(tmp_path: Path) -> None:
+    home = home_named(tmp_path, "synthetic-7-0.3")
+    describe_home(home, SYNTHETIC)
+    insist_exchange(home, "binanceusdm")
+    with pytest.raises(UsageError, match="speaks binanceusdm, but the settings name okx"):
+        insist_exchange(home, "okx")
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"kind": "synthetic", "colour": 1}'])

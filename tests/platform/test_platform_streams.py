@@ -19,10 +19,11 @@ from hydra_core.domain.intervals import Interval
 from hydra_core.domain.pairs import Pair
 from hydra_core.home import home_named
 from hydra_core.lake.spool import Spool
+from hydra_core.ledger.livestate.tables import STREAM_HEALTH
 from hydra_core.ledger.livestate.writer import LiveStateWriter
 from hydra_core.market.endpoint import Endpoint
 from hydra_core.market.rest import ExchangeClient
-from hydra_core.market.streams import STREAMS, MarketStreams
+from hydra_core.market.streams import ALL_STREAMS, STREAMS, MarketStreams
 from hydra_core.market.venue_clock import follow_clock, keep_following
 from hydra_core.platform.control import Platform, down
 from hydra_core.platform.markets import MarketDescription, describe_home
@@ -34,8 +35,9 @@ from hydra_core.trader.feeds import Feeds
 from hydra_core.trader.view import MarketView
 
 PAIRS = (Pair("BTCUSDT"), Pair("ETHUSDT"))
-TOPICS = ("candles", "quotes", "book", "marks")
-LIMITS = {"candles": 2.0, "quotes": 2.0, "book": 2.0, "marks": 3.0}
+LIMITS = {"candles": 2.0, "trades": 20.0, "quotes": 2.0, "book": 2.0, "marks": 3.0}
+KEEP_ALIVE_MS = 2_000
+"""Forced orders may be silent for days by rights: that their venue is frozen is only seen by pings that stay unanswered."""
 
 
 async def eventually(true: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
@@ -80,14 +82,15 @@ async def test_a_frozen_venue_is_told_as_unhealthy_and_its_return_as_healthy(
         await feeds.fill_candles(Interval.M1, clock.market_ms())
         feeds.streams = streams = MarketStreams(
             Endpoint(base_url=url), PAIRS, [Interval.M1], feeds, clock,
-            topics=TOPICS, client=client, repair=feeds.repair, silence_s=LIMITS,
+            topics=ALL_STREAMS, client=client, repair=feeds.repair, silence_s=LIMITS, keep_alive_ms=KEEP_ALIVE_MS,
         )  # fmt: skip
         work = (streams.run(), feeds.run_flushes(), keep_following(clock, url, 0.1))
         tasks = [asyncio.create_task(one) for one in work]
-        names = {f"stream {topic}" for topic in TOPICS}
+        names = {f"stream {topic}" for topic in ALL_STREAMS}
         try:
             await eventually(lambda: {one for one, (ok, _) in told().items() if ok} == names, "all streams healthy")
-            assert all("newest event" in words for _, words in told().values())
+            silent_by_right = {"stream liquidations", "stream trades"}
+            assert all("newest event" in words for one, (_, words) in told().items() if one not in silent_by_right)
             os.kill(pid, signal.SIGSTOP)
             froze = wall.wall_ms()
             await eventually(lambda: {one for one, (ok, _) in told().items() if ok is False} == names, "all unhealthy")
@@ -102,6 +105,24 @@ async def test_a_frozen_venue_is_told_as_unhealthy_and_its_return_as_healthy(
     assert all(
         healthy is False and "has not reported for" in words for _, healthy, words in stream_lines(home, later)
     ), "a trader that is gone vouches for nothing"
+
+
+def test_the_exchanges_clock_and_what_it_delisted_are_told(tmp_path: Path) -> None:
+    home = home_named(tmp_path, "synthetic-7-0.3").create()
+    wall = ManualClock(1_717_200_000_000)
+    report = {"wall_ms": wall.wall_ms(), "streams": [], "malformed": 0, "malformed_by_stream": {}}
+    right = {"offset_ms": -3, "alarm": ""}
+    wrong = {"offset_ms": 12_000, "alarm": "the exchange's clock is 12000 ms ahead of ours (give or take 4 ms)"}
+    with LiveStateWriter(home.live_state) as writer:
+        writer.set_meta(STREAM_HEALTH, {**report, "clock": right, "delisted": {}})
+        writer.flush()
+        assert list(stream_lines(home, wall)) == [("exchange clock", True, "-3 ms ahead of ours")]
+        writer.set_meta(STREAM_HEALTH, {**report, "clock": wrong, "delisted": {"ETHUSDT": "SETTLING"}})
+        writer.flush()
+        [clock, delisted] = stream_lines(home, wall)
+    assert clock[:2] == ("exchange clock", False)
+    assert "12000 ms ahead of ours" in clock[2]
+    assert delisted == ("delisted", None, "ETHUSDT (SETTLING): neither followed nor traded any more")
 
 
 @pytest.mark.long

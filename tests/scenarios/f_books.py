@@ -186,6 +186,33 @@ async def opening_fills_are_gone(rig: Rig, seed: int) -> None:
         assert again.ledger.order("f11").state is OrderState.OPEN
 
 
+@scenario("F11", "the books are lost while a position is open")
+async def books_are_lost(rig: Rig, seed: int) -> None:
+    """The account is opened anew as the exchange holds it; the stop that rests is known as ours and goes on protecting at
+    its price, no second one joins it, and it goes when the position does."""
+    share = rig.rng.choice((0.93, 0.97))
+    async with trading(rig) as hydra:
+        await hydra.look(BTC)
+        await hydra.enter(0.04, stop=round(hydra.view.quotes[BTC].bid * share, 1))
+        await hydra.round()
+        before = await hydra.gateway.open_stops()
+        assert len(before) == 1
+    for end in ("", "-wal", "-shm"):
+        (rig.folder / f"ledger.db{end}").unlink(missing_ok=True)
+    async with trading(rig) as again:
+        await again.rounds(2)
+        assert await again.gateway.open_stops() == before
+        assert again.positions[BTC].stop_price == before[0].stop_price
+        assert again.broker.protected(BTC)
+        await again.agrees()
+        again.plan(0.0)
+        await again.rounds(4)
+        assert again.positions == {}
+        assert await again.gateway.open_stops() == []
+        await again.reconcile()
+        await again.agrees()
+
+
 @scenario("F12", "a second restart")
 async def second_restart(rig: Rig, seed: int) -> None:
     """After a crash with orders under way the first restart books what it finds, every further one nothing, with the

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import pytest
@@ -70,13 +75,90 @@ async def trader_restarts(rig: Rig, seed: int) -> None:
             beat = ledger.heartbeats().get("trader")
             return beat is not None and beat.payload["broker"] == {"known": True, "block": ""}
 
-        await until(lambda: running.done() or open_for_business(), "reconciled", 30)
+        await until(lambda: running.done() or open_for_business(), "reconciled", 90)
     stop.set()
     await running
     async with trading(rig, fresh=False) as again:
         assert again.entries() == entries
         assert await again.arrived() == arrived
         await again.reconcile()
+        await again.agrees()
+
+
+@contextlib.asynccontextmanager
+async def trader_process(rig: Rig) -> AsyncIterator[asyncio.subprocess.Process]:
+    """``python -m hydra_core.trader`` on the rig's venue, told everything by its environment; killed at the end."""
+    told = {
+        "DATA_ROOT": str(rig.folder), "MARKET": "home", "VENUE_URL": rig.url, "PAIRS": f'["{BTC}", "{ETH}"]',
+        "DATABASE_URL": f"sqlite:///{rig.folder / 'ledger.db'}", "EXCHANGE_KEY": rig.credentials.key,
+        "EXCHANGE_SECRET": rig.credentials.secret, "LIVE__ENABLED": "true", "LIVE__RECONCILE_S": "1", "LOG_LEVEL": "WARNING",
+    }  # fmt: skip
+    environment = {**os.environ, **{f"HYDRA_{name}": value for name, value in told.items()}}
+    log = (rig.folder / "trader.log").open("ab")
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "hydra_core.trader", env=environment, stderr=log
+    )
+    try:
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+        log.close()
+
+
+@scenario("F22", "the whole trader loses its database")
+async def trader_without_books(rig: Rig, seed: int) -> None:
+    """The books are locked under a running trader while a stop fills or the switch is pulled: it lives on, sends nothing
+    that would have to be booked, gets flat when it must, and finds its account again once it can book."""
+    async with trading(rig) as hydra:
+        await hydra.enter(0.04)
+        await hydra.enter(0.3, ETH)
+        await hydra.round()
+        file = hydra.ledger.place
+    home = Home(rig.folder, "home").create()
+    flatten = rig.rng.random() < 0.5
+    async with trader_process(rig) as running:
+        with Ledger.open(f"sqlite:///{file}") as ledger:
+
+            def open_for_business(since: int = 0) -> bool:
+                assert running.returncode is None, (rig.folder / "trader.log").read_text()
+                beat = ledger.heartbeats().get("trader")
+                good = {"known": True, "block": ""}
+                return beat is not None and beat.wall_ms > since and beat.payload["broker"] == good
+
+            await until(open_for_business, "reconciled", 60)
+            locked = sqlite3.connect(file, isolation_level=None, timeout=10.0)
+            locked.execute("BEGIN IMMEDIATE")
+            since = rig.clock.wall_ms()
+            number = await rig.fault("trigger", symbol=BTC)
+            log = rig.folder / "trader.log"
+            await until(lambda: "nothing is sent until" in log.read_text(), "it noticed", 60)
+            arrived = len(await rig.requests("/fapi/v1/order", "POST"))
+            if flatten:
+                home.kill_file.write_text("flatten\n")
+                await until(lambda: "flat by the exchange's word" in log.read_text(), "flat without books", 60)
+            else:
+                await until(lambda: log.read_text().count("is locked") >= 3, "it waits", 60)
+                assert len(await rig.requests("/fapi/v1/order", "POST")) == arrived, "nothing was sent"
+            await rig.clear(number)
+            locked.rollback()
+            locked.close()
+            await until(lambda: open_for_business(since), "reconciled again", 60)
+            account = ledger.current_account()
+            assert account is not None
+
+            def taken_in() -> bool:
+                held = ledger.positions(account.name)
+                return BTC not in held and (not flatten or not held)
+
+            await until(taken_in, "what happened meanwhile is booked", 60)
+            running.terminate()
+            assert await asyncio.wait_for(running.wait(), 60) == 0
+    async with trading(rig, fresh=False) as again:
+        report = await again.reconcile()
+        assert not report.failed
+        assert set(again.positions) == (set() if flatten else {ETH})
         await again.agrees()
 
 

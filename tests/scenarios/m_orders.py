@@ -124,8 +124,7 @@ async def executed_answer_lost(rig: Rig, seed: int) -> None:
 @scenario("M14", "create: not executed, answer lost")
 @scenario("F03", "sent, never answered, never arrived")
 async def not_executed_answer_lost(rig: Rig, seed: int) -> None:
-    """None
-    None"""
+    """The order never reaches the venue and nothing says so: it is looked up until its absence is sure, then rejected, once."""
     async with trading(rig) as hydra:
         await lose_answer(rig, executed=False)
         order = await hydra.send("m14", quantity="0.02")
@@ -142,8 +141,7 @@ async def not_executed_answer_lost(rig: Rig, seed: int) -> None:
 
 @scenario("M14", "the slice of an order that never arrived is worked by a later one")
 async def slice_is_caught_up(rig: Rig, seed: int) -> None:
-    """None
-    None"""
+    """The order of a slice got lost: the plan's target is reached by another order, and only one of the two stands."""
     async with trading(rig) as hydra:
         await lose_answer(rig, executed=False)
         await hydra.enter(0.02)

@@ -31,21 +31,23 @@ _MARKETS: dict[int, SyntheticMarket] = {}
 def market_of(seed: int) -> SyntheticMarket:
     """One of a few synthetic markets: they are pure functions, and making their days costs time."""
     market_seed = MARKET_SEEDS[seed % len(MARKET_SEEDS)]
-    return _MARKETS.setdefault(market_seed, SyntheticMarket(market_seed, 0.3, DAYS))
+    if market_seed not in _MARKETS:
+        _MARKETS[market_seed] = SyntheticMarket(market_seed, 0.3, DAYS)
+    return _MARKETS[market_seed]
 
 
 async def eventually(check: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
     """The first truthy answer of a check (plain or async), polled; fails with ``what`` when there is none in time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        answer = check()
+        answer, pause = check(), 0.005
         if inspect.isawaitable(answer):
-            answer = await answer
+            answer, pause = await answer, 0.02  # it asked the venue, which costs more than a look
         if answer:
             return answer
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what or inspect.getsource(check).strip()}")
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(pause)
 
 
 class Rig:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import sqlalchemy as sa
+
 from hydra_core.broker.exchange import ExchangeBroker
 from hydra_core.broker.gateway import Gateway
 from hydra_core.broker.opening import look, open_live
 from hydra_core.broker.reconcile import Report
+from hydra_core.domain.clock import Clock
 from hydra_core.domain.market import MarketRules, MarkReading, Quote
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, OrderState, Plan, Position, Schedule, Side, Target
 from hydra_core.home import Home
-from hydra_core.ledger.records import OrderRecord
+from hydra_core.ledger import schema
+from hydra_core.ledger.records import EXTERNAL, OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.rest import ExchangeClient
 from hydra_core.market.streams import UserEvent, UserStream
@@ -62,25 +68,11 @@ class Trading:
 
     async def look(self, *pairs: Pair) -> None:
         """Take in the venue's quotes and marks as the streams would."""
-        now, wall = self.rig.clock.market_ms(), self.rig.clock.wall_ms()
-        for pair in pairs or (BTC, ETH):
-            async with self.rig.session.get(
-                f"{self.rig.url}/fapi/v1/depth", params={"symbol": pair, "limit": "5"}
-            ) as answer:
-                book = await answer.json()
-            async with self.rig.session.get(f"{self.rig.url}/fapi/v1/premiumIndex", params={"symbol": pair}) as answer:
-                mark = await answer.json()
-            if "bids" not in book:
-                continue  # the venue lists it no more
-            (bid, bid_size), (ask, ask_size) = book["bids"][0], book["asks"][0]
-            self.view.on_quote(Quote(pair, float(bid), float(bid_size), float(ask), float(ask_size), now, wall))
-            self.set_mark(pair, float(mark["markPrice"]))
+        await read_market(self.rig.session, self.rig.url, self.rig.clock, self.view, pairs or (BTC, ETH))
 
     def set_mark(self, pair: Pair, price: float) -> None:
         """Have HYDRA see another mark than the venue's."""
-        now, wall = self.rig.clock.market_ms(), self.rig.clock.wall_ms()
-        self.view.marks.pop(pair, None)
-        self.view.on_mark(MarkReading(pair, price, price, 0.0001, now + 1000, now, wall))
+        show_mark(self.view, self.rig.clock, pair, price)
 
     # -- trading -------------------------------------------------------------------------------------------------------
 
@@ -171,31 +163,13 @@ class Trading:
 
     def entries(self) -> tuple[int, ...]:
         """How many entries of every kind the ledger holds: what a restart must not change."""
-        orders = self.ledger.orders(self.account)
-        return (
-            len(orders), sum(len(self.ledger.order_history(order.order_id)) for order in orders),
-            len(self.ledger.fills(self.account)), len(self.ledger.funding_payments(self.account)),
-            len(self.ledger.cash_entries(self.account)),
-        )  # fmt: skip
+        return entries(self.ledger, self.account)
 
     # -- the venue's truth ---------------------------------------------------------------------------------------------
 
     async def agrees(self) -> None:
         """Positions, entry prices, cash and open orders equal the venue's, and the books add up."""
-        theirs = await self.gateway.positions()
-        ours = self.positions
-        assert {p: h.quantity for p, h in ours.items()} == {p: f.quantity for p, f in theirs.items()}, (ours, theirs)
-        for pair, fact in theirs.items():
-            assert abs(ours[pair].entry_price - fact.entry) <= Decimal("1e-8"), (
-                pair,
-                ours[pair].entry_price,
-                fact.entry,
-            )
-        cash, wallet = self.ledger.account(self.account).cash, await self.gateway.wallet()
-        assert abs(cash - wallet) <= Decimal("1e-8"), f"cash {cash}, wallet {wallet}"
-        open_there = {f.client_id for f in (*await self.gateway.open_orders(), *await self.gateway.open_stops())}
-        assert {order.order_id for order in self.ledger.open_orders(self.account)} == open_there
-        assert self.ledger.check_balance(self.account).faults == ()
+        await agree(self.gateway, self.ledger, self.account)
 
     async def arrived(self, client_id: str = "", pair: Pair = BTC) -> int:
         """How many orders the venue has ever taken in (whose client id begins so), whoever sent them."""
@@ -231,6 +205,99 @@ class Trading:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._stream
         await self.broker.aclose()
+
+
+async def read_market(
+    session: aiohttp.ClientSession, url: str, clock: Clock, view: MarketView, pairs: Iterable[Pair]
+) -> None:
+    """Ask a venue for the best prices and marks of pairs and take them in as the streams would."""
+    async with session.get(f"{url}/fapi/v1/ticker/bookTicker") as answer:
+        books = {row["symbol"]: row for row in await answer.json()}
+    async with session.get(f"{url}/fapi/v1/premiumIndex") as answer:
+        marks = {row["symbol"]: row for row in await answer.json()}
+    now, wall = clock.market_ms(), clock.wall_ms()
+    for pair in pairs:
+        if pair not in books or pair not in marks:
+            continue  # the venue lists it no more
+        sides = (float(books[pair][name]) for name in ("bidPrice", "bidQty", "askPrice", "askQty"))
+        view.on_quote(Quote(pair, *sides, now, wall))
+        show_mark(view, clock, pair, float(marks[pair]["markPrice"]))
+
+
+def show_mark(view: MarketView, clock: Clock, pair: Pair, price: float) -> None:
+    """Have HYDRA see a mark, whatever it saw before."""
+    now, wall = clock.market_ms(), clock.wall_ms()
+    view.marks.pop(pair, None)
+    view.on_mark(MarkReading(pair, price, price, 0.0001, now + 1000, now, wall))
+
+
+def entries(ledger: Ledger, account: str) -> tuple[int, ...]:
+    """How many entries of every kind the ledger holds for an account: what a restart must not change."""
+    moved, own = schema.order_event, schema.trade_order
+    of_ours = sa.select(own.c.order_id).where(own.c.account == account)
+    counts = [
+        sa.select(sa.func.count()).select_from(table).where(table.c.account == account).scalar_subquery()
+        for table in (own, schema.fill, schema.funding_payment, schema.cash_entry)
+    ]
+    counts.append(sa.select(sa.func.count()).select_from(moved).where(moved.c.order_id.in_(of_ours)).scalar_subquery())
+    [row] = ledger._rows(sa.select(*(count.label(f"n{place}") for place, count in enumerate(counts))))
+    return tuple(row.values())
+
+
+async def agree(gateway: Gateway, ledger: Ledger, account: str) -> None:
+    """Positions, entry prices, cash and open orders equal the venue's, and the books add up."""
+    theirs, ours = await gateway.positions(), ledger.positions(account)
+    assert {p: h.quantity for p, h in ours.items()} == {p: f.quantity for p, f in theirs.items()}, (ours, theirs)
+    for pair, fact in theirs.items():
+        entry = ours[pair].entry_price
+        assert abs(entry - fact.entry) <= Decimal("1e-8"), (pair, entry, fact.entry)
+    cash, wallet = ledger.account(account).cash, await gateway.wallet()
+    assert abs(cash - wallet) <= Decimal("1e-8"), f"cash {cash}, wallet {wallet}"
+    open_there = {f.client_id for f in (*await gateway.open_orders(), *await gateway.open_stops())}
+    open_here = {order.order_id for order in ledger.open_orders(account)}
+    assert open_here == open_there, f"open here alone {open_here - open_there}, there alone {open_there - open_here}"
+    assert ledger.check_balance(account).faults == ()
+
+
+async def taken_in(gateway: Gateway, pairs: Iterable[Pair]) -> list[dict[str, Any]]:
+    """Every order that the venue ever took in, whoever sent it."""
+    found: dict[tuple[Pair, int], dict[str, Any]] = {}
+    for pair in pairs:
+        begin = 1
+        while True:
+            params = {"symbol": pair, "orderId": str(begin), "limit": "1000"}
+            page: list[dict[str, Any]] = await gateway._read("fapiPrivateGetAllOrders", params, list)
+            found |= {(pair, int(row["orderId"])): row for row in page}
+            if len(page) < 1000:
+                break
+            begin = max(int(row["orderId"]) for row in page) + 1
+    return list(found.values())
+
+
+async def explained(
+    gateway: Gateway, ledger: Ledger, account: str, pairs: Iterable[Pair], known_before: Iterable[str] = ()
+) -> int:
+    """Every order at the venue is booked and was taken in once, every position has its one stop, and no stop stands alone.
+
+    Returns how many orders the venue has taken in.
+    """
+    orders = {order.order_id: order for order in ledger.orders(account, limit=1_000_000)}
+    ids = {*orders, *known_before}
+    venue_ids = {order.venue_order_id for order in orders.values()}
+    rows = await taken_in(gateway, pairs)
+    counted = Counter(str(row["clientOrderId"]) for row in rows)
+    assert not [name for name, count in counted.items() if count > 1], f"taken in more than once: {counted}"
+    strange = [row for row in rows if str(row["clientOrderId"]) not in ids and str(row["orderId"]) not in venue_ids]
+    assert not strange, f"nobody knows of {strange}"
+    stops, held = await gateway.open_stops(), await gateway.positions()
+    for pair, fact in held.items():
+        mine = [
+            stop for stop in stops
+            if stop.pair == pair and stop.client_id in orders and orders[stop.client_id].plan_id != EXTERNAL
+        ]  # fmt: skip
+        assert [stop.quantity for stop in mine] == [abs(fact.quantity)], f"{pair}: {fact.quantity} has stops {mine}"
+    assert {stop.pair for stop in stops} <= held.keys(), f"stops without a position: {stops}"
+    return len(rows)
 
 
 @cache

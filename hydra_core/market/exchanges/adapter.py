@@ -86,6 +86,8 @@ class ExchangeAdapter(ABC):
     """ccxt's id."""
     quote: ClassVar[str] = "USDT"
     """Currency that its perpetuals are quoted and settled in."""
+    market_types: ClassVar[tuple[str, ...]] = ("swap",)
+    """What ccxt calls the kind of market that its linear perpetuals are listed under."""
     order_ids: ClassVar[OrderIdRule]
     quirks: ClassVar[tuple[str, ...]] = ()
     """What a reader of its data should know, one sentence each."""

@@ -28,6 +28,7 @@ class BinanceUsdm(ExchangeAdapter):
     """Adapter of ``binanceusdm``."""
 
     name: ClassVar[str] = "binanceusdm"
+    market_types: ClassVar[tuple[str, ...]] = ("linear",)
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
         "newClientOrderId", r"[.A-Z:/a-z0-9_-]{1,36}", 36, source="developers.binance.com, USDⓈ-M futures, New Order"
     )

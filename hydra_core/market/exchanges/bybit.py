@@ -35,6 +35,7 @@ class Bybit(ExchangeAdapter):
     """Adapter of ``bybit``."""
 
     name: ClassVar[str] = "bybit"
+    market_types: ClassVar[tuple[str, ...]] = ("linear",)
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
         "orderLinkId", r"[A-Za-z0-9_-]{1,36}", 36, source=f"{DOCS}.create_order_request (36 characters)"
     )

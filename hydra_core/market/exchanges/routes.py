@@ -29,6 +29,11 @@ CANDLE: Final[Mapping[str, int]] = {"ts": 0, "open": 1, "high": 2, "low": 3, "cl
 """Where a candle's columns stand in most exchanges' rows."""
 
 
+FEW_ASIDE: Final = 3
+MOST_ASIDE: Final = 0.2
+"""So many rows, or this share of an answer, may be unreadable; beyond it the exchange tells something else than documented."""
+
+
 class BadAnswer(ValueError):
     """An answer is not of the documented form; says which part."""
 
@@ -73,15 +78,19 @@ class Route:
     paging: Paging = Paging.SPAN
     source: str = ""
 
-    def read(self, answer: Any) -> Rows:
-        """The answer's columns, ascending; raises BadAnswer."""
+    def read(self, answer: Any, aside: list[str] | None = None) -> Rows:
+        """The answer's columns, ascending; raises BadAnswer.
+
+        With a list for them, single rows that cannot be read are left out and told there; an answer that is mostly such
+        rows is none.
+        """
         try:
             rows = self.rows_of(answer)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise BadAnswer(f"{self.method}: no rows in the answer ({type(error).__name__}: {error})") from error
         if not isinstance(rows, list | tuple):
             raise BadAnswer(f"{self.method}: rows are {type(rows).__name__}, not a list")
-        return columns(rows, self.fields, self.method)
+        return columns(rows, self.fields, self.method, aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +146,17 @@ class PerpReading:
     event_ms: int | None = None
 
 
-def columns(rows: Sequence[Any], fields: Fields, where: str) -> Rows:
-    """Columns of rows, ascending by ``ts``; raises BadAnswer for a row that is not of the documented form."""
+def columns(rows: Sequence[Any], fields: Fields, where: str, aside: list[str] | None = None) -> Rows:
+    """Columns of rows, ascending by ``ts``; raises BadAnswer for a row that is not of the documented form.
+
+    With ``aside`` such a row is left out and told there, as long as they are few (:data:`MOST_ASIDE`).
+    """
     try:
         found = _at_once(rows, fields)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError):
         found = None
     if found is None:
-        found = _one_by_one(rows, fields, where)
+        found = _one_by_one(rows, fields, where, aside)
     stamps = found["ts"]
     if stamps.size > 1 and not bool((np.diff(stamps) > 0).all()):
         order = np.argsort(stamps, kind="stable")
@@ -163,16 +175,24 @@ def _at_once(rows: Sequence[Any], fields: Fields) -> Rows | None:
     return found if sound else None
 
 
-def _one_by_one(rows: Sequence[Any], fields: Fields, where: str) -> Rows:
-    """The same, slowly: finds the row at fault and says what is wrong with it."""
+def _one_by_one(rows: Sequence[Any], fields: Fields, where: str, aside: list[str] | None) -> Rows:
+    """The same, slowly: finds the rows at fault and says what is wrong with them."""
     taken: dict[str, list[float | int]] = {name: [] for name in fields}
+    wrong: list[str] = []
     for place, row in enumerate(rows):
         try:
-            for name, at in fields.items():
-                value = at(row) if callable(at) else row[at]
-                taken[name].append(whole(value) if name == "ts" else number(value))
+            values = {name: at(row) if callable(at) else row[at] for name, at in fields.items()}
+            read = {name: whole(value) if name == "ts" else number(value) for name, value in values.items()}
         except (KeyError, IndexError, TypeError, ZeroDivisionError, BadAnswer) as error:
-            raise BadAnswer(f"{where}: row {place} is {str(row)[:120]} ({type(error).__name__}: {error})") from error
+            words = f"{str(row)[:120]} ({type(error).__name__}: {error})"
+            wrong.append(words)
+            if aside is None or len(wrong) > max(FEW_ASIDE, MOST_ASIDE * len(rows)):
+                raise BadAnswer(f"{where}: row {place} is {words}") from error
+            continue
+        for name, value in read.items():
+            taken[name].append(value)
+    if aside is not None:
+        aside += wrong
     return {name: np.asarray(values, dtype=np.int64 if name == "ts" else np.float64) for name, values in taken.items()}
 
 

@@ -1,4 +1,4 @@
-"""How a headline reads to a holder, -1 to 1, and what many of them together may do: make a position smaller, nothing else.
+"""How a headline reads to a holder, -1 to 1, and what many of them say together. What is made of it is not decided here.
 
 The score is VADER's (Hutto and Gilbert, 2014), whose lexicon comes inside its package: nothing is downloaded, and the same
 words score the same for ever. Words of this trade that VADER does not know are added below, on its own scale of -4 to 4.
@@ -35,8 +35,6 @@ HALF_LIFE_MS: Final = 6 * HOUR_MS
 WINDOW_MS: Final = 48 * HOUR_MS
 PRIOR: Final = 2.0
 """So many neutral headlines are taken as read: one loud voice alone moves little."""
-SMALLEST: Final = 0.5
-"""The least that bad news leaves of a size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +74,6 @@ def mood_of(readings: Iterable[tuple[int, float, float]], at_ms: int) -> Mood:
         count += 1
         newest = max(newest, seen_ms)
     return Mood(total / weight, count, newest)
-
-
-def caution(mood: Mood, *, long: bool) -> float:
-    """What news leaves of a size: 1 where it is not against the side, down to :data:`SMALLEST`; never more than 1."""
-    against = -mood.score if long else mood.score
-    return 1.0 - (1.0 - SMALLEST) * max(0.0, min(1.0, against))
 
 
 @lru_cache(maxsize=1)

@@ -116,6 +116,10 @@ class OrderBook:
         self._set(diff)
         return self._uncrossed()
 
+    def ahead(self, diff: BookDiff) -> bool:
+        """Whether differences are missing before this one."""
+        return self.synced and diff.final_id > self.update_id and not self._follows(diff)
+
     def load(self, update_id: int, bids: Iterable[Level], asks: Iterable[Level], event_ms: int = 0) -> bool:
         """Take a snapshot and the differences that waited for it; False when the snapshot is too old for them."""
         self.counts.snapshots += 1

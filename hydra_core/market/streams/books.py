@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from loguru import logger
@@ -21,6 +21,8 @@ from hydra_core.market.streams.readings import BookDiff
 
 SNAPSHOT_LEVELS: Final = 1000
 SNAPSHOTS_AT_ONCE: Final = 4
+HELD: Final = 20
+"""Differences that may wait for what another connection still holds, two seconds' worth; then there is a gap."""
 PAUSE_S: Final = 0.1
 PAUSE_MAX_S: Final = 5.0
 
@@ -50,21 +52,59 @@ class Books:
         self._rng = rng
         self._slots = asyncio.Semaphore(SNAPSHOTS_AT_ONCE)
         self._fetching: dict[Pair, asyncio.Task[None]] = {}
+        self._withdrawn: Collection[Pair] = ()
+        self._ahead: dict[Pair, list[BookDiff]] = {}
+        self.overlapping = False
+        """Set while two connections deliver: what one skips may still come over the other, so gaps wait to be judged."""
         self._changed = asyncio.Event()
         self.failed: BaseException | None = None
 
     def take(self, diff: BookDiff) -> None:
         """Apply a difference, or send for a snapshot."""
         book = self.books.get(diff.pair)
-        if book is None or book.apply(diff):
+        if book is None or diff.pair in self._withdrawn:
             return
-        self._fetch(diff.pair)
+        held = self._ahead.get(diff.pair, [])
+        if self.overlapping and len(held) < HELD and book.ahead(diff):
+            self._ahead[diff.pair] = [*held, diff]
+            return
+        if not book.apply(diff):
+            self._fetch(diff.pair)
+        elif diff.pair in self._ahead:
+            self._join(diff.pair, book)
+
+    def _join(self, pair: Pair, book: OrderBook) -> None:
+        """Apply what had come over a newer connection and follows now."""
+        waiting = sorted(self._ahead.pop(pair), key=lambda diff: diff.final_id)
+        while waiting and not book.ahead(waiting[0]):
+            book.apply(waiting.pop(0))
+        if waiting:
+            self._ahead[pair] = waiting
+
+    def judge(self) -> None:
+        """One connection is left: what still waits for differences that did not come is a gap."""
+        self.overlapping = False
+        for pair in list(self._ahead):
+            for diff in sorted(self._ahead.pop(pair), key=lambda one: one.final_id):
+                self.take(diff)
 
     def restart(self) -> None:
         """The stream starts anew: every book waits for its snapshot."""
         for pair, book in self.books.items():
-            book.restart("the stream began anew")
+            if pair not in self._withdrawn:
+                book.restart("the stream began anew")
+                self._fetch(pair)
+
+    def withdraw(self, pairs: Collection[Pair], reason: str) -> None:
+        """Keep these books no more: they are shown to nobody. Those withdrawn before and not named now are kept again."""
+        before, self._withdrawn = self._withdrawn, pairs
+        for pair in self.books.keys() & set(pairs):
+            self.books[pair].restart(reason)
+            if (task := self._fetching.get(pair)) is not None:
+                task.cancel()
+        for pair in self.books.keys() & (set(before) - set(pairs)):
             self._fetch(pair)
+        self._changed.set()
 
     def lose(self, reason: str) -> None:
         """The stream is gone: no book is shown until it is back."""
@@ -74,14 +114,14 @@ class Books:
     async def synced(self, pairs: Iterable[Pair] | None = None) -> None:
         """Return once the books of these pairs (all by default) are in sync: what a consumer waits on."""
         wanted = tuple(self.books if pairs is None else pairs)
-        while not all(self.books[pair].synced for pair in wanted):
+        while not all(self.books[pair].synced or pair in self._withdrawn for pair in wanted):
             self._changed.clear()
             await self._changed.wait()
 
     @property
     def unsynced(self) -> tuple[Pair, ...]:
         """Pairs whose book must not be read."""
-        return tuple(pair for pair, book in self.books.items() if not book.synced)
+        return tuple(pair for pair, book in self.books.items() if not book.synced and pair not in self._withdrawn)
 
     @property
     def gaps(self) -> int:

@@ -52,6 +52,7 @@ class Door:
         self._failures = 0
         self._refused = False
         self._asked_s = 0.0
+        self._not_before_s = 0.0
         self._knocking = asyncio.Lock()
         self.dials = 0
 
@@ -61,6 +62,8 @@ class Door:
             async with self._knocking:
                 if self._failures:
                     await asyncio.sleep(self.pause_s())
+                    while (left := self._not_before_s - asyncio.get_running_loop().time()) > 0:
+                        await asyncio.sleep(left)  # another line was refused meanwhile, and told to wait longer
                     connection = await self._counted(dial)
                     self._failures = 0 if connection is not None else self._failures + 1
                     return connection
@@ -73,6 +76,8 @@ class Door:
     def failed(self, refused: bool, retry_after_s: float) -> None:
         """Note how a dial failed: whether somebody refused it, and for how long it was asked to wait."""
         self._refused, self._asked_s = refused, retry_after_s
+        if retry_after_s > 0:
+            self._not_before_s = max(self._not_before_s, asyncio.get_running_loop().time() + retry_after_s)
 
     def pause_s(self) -> float:
         """Wall seconds before the next knock: longer each time, at least as long as was asked."""
@@ -100,6 +105,7 @@ class Line:
     clock : Clock
     rng : random.Random
     rotate_after_ms : int, wall ms after which a connection is renewed
+    renewed : callable, told that an old connection went after a renewal: what it had not delivered yet went with it
     masked : callable, takes secrets out of a message before it is shown or logged
     """
 
@@ -116,8 +122,12 @@ class Line:
         rng: random.Random,
         rotate_after_ms: int = ROTATE_AFTER_MS,
         masked: Callable[[str], str] = str,
+        renewed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.standing = standing
+        self.overlapping = False
+        """Whether two connections deliver at this moment, the older ahead of or behind the newer."""
+        self._renewed = renewed
         self._masked = masked
         self._gateway = gateway
         self._door = door
@@ -213,6 +223,7 @@ class Line:
     async def _renew(self, old: Connection) -> None:
         """Have a successor confirmed, and both deliver for a moment, before the old connection goes."""
         successor = self._open()
+        self.overlapping = True
         try:
             await successor.settled(CONFIRM_WITHIN_S)
             if successor.ended.done() or not successor.ready.done():
@@ -224,9 +235,12 @@ class Line:
         except asyncio.CancelledError:
             await successor.close()
             raise
+        finally:
+            self.overlapping = False
         self._current = successor
         self.rotations += 1
         await old.close()
+        self._renewed(self.standing.topic.name)
         logger.info("stream {}: connection renewed before its time", self.standing.topic.name)
 
     def _mend(self) -> None:

@@ -19,6 +19,7 @@ from hydra_core.domain.errors import VenueError
 from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import Liquidation, MarkReading, Quote
 from hydra_core.domain.pairs import Pair
+from hydra_core.market.connect import VENUE_PROTOCOL
 from hydra_core.market.endpoint import Endpoint
 from hydra_core.market.limits import backoff
 from hydra_core.market.rest import ExchangeClient, together
@@ -48,6 +49,7 @@ from hydra_core.market.streams.socket import Connection, Gateway
 from hydra_core.market.streams.standing import Standing, State
 from hydra_core.market.streams.subscriptions import subscriptions
 from hydra_core.market.streams.tradefill import TradeFill
+from hydra_core.market.streams.unified import Watched, follows, insist_followable
 
 WATCH_EVERY_S: Final = 0.25
 LOAD_TRIES: Final = 6
@@ -94,6 +96,7 @@ class MarketStreams:
         mailbox: Mailbox | None = None,
         seed: int | None = None,
     ) -> None:
+        insist_followable(endpoint.exchange, topics)
         self._keep_alive_ms = keep_alive_ms
         self._endpoint = endpoint
         self._pairs = tuple(pairs)
@@ -115,6 +118,8 @@ class MarketStreams:
         self._sources: dict[Pair, str] = {}
         self._quote_ids: dict[Pair, int] = {}
         self._told: dict[str, tuple[bool, str]] = {}
+        self._withdrawn: frozenset[Pair] = frozenset()
+        self._catching: set[asyncio.Task[None]] = set()
         self._fault: asyncio.Future[None] | None = None
         self._books: Books | None = None
         self._fill: TradeFill | None = None
@@ -194,9 +199,22 @@ class MarketStreams:
         value, standing = self._newest.get((stream, pair)), self._standing.get((stream, pair))
         if value is None or standing is None or (seen := standing.newest(pair)) is None:
             return None
-        healthy = standing.health().ok and pair not in standing.silent()
+        healthy = standing.health().ok and pair not in standing.silent() and pair not in self._withdrawn
         source = self._sources.get(pair, STREAM) if stream == TRADE_STREAM else STREAM
         return Reading(value, source, seen[0], seen[1], healthy)
+
+    def withdraw(self, pairs: Iterable[Pair]) -> None:
+        """Expect nothing of these pairs any more: their silence is no fault, their newest readings are not healthy ones.
+
+        Pairs withdrawn before and not named now are followed as ever.
+        """
+        self._withdrawn = frozenset(pairs)
+        for standing in {id(one): one for one in self._standing.values()}.values():
+            standing.withdraw(self._withdrawn)
+        if self._books is not None:
+            self._books.withdraw(self._withdrawn, "the pair is not traded")
+        if self._fill is not None:
+            self._fill.withdrawn = self._withdrawn
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -218,6 +236,9 @@ class MarketStreams:
             await together([*work, self._mailbox.deliver(), self._watch(), self._faults(self._fault)])
         finally:
             self._fault.cancel()
+            for task in self._catching:
+                task.cancel()
+            await asyncio.gather(*self._catching, return_exceptions=True)
             if self._books is not None:
                 await self._books.close()
             if self._fill is not None:
@@ -250,7 +271,7 @@ class MarketStreams:
     def _make_lines(self, gateway: Gateway) -> None:
         for name in self._topics:
             topic = TOPICS[name]
-            for pairs, subscribe in subscriptions(name, self._pairs, self._intervals):
+            for pairs, subscribe in self._subscriptions(name):
                 standing = Standing(topic, pairs, self._clock, self._silence.get(name))
                 self._standing.update({(name, pair): standing for pair in pairs})
                 connect = partial(self._connection, name)
@@ -265,11 +286,23 @@ class MarketStreams:
                     self._clock,
                     random.Random(self._rng.random()),
                     self._rotate_after_ms,
+                    renewed=self._renewed,
                 )
                 self._lines[name].append(line)
+        self.withdraw(self._withdrawn)
+
+    def _subscriptions(self, name: str) -> list[tuple[tuple[Pair, ...], Any]]:
+        """What each connection of a stream carries, and how."""
+        if self._endpoint.exchange == VENUE_PROTOCOL:
+            return [*subscriptions(name, self._pairs, self._intervals)]
+        assert self._client is not None
+        how = follows(self._endpoint.exchange, name, self._pairs, self._intervals, self._client, self._clock)
+        return [(self._pairs, how)]
 
     def _connection(self, name: str) -> Connection:
-        connection = Connection(name, partial(self._take, name), True, self._clock, self.quarantine, self._mailbox)
+        known = self._endpoint.exchange == VENUE_PROTOCOL
+        kind, take = (Connection, self._take) if known else (Watched, self._take_reading)
+        connection = kind(name, partial(take, name), True, self._clock, self.quarantine, self._mailbox)
         connection.fault = self._fail
         return connection
 
@@ -282,12 +315,31 @@ class MarketStreams:
             await self._books.synced()
         await self._repair_sink(name)
 
+    def _renewed(self, name: str) -> None:
+        """A connection was replaced; what the old one still held is asked for, for no later event may show its absence."""
+        if name == BOOK_STREAM and self._books is not None:
+            self._books.judge()
+        elif name in (TRADE_STREAM, CANDLE_STREAM):
+            task = asyncio.create_task(self._catch_up(name), name=f"catch up {name}")
+            self._catching.add(task)
+            task.add_done_callback(self._catching.discard)
+
+    async def _catch_up(self, name: str) -> None:
+        try:
+            if name == TRADE_STREAM and self._fill is not None:
+                await self._fill.catch_up()
+            await self._repair_sink(name)
+        except VenueError as error:
+            logger.warning("stream {}: what the old connection held was not asked for: {}", name, error)
+
     async def _watch(self) -> None:
         """End connections that fell silent or must rest; tell what changed."""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             if self._books is not None and self._books.failed is not None:
                 raise self._books.failed
+            if self._books is not None and not any(line.overlapping for line in self._lines.get(BOOK_STREAM, ())):
+                self._books.judge()
             for line in self.lines:
                 standing = line.standing
                 if standing.state not in (State.UP, State.STALE, State.REPAIRING):
@@ -330,6 +382,13 @@ class MarketStreams:
             self._take_by[stream](reading)
         except ValueError as error:
             self.quarantine.add(name, error, message)
+
+    def _take_reading(self, name: str, reading: Any, received_wall_ms: int) -> None:
+        """Put a reading that ccxt made where it belongs; one that cannot be true is set aside."""
+        try:
+            self._take_by[name]((reading, reading.event_ms) if name == QUOTE_STREAM else reading)
+        except ValueError as error:
+            self.quarantine.add(name, error, repr(reading))
 
     def _note(self, stream: str, pair: Pair, event_ms: int, received_wall_ms: int, value: Any) -> None:
         standing = self._standing.get((stream, pair))
@@ -391,6 +450,7 @@ class MarketStreams:
     def _book(self, diff: Any) -> None:
         if diff.pair in self._known and self._books is not None:
             self._note(BOOK_STREAM, diff.pair, diff.event_ms, diff.received_wall_ms, diff)
+            self._books.overlapping = any(line.overlapping for line in self._lines[BOOK_STREAM])
             self._books.take(diff)
 
     def _restarted(self, stream: str, pair: Pair, event_ms: int) -> bool:

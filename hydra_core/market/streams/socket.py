@@ -179,6 +179,7 @@ class Gateway:
 
         self.errors: tuple[type[BaseException], ...] = (BaseError, OSError)
         self._dialling: Connection | None = None
+        self._endpoint = endpoint
         self.exchange = open_exchange(endpoint, hooks=self._tapped)
         if keep_alive_ms is not None:
             self.exchange.streaming["keepAlive"] = keep_alive_ms
@@ -194,6 +195,13 @@ class Gateway:
             await self.exchange.load_markets()
         except self.errors as error:
             raise read_error(error, "exchangeInfo") from error
+
+    async def another(self) -> Any:
+        """One more exchange of the same markets, for a connection that must not share its sockets; closed by whoever asked."""
+        exchange = open_exchange(self._endpoint)
+        exchange.streaming["keepAlive"] = self.exchange.streaming["keepAlive"]
+        exchange.set_markets(list(self.exchange.markets.values()))
+        return exchange
 
     async def dial(self, connection: Connection, subscribe: Subscribe) -> None:
         """Subscribe over a socket of the connection's own; returns or raises at its end."""

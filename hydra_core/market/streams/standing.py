@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -65,7 +65,7 @@ class Standing:
         self.holes = 0
         self.event_ms = 0
         self._clock = clock
-        self._pairs = tuple(pairs)
+        self._every = self._pairs = tuple(pairs)
         self._event: dict[Pair, int] = {}
         self._received: dict[Pair, int] = {}
         self._patience: dict[Pair, float] = {}
@@ -105,7 +105,17 @@ class Standing:
     def renewed(self) -> None:
         """The connection is new: every pair has the whole limit again, those that had fallen silent still owe an event."""
         self.excuse()
-        self._heard.clear()
+        if self._pairs:
+            self._heard.clear()
+
+    def withdraw(self, pairs: Collection[Pair]) -> None:
+        """Expect nothing of these pairs any more, and again of those that were withdrawn before and are not named now."""
+        back = [pair for pair in self._every if pair not in pairs and pair not in self._pairs]
+        self._pairs = tuple(pair for pair in self._every if pair not in pairs)
+        self._owed.difference_update(pairs)
+        self.excuse(back)
+        if not self._pairs:
+            self._heard.set()  # nobody is left to wait for
 
     def excuse(self, pairs: Sequence[Pair] | None = None) -> None:
         """Start the clocks anew: the connection is new, or the market is held and silent by rights."""
@@ -190,7 +200,6 @@ class Standing:
         wall = self._clock.wall_ms()
         if not self._heard_wall_ms:
             return math.inf
-        if not self._received:
-            return max(0.0, (wall - self._heard_wall_ms) / 1000)
-        oldest = min(self._received.values()) if self.topic.per_pair else self._heard_wall_ms
+        each = [self._received[pair] for pair in self._pairs if pair in self._received] if self.topic.per_pair else []
+        oldest = min(each, default=self._heard_wall_ms)
         return max(0.0, (wall - oldest) / 1000)

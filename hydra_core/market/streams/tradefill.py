@@ -6,7 +6,7 @@ Not here: the sequence itself (``trades``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from loguru import logger
@@ -16,7 +16,7 @@ from hydra_core.domain.errors import VenueError
 from hydra_core.domain.pairs import Pair
 from hydra_core.market.rest import together
 from hydra_core.market.streams.books import Asks
-from hydra_core.market.streams.messages import rest_trade
+from hydra_core.market.streams.messages import rest_trade, whole
 from hydra_core.market.streams.readings import Trade
 from hydra_core.market.streams.trades import TradeSequence
 
@@ -45,6 +45,8 @@ class TradeFill:
         self._hand_on = hand_on
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._filling: dict[Pair, asyncio.Task[None]] = {}
+        self.withdrawn: Collection[Pair] = ()
+        """Pairs of which REST has nothing to tell any more."""
 
     @property
     def unfilled(self) -> int:
@@ -62,8 +64,21 @@ class TradeFill:
             task.add_done_callback(lambda _: self._filling.pop(trade.pair, None))
 
     async def catch_up(self) -> None:
-        """Fetch what came after the newest trade of every pair; raises VenueError."""
-        await together(self._fetch(pair) for pair, sequence in self.sequences.items() if sequence.newest >= 0)
+        """Fetch what came after the newest trade of every pair, which is looked up where none has come; raises VenueError."""
+        followed = [(pair, sequence) for pair, sequence in self.sequences.items() if pair not in self.withdrawn]
+        await together(
+            self._fetch(pair) if sequence.newest >= 0 else self._begin(pair, sequence) for pair, sequence in followed
+        )
+
+    async def _begin(self, pair: Pair, sequence: TradeSequence) -> None:
+        """Note where a pair's trades stand, so that even the first one after this is missed when it does not come."""
+        async with self._slots:
+            query = {"symbol": pair, "limit": 1}
+            newest: list[int] = await self._client.ask(
+                "fapiPublicGetAggTrades", query, lambda rows: [whole(row["a"]) for row in rows]
+            )
+        if newest:
+            sequence.begin(newest[-1])
 
     async def close(self) -> None:
         """Stop fetching."""

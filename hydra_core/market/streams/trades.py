@@ -38,6 +38,11 @@ class TradeSequence:
         """First and last missing number, None when nothing is missing."""
         return (self.newest + 1, min(self._waiting) - 1) if self._waiting else None
 
+    def begin(self, number: int) -> None:
+        """Note the newest trade at a time when none has been taken: what comes after it must not be missed."""
+        if self.newest < 0:
+            self.newest = number
+
     def take(self, trade: Trade) -> Sequence[Trade]:
         """The trades that may be handed on now, in order; empty for a repeat, or behind a hole."""
         number = trade.trade_id
