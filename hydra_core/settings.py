@@ -34,9 +34,21 @@ class DecisionSettings(Part):
     hazard_limit: float = Field(
         default=0.35, ge=0, le=1, description="crowd seat: probability of a forced exit per 4 h"
     )
+    max_champion_age_days: float = Field(
+        default=28.0, gt=0, description="market days in its seat after which a model is not loaded any more"
+    )
     plan_ttl_s: int = Field(default=300, ge=1)
-    twap_slices: int = Field(default=4, ge=1)
-    twap_duration_s: int = Field(default=120, ge=0)
+    schedule: Literal["twap", "vwap", "almgren-chriss"] = Field(
+        default="twap", description="how a change of position is spread over its slices"
+    )
+    twap_slices: int = Field(default=4, ge=1, description="slices of a change, whatever the schedule")
+    twap_duration_s: int = Field(default=120, ge=0, description="span of the slices, cut to the plan's life")
+    max_participation: float = Field(
+        default=0.0, ge=0, le=1, description="largest share of the traded volume; 0: no limit; urgent exits have none"
+    )
+    schedule_risk_aversion: float = Field(
+        default=1.0, ge=0, description="almgren-chriss: in multiples of what kelly_fraction implies; 0 is twap"
+    )
     resize_band: float = Field(default=0.25, ge=0, description="relative change of a position that is worth trading")
 
 
@@ -44,6 +56,14 @@ class RiskSettings(Part):
     """The risk brain; money in USDT, shares as fractions of equity."""
 
     kelly_fraction: float = Field(default=0.25, gt=0, le=1)
+    edge_observations: float = Field(
+        default=200.0,
+        ge=0,
+        description="independent trades that an edge is known from: Kelly is cut where it is small against its error; 0: not",
+    )
+    max_expected_shortfall: float = Field(
+        default=0.05, gt=0, le=1, description="of the book over a signal's horizon at 97.5 %, share of equity"
+    )
     risk_per_trade: float = Field(default=0.01, gt=0, le=0.2)
     pair_multipliers: dict[str, float] = Field(
         default={
@@ -83,6 +103,21 @@ class CostSettings(Part):
         return self.taker_fee_bp + self.half_spread_bp + self.slippage_bp
 
 
+class ForecasterSettings(Part):
+    """What kind of forecaster is trained."""
+
+    family: Literal["linear", "polynomial", "trees", "transformer", "stacked"] = "transformer"
+    networks: int = Field(default=1, ge=1, le=10, description="of a deep ensemble; where they disagree nothing is said")
+    cross_layers: int = Field(default=0, ge=0, le=4, description="layers of attention between the pairs of a row")
+    batch_rows: int = Field(default=64, ge=1, description="rows of all pairs in one step; a GPU wants 1024 or more")
+    more_horizons: tuple[int, ...] = Field(
+        default=(),
+        description="5m bars ahead that further heads learn beside the horizon: return, direction, quantiles",
+    )
+    warm_start: bool = Field(default=False, description="each fold's network starts from the one before")
+    device: Literal["cpu", "auto"] = Field(default="cpu", description="auto: a GPU where there is one")
+
+
 class TrainingSettings(Part):
     """Training and validation."""
 
@@ -97,6 +132,7 @@ class TrainingSettings(Part):
     epochs: int = Field(default=3, ge=1)
     seed: int = 7
     threads: int = Field(default=1, ge=1, description="torch threads; networks this small gain nothing from more")
+    forecaster: ForecasterSettings = ForecasterSettings()
 
 
 class AnalystSettings(Part):
@@ -192,7 +228,9 @@ class Settings(BaseSettings):
 
     data_root: Path = Path("data_lake")
     market: str = Field(default="", description="market home in use; empty: the one used last")
-    exchange: Literal["binanceusdm"] = "binanceusdm"
+    exchange: Literal["binanceusdm", "bybit", "okx", "bitget", "hyperliquid", "weex"] = Field(
+        default="binanceusdm", description="whose market data is followed; orders go to binanceusdm only"
+    )
     pairs: tuple[Pair, ...] = DEFAULT_PAIRS
     database_url: str = Field(default="", description="ledger; empty: SQLite in the market home")
     lake_url: str = Field(

@@ -39,12 +39,13 @@ class Row:
     bar_close_ms: int
     expected_return: list[float]
     confidence: list[float]
+    volatility: list[float]
     side: list[float]
     edge: list[float]
-    kelly_share: list[float]
     risk_share: list[float]
     stop_distance: list[float]
     leverage: list[float]
+    multiplier: list[float]
     hazard_long: list[float]
     hazard_short: list[float]
     bias: list[float]
@@ -63,12 +64,13 @@ class Row:
             bar_close_ms=bar_close_ms,
             expected_return=none,
             confidence=none,
+            volatility=none,
             side=[0.0] * pairs,
             edge=none,
-            kelly_share=none,
             risk_share=none,
             stop_distance=none,
             leverage=none,
+            multiplier=none,
             hazard_long=none,
             hazard_short=none,
             bias=none,
@@ -135,12 +137,13 @@ class Assessment:
             "close": self.bar_close_ms.tolist(),
             "expected_return": self.forecast.expected_return.tolist(),
             "confidence": self.forecast.confidence.tolist(),
+            "volatility": self.forecast.volatility.tolist(),
             "side": sizing.side.tolist(),
             "edge": sizing.edge.tolist(),
-            "kelly_share": sizing.kelly_share.tolist(),
             "risk_share": sizing.risk_share.tolist(),
             "stop_distance": sizing.stop_distance.tolist(),
             "leverage": sizing.leverage.tolist(),
+            "multiplier": sizing.multiplier.tolist(),
             "hazard_long": self.hazard.long.tolist() if self.hazard else nothing,
             "hazard_short": self.hazard.short.tolist() if self.hazard else nothing,
             "bias": self.opinions.bias.tolist(),
@@ -162,12 +165,13 @@ class Assessment:
             bar_close_ms=at["close"][index],
             expected_return=at["expected_return"][index],
             confidence=at["confidence"][index],
+            volatility=at["volatility"][index],
             side=at["side"][index],
             edge=at["edge"][index],
-            kelly_share=at["kelly_share"][index],
             risk_share=at["risk_share"][index],
             stop_distance=at["stop_distance"][index],
             leverage=at["leverage"][index],
+            multiplier=at["multiplier"][index],
             hazard_long=at["hazard_long"][index],
             hazard_short=at["hazard_short"][index],
             bias=at["bias"][index],

@@ -37,12 +37,13 @@ from hydra_core.domain.trading import (
     PairDecision,
     Plan,
     Portfolio,
-    Schedule,
     Side,
     Signal,
     Target,
     Verdict,
 )  # fmt: skip
+from hydra_core.execution.curves import spread
+from hydra_core.execution.schedule import planned
 from hydra_core.risk.limits import Limits
 from hydra_core.risk.switches import UNREADABLE_INPUT, Judgement, evaluate
 
@@ -204,6 +205,7 @@ def _plan(snapshot: Snapshot, portfolio: Portfolio, limits: Limits, result: Step
     """Targets of every pair held or wanted, or None where the plan in force, or doing nothing, leads to the same."""
     changed = False
     targets: list[Target] = []
+    schedule = planned(limits.decision)
     for i, pair in enumerate(snapshot.panel.pairs):
         quantity, stop = result.target[i], result.stop[i]
         standing = snapshot.standing_target(pair)
@@ -215,9 +217,13 @@ def _plan(snapshot: Snapshot, portfolio: Portfolio, limits: Limits, result: Step
             continue
         changed = changed or not same
         if quantity or before or _held(pair, portfolio):
-            targets.append(
-                Target(pair, quantity, None if math.isnan(stop) or not quantity else stop, result.reason[i], urgent)
-            )
+            held = _held(pair, portfolio)
+            shares = () if urgent else spread(
+                schedule, limits, snapshot.panel, i, quantity - held, _price(pair, snapshot), portfolio.equity,
+                snapshot.cycle_ms,
+            )  # fmt: skip
+            kept = None if math.isnan(stop) or not quantity else stop
+            targets.append(Target(pair, quantity, kept, result.reason[i], urgent, shares))
     if not changed:
         return None
     settings = limits.decision
@@ -226,7 +232,7 @@ def _plan(snapshot: Snapshot, portfolio: Portfolio, limits: Limits, result: Step
         plan_id=hashlib.sha256(content.encode()).hexdigest()[:24],
         cycle_ms=snapshot.cycle_ms,
         targets=tuple(targets),
-        schedule=Schedule("twap", settings.twap_slices, settings.twap_duration_s * 1000),
+        schedule=schedule,
         expires_ms=snapshot.cycle_ms + settings.plan_ttl_s * 1000,
     )
 

@@ -16,6 +16,7 @@ import math
 from typing import Any, Final, NamedTuple
 
 from hydra_core.execution.committee import (
+    ABSTAINED,
     APPROVED,
     analyst_choice,
     carried,
@@ -23,8 +24,9 @@ from hydra_core.execution.committee import (
     forecaster_choice,
     policy_choice,
 )
-from hydra_core.risk.exposure import largest_gross, penalty, trim
+from hydra_core.risk.exposure import largest_gross, penalty, tail_room, trim
 from hydra_core.risk.limits import Limits
+from hydra_core.risk.sizing import kelly_share
 
 HOLD: Final = 0
 ENTER: Final = 1
@@ -58,6 +60,7 @@ BAND: Final = 18
 CAPS: Final = 19
 VOTES: Final = 20
 GRANTED: Final = 21
+TAIL: Final = 22
 
 ACTIVE: Final = 0
 REDUCING: Final = 1
@@ -65,8 +68,10 @@ HALTED: Final = 2
 FLATTEN: Final = 3
 """Modes, by their place in ``domain.trading.Mode``."""
 
-_CUT_SHARE: Final = 0.5
+CUT_SHARE: Final = 0.5
 """Share of the resize band that a cut leaves free below a cap."""
+_ROUNDING: Final = 1.0 + 1e-8
+"""More than what rounding to whole steps can add to a size."""
 
 
 class Terms(NamedTuple):
@@ -88,6 +93,9 @@ class Terms(NamedTuple):
     max_total_notional: float
     max_positions: float
     max_leverage: float
+    max_expected_shortfall: float
+    kelly_fraction: float
+    edge_observations: float
 
     @classmethod
     def of(cls, limits: Limits) -> Terms:
@@ -105,6 +113,9 @@ class Terms(NamedTuple):
             risk.max_total_notional,
             float(risk.max_positions),
             risk.max_leverage,
+            risk.max_expected_shortfall,
+            risk.kelly_fraction,
+            risk.edge_observations,
         )
 
 
@@ -178,63 +189,104 @@ def exit_code(
     return NONE
 
 
-def review(row: Any, at: int, book: Any, exits: Any, equity: float, terms: Terms, mode: int, out: Verdicts) -> int:
-    """Exits, cuts to the caps, and who may propose; returns how many candidates stand in ``out.order``.
+def review(
+    row: Any, at: int, book: Any, exits: Any, equity: float, terms: Terms, mode: int, asked: bool, out: Verdicts
+) -> int:
+    """Exits, cuts to the caps, and who may propose; returns how many candidates stand in ``out.order``, by pair.
 
     Parameters
     ----------
-    row : needs ``expected_return``, ``confidence``, ``side``, ``edge``, ``kelly_share``
+    row : needs ``expected_return``, ``confidence``, ``side``, ``edge``
     book : needs ``quantity``, ``age_ms``, ``stop``, ``price``, ``fault``, ``barred``, ``step``
-    exits : codes of exits due at once, :data:`NONE` for none
+    exits : codes of exits due at once, :data:`NONE` for none; read where something is held
     mode : :data:`ACTIVE`, :data:`REDUCING`, :data:`HALTED` or :data:`FLATTEN`
+    asked : whether outcomes and reasons are wanted; without them only targets and stops are right
     out : clean
     """
-    pairs = len(book.quantity)
     gross = largest = 0.0
-    for i in range(pairs):
+    count = 0
+    for i in range(len(book.quantity)):
         quantity = book.quantity[i]
         out.target[i], out.stop[i] = quantity, book.stop[i]
-        outcome, reason = HOLD, SUPPORTED
         if mode == HALTED:
-            outcome, reason = BLOCKED, HALT
-        elif quantity != 0.0:
-            expected = row.expected_return[at + i]
-            if mode == FLATTEN:
-                why = KILL_SWITCH
-            elif exits[i] != NONE:
-                why = exits[i]
-            else:
-                why = exit_code(
-                    1.0 if quantity > 0 else -1.0,
-                    expected,
-                    row.confidence[at + i],
-                    book.age_ms[i],
-                    terms.horizon_ms,
-                    terms.side_cost,
-                    terms.confidence_threshold,
-                )
-            if why != NONE:
-                out.target[i], out.stop[i] = 0.0, math.nan
-                outcome, reason = CLOSE, why
-            else:
-                if math.isnan(expected):
-                    reason = NO_FORECAST
-                notional = abs(quantity) * book.price[i]
-                if notional > 0.0:
-                    gross += notional
-                    largest = max(largest, notional)
-        out.outcome[i], out.reason[i] = outcome, reason
-    if mode == HALTED:
-        return 0
+            out.outcome[i], out.reason[i] = BLOCKED, HALT
+            continue
+        if quantity == 0.0:
+            if not (asked or row.edge[at + i] > 0):
+                continue
+            why = _bar(row, at, i, book, mode)
+            if why == NONE:
+                out.order[count] = i
+                count += 1
+            if asked:
+                out.outcome[i], out.reason[i] = _barred_outcome(why), why
+            continue
+        expected = row.expected_return[at + i]
+        if mode == FLATTEN:
+            why = KILL_SWITCH
+        elif exits[i] != NONE:
+            why = exits[i]
+        else:
+            why = exit_code(
+                1.0 if quantity > 0 else -1.0,
+                expected,
+                row.confidence[at + i],
+                book.age_ms[i],
+                terms.horizon_ms,
+                terms.side_cost,
+                terms.confidence_threshold,
+            )
+        if why != NONE:
+            out.target[i], out.stop[i] = 0.0, math.nan
+            if asked:
+                out.outcome[i], out.reason[i] = CLOSE, why
+            goes_on = why == OPPOSITE
+        else:
+            if asked:
+                out.outcome[i], out.reason[i] = HOLD, NO_FORECAST if math.isnan(expected) else SUPPORTED
+            notional = abs(quantity) * book.price[i]
+            if notional > 0.0:
+                gross += notional
+                largest = max(largest, notional)
+            goes_on = row.side[at + i] * quantity > 0
+        if goes_on and _bar(row, at, i, book, mode) == NONE:
+            out.order[count] = i
+            count += 1
     if largest > terms.max_position_notional or (
         gross > 0.0 and gross > largest_gross(equity, terms.max_total_notional, terms.max_leverage)
     ):
-        _cut(book, equity, terms, out)
-    return _candidates(row, at, book, mode, out)
+        count = _cut(book, equity, terms, count, out)
+    return count
 
 
-def _cut(book: Any, equity: float, terms: Terms, out: Verdicts) -> None:
-    pairs = len(book.quantity)
+def _bar(row: Any, at: int, i: int, book: Any, mode: int) -> int:
+    """Why one pair may not propose, whatever its size; :data:`NONE` where it may."""
+    if row.side[at + i] == 0.0:
+        return NO_FORECAST
+    if not (math.isfinite(book.price[i]) and book.price[i] > 0):
+        return FAULT
+    if mode != ACTIVE:
+        return REDUCING_ONLY if mode == REDUCING else KILL_SWITCH
+    if book.fault[i]:
+        return FAULT
+    if book.barred[i]:
+        return BARRED
+    if not row.edge[at + i] > 0:
+        return ROUND_TRIP
+    return NONE
+
+
+def _barred_outcome(why: int) -> int:
+    """Outcome of a flat pair that may not propose; :data:`HOLD` for one that may."""
+    if why == NONE:
+        return HOLD
+    if why == NO_FORECAST:
+        return NO_SIGNAL
+    return REFUSED if why == ROUND_TRIP else BLOCKED
+
+
+def _cut(book: Any, equity: float, terms: Terms, count: int, out: Verdicts) -> int:
+    """Cut what has outgrown a cap; what is cut does not propose. Returns how many candidates are left."""
     kept = out.held  # room to work in until proposals are sized
     trim(
         out.target,
@@ -243,51 +295,20 @@ def _cut(book: Any, equity: float, terms: Terms, out: Verdicts) -> None:
         terms.max_position_notional,
         terms.max_total_notional,
         terms.max_leverage,
-        _CUT_SHARE * min(1.0, terms.resize_band),
+        CUT_SHARE * min(1.0, terms.resize_band),
         kept,
     )
-    for i in range(pairs):
+    left = 0
+    for rank in range(count):
+        i = out.order[rank]
+        if kept[i] == out.target[i]:
+            out.order[left] = i
+            left += 1
+    for i in range(len(book.quantity)):
         if kept[i] != out.target[i]:
             out.target[i] = to_step(kept[i], book.step[i])
             out.outcome[i], out.reason[i] = REDUCE, CAPS
-
-
-def _candidates(row: Any, at: int, book: Any, mode: int, out: Verdicts) -> int:
-    """Pairs with a proposal that may be sized, the strongest edge first; the others are given their outcome."""
-    count = 0
-    for i in range(len(book.quantity)):
-        quantity, side = book.quantity[i], row.side[at + i]
-        flat = quantity == 0.0
-        if not flat:
-            if out.outcome[i] == REDUCE or (out.outcome[i] == CLOSE and out.reason[i] != OPPOSITE):
-                continue
-            if side * quantity <= 0 and out.reason[i] != OPPOSITE:
-                continue
-        if side == 0.0:
-            outcome, why = NO_SIGNAL, NO_FORECAST
-        elif not (math.isfinite(book.price[i]) and book.price[i] > 0):
-            outcome, why = BLOCKED, FAULT
-        elif mode != ACTIVE:
-            outcome, why = BLOCKED, (REDUCING_ONLY if mode == REDUCING else KILL_SWITCH)
-        elif book.fault[i]:
-            outcome, why = BLOCKED, FAULT
-        elif book.barred[i]:
-            outcome, why = BLOCKED, BARRED
-        elif not row.edge[at + i] > 0:
-            outcome, why = REFUSED, ROUND_TRIP
-        elif not row.kelly_share[at + i] > 0:
-            outcome, why = REFUSED, KELLY
-        else:
-            place = count
-            while place > 0 and row.edge[at + out.order[place - 1]] < row.edge[at + i]:
-                out.order[place] = out.order[place - 1]
-                place -= 1
-            out.order[place] = i
-            count += 1
-            continue
-        if flat:
-            out.outcome[i], out.reason[i] = outcome, why
-    return count
+    return left
 
 
 def propose(
@@ -300,18 +321,25 @@ def propose(
     wanted: Any,
     assumed: Assumed,
     count: int,
+    asked: bool,
     out: Verdicts,
-) -> None:
-    """Size the candidates one after the other against what is already granted, put each to the vote, and grant it.
+) -> bool:
+    """Size the candidates, the strongest edge first, against what is already granted, put each to the vote, and grant it.
 
     Parameters
     ----------
-    row : needs, beside what :func:`review` reads, ``risk_share``, ``stop_distance``, ``leverage``, ``hazard_long``,
-        ``hazard_short``, ``bias``, ``trap``
+    row : needs, beside what :func:`review` reads, ``volatility``, ``risk_share``, ``stop_distance``, ``leverage``,
+        ``multiplier``, ``hazard_long``, ``hazard_short``, ``bias``, ``trap``
     correlation : (P, P)
     book : needs also ``min_quantity``, ``min_notional``
     wanted : the policy's targets in [-1, 1], NaN without one
     count : candidates that :func:`review` found
+    asked : whether anybody asks why nothing was granted; else outcomes, reasons and votes of such instants are left out,
+        with the work of finding them
+
+    Returns
+    -------
+    Whether ``out`` is no longer clean
     """
     gross = 0.0
     slots = 0
@@ -320,30 +348,37 @@ def propose(
         gross += abs(out.held[i])
         slots += 1 if out.held[i] != 0.0 else 0
     cap = largest_gross(equity, terms.max_total_notional, terms.max_leverage)
-    for rank in range(count):
+    if not gross >= 0.0:
+        cap = gross = 0.0  # what is held has no known price, so nobody knows what room is left
+    ranked = asked
+    if asked:
+        _rank(row, at, count, out)
+    rank = 0
+    while rank < count:
         i = out.order[rank]
-        price, side = book.price[i], row.side[at + i]
-        held = abs(out.held[i])
-        if held == 0.0 and slots >= terms.max_positions:
-            _refuse(out, i, SLOTS)
+        rank += 1
+        if not asked and not (assumed.forecaster or row.confidence[at + i] >= terms.confidence_threshold):
+            continue  # it would be outvoted
+        why, quantity = _size(row, at, i, correlation, book, equity, terms, gross, cap, slots, out.held)
+        forecaster = crowd = analyst = policy = ABSTAINED
+        if why == NONE:
+            forecaster, crowd, analyst, policy = _choices(row, at, i, wanted[i], terms, assumed)
+        passed = carried(forecaster, crowd, analyst, policy, terms.approvals_needed)
+        if not ranked:
+            if passed:  # the first that is granted anything: only now does the order matter
+                _rank(row, at, count, out)
+                ranked, rank = True, 0
             continue
-        share = min(row.kelly_share[at + i], row.risk_share[at + i], row.leverage[at + i])
-        room = min(terms.max_position_notional, cap - gross + held)
-        least = held * (1 + terms.resize_band)  # what a larger position must exceed to be worth the trade
-        if held > 0.0 and min(share * equity, room) <= least:
-            out.reason[i] = BAND
+        if why != NONE:
+            _refuse(out, i, why)
             continue
-        granted = min(share * equity * penalty(i, side, out.held, correlation, terms.correlation_penalty), room)
-        quantity = to_step(granted / price, book.step[i]) if granted > 0 else 0.0
+        price, side, held = book.price[i], row.side[at + i], abs(out.held[i])
         notional = quantity * price
-        if held > 0.0 and notional <= least:
-            out.reason[i] = BAND
-            continue
-        if not quantity > 0 or quantity < book.min_quantity[i] or notional < book.min_notional[i]:
-            _refuse(out, i, MINIMUM if granted > 0 else NO_ROOM)
-            continue
         out.notional[i], out.leverage[i] = notional, row.leverage[at + i]
-        if not _vote(row, at, i, side, wanted[i], terms, assumed, out):
+        out.voted[i] = True
+        out.cast[4 * i], out.cast[4 * i + 1] = forecaster, crowd
+        out.cast[4 * i + 2], out.cast[4 * i + 3] = analyst, policy
+        if not passed:
             if out.outcome[i] != CLOSE:
                 out.outcome[i], out.reason[i] = (HOLD if held > 0.0 else OUTVOTED), VOTES
             continue
@@ -356,21 +391,90 @@ def propose(
         out.held[i] = side * notional
         gross += notional - held
         slots += 1 if held == 0.0 else 0
+    return ranked
 
 
-def _vote(row: Any, at: int, i: int, side: float, wanted: float, terms: Terms, assumed: Assumed, out: Verdicts) -> bool:
-    """The four seats' choices on one proposal; returns whether they carry it."""
+def _rank(row: Any, at: int, count: int, out: Verdicts) -> None:
+    """Order the candidates, the strongest edge first; equals keep the pairs' order."""
+    for rank in range(1, count):
+        i = out.order[rank]
+        place = rank
+        while place > 0 and row.edge[at + out.order[place - 1]] < row.edge[at + i]:
+            out.order[place] = out.order[place - 1]
+            place -= 1
+        out.order[place] = i
+
+
+def _size(
+    row: Any,
+    at: int,
+    i: int,
+    correlation: Any,
+    book: Any,
+    equity: float,
+    terms: Terms,
+    gross: float,
+    cap: float,
+    slots: int,
+    committed: Any,
+) -> tuple[int, float]:
+    """Base units that one candidate may have beside what is committed to, or why it gets none; dear questions last.
+
+    Parameters
+    ----------
+    gross, slots : of ``committed``, signed notional by pair
+    cap : largest gross
+    """
+    held = abs(committed[i])
+    if held == 0.0 and slots >= terms.max_positions:
+        return SLOTS, 0.0
+    safe = min(row.risk_share[at + i], row.leverage[at + i]) * equity
+    room = min(terms.max_position_notional, cap - gross + held)
+    least = held * (1 + terms.resize_band)  # what a larger position must exceed to be worth the trade
+    if held > 0.0 and min(safe, room) <= least:
+        return BAND, 0.0
+    side = row.side[at + i]
+    factor = penalty(i, side, committed, correlation, terms.correlation_penalty)
+    if held > 0.0 and safe * factor * _ROUNDING <= least:
+        return BAND, 0.0
+    kelly = kelly_share(
+        row.edge[at + i],
+        row.volatility[at + i],
+        row.confidence[at + i],
+        terms.kelly_fraction,
+        terms.edge_observations,
+        row.multiplier[at + i],
+    )
+    if not kelly > 0:
+        return KELLY, 0.0
+    granted = min(min(kelly * equity, safe) * factor, room)
+    if held > 0.0 and granted * _ROUNDING <= least:
+        return BAND, 0.0
+    tail = tail_room(i, side, committed, correlation, row.volatility, at, terms.max_expected_shortfall * equity)
+    granted = min(granted, tail)
+    quantity = to_step(granted / book.price[i], book.step[i]) if granted > 0 else 0.0
+    notional = quantity * book.price[i]
+    if held > 0.0 and notional <= least:
+        return BAND, 0.0
+    if not quantity > 0 or quantity < book.min_quantity[i] or notional < book.min_notional[i]:
+        return (MINIMUM if granted > 0 else (NO_ROOM if tail > 0 else TAIL)), 0.0
+    return NONE, quantity
+
+
+def _choices(row: Any, at: int, i: int, wanted: float, terms: Terms, assumed: Assumed) -> tuple[int, int, int, int]:
+    """The four seats' choices on one proposal, in the order of ``committee.SEATS``."""
+    side = row.side[at + i]
     hazard = row.hazard_long[at + i] if side > 0 else row.hazard_short[at + i]
     forecaster = forecaster_choice(row.confidence[at + i], terms.confidence_threshold)
     crowd = crowd_choice(hazard, terms.hazard_limit)
     analyst = analyst_choice(side, row.bias[at + i], row.trap[at + i])
     policy = policy_choice(side, wanted)
-    out.voted[i] = True
-    out.cast[4 * i] = forecaster = APPROVED if assumed.forecaster else forecaster
-    out.cast[4 * i + 1] = crowd = APPROVED if assumed.crowd else crowd
-    out.cast[4 * i + 2] = analyst = APPROVED if assumed.analyst else analyst
-    out.cast[4 * i + 3] = policy = APPROVED if assumed.policy else policy
-    return carried(forecaster, crowd, analyst, policy, terms.approvals_needed)
+    return (
+        APPROVED if assumed.forecaster else forecaster,
+        APPROVED if assumed.crowd else crowd,
+        APPROVED if assumed.analyst else analyst,
+        APPROVED if assumed.policy else policy,
+    )
 
 
 def _refuse(out: Verdicts, i: int, why: int) -> None:

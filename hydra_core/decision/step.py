@@ -64,6 +64,7 @@ REASONS: Final = {
     "caps": "the position has outgrown a cap",
     "votes": "too few approvals",
     "approved": "sized and approved",
+    "tail": "the expected shortfall of the book leaves no room",
 }
 """Reason -> sentence."""
 
@@ -153,12 +154,12 @@ def step(
     pairs = len(book.quantity)
     terms, out = rules.Terms.of(limits), rules.Verdicts.lists(pairs)
     exits = [_REASON_CODES[why] for why in book.exits]
-    count = rules.review(row, 0, book, exits, book.equity, terms, _MODES[mode], out)
+    count = rules.review(row, 0, book, exits, book.equity, terms, _MODES[mode], True, out)
     votes: list[tuple[Vote, ...]] = [()] * pairs
     if count:
         wanted = _policy_targets(policy, row, book, limits)
         taken = rules.Assumed(*(seat in assumed for seat in committee.SEATS))
-        rules.propose(row, 0, row.correlation, book, book.equity, terms, wanted, taken, count, out)
+        rules.propose(row, 0, row.correlation, book, book.equity, terms, wanted, taken, count, True, out)
         for i in range(pairs):
             if out.voted[i]:
                 seen = _proposal(row, i, int(row.side[i]), wanted[i])

@@ -67,6 +67,14 @@ class LockHeld(HydraError):
     """Another process owns this resource: start nothing, name the owner."""
 
 
+class LedgerUnusable(HydraError):
+    """The books cannot be read or written now: send nothing that would have to be booked, and try again later."""
+
+
+class LedgerLocked(LedgerUnusable, LockHeld):
+    """Another process keeps a transaction open on the books."""
+
+
 class VenueError(HydraError):
     """The exchange said or did something that ends the call."""
 

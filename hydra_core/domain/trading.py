@@ -122,15 +122,26 @@ class Target:
     reason: str
     urgent: bool = False
     """An exit that is not sliced (stop, kill switch)."""
+    shares: tuple[float, ...] = ()
+    """Share of the change that is done once each slice is, ascending to 1; empty: equal slices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How a change of position is worked: equal slices over a span of market time (TWAP)."""
+    """How a change of position is worked: slices at equal distances over a span of market time.
+
+    Parameters
+    ----------
+    kind : str, ``twap`` (equal slices), ``vwap`` or ``almgren-chriss`` (sized by the targets' own ``shares``)
+    slices : int, at least 1
+    duration_ms : int, market time
+    participation : float, largest share of the pair's traded volume that its orders may be; 0: no limit
+    """
 
     kind: str = "twap"
     slices: int = 1
     duration_ms: int = 0
+    participation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

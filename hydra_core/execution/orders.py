@@ -135,6 +135,8 @@ DONE: Final = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 
 NEVER_ARRIVED: Final = "the exchange does not know it"
 """Reason of an order that was sent and that the exchange, asked long enough, knows nothing of."""
+OWN: Final = "hy-"
+"""Beginning of every client order id that is made here."""
 MAX_CLIENT_ID: Final = 36
 """Longest client order id the exchange takes."""
 
@@ -169,4 +171,4 @@ def client_order_id(plan_id: str, pair: Pair, slice_index: int, purpose: str = "
     str, at most 36 characters of ``[A-Za-z0-9-]``
     """
     digest = hashlib.sha256(f"{plan_id}|{pair}|{slice_index}|{purpose}".encode()).hexdigest()
-    return f"hy-{digest[: MAX_CLIENT_ID - 4]}"
+    return f"{OWN}{digest[: MAX_CLIENT_ID - len(OWN) - 1]}"

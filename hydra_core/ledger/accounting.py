@@ -7,6 +7,7 @@ to an exchange's filters (that happens where orders are made).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, localcontext
 from typing import Final
@@ -17,6 +18,11 @@ from hydra_core.domain.trading import Fill, Position
 
 _WIDE: Final = Context(prec=60)
 _ENTRY_STEP: Final = Decimal("1e-18")
+
+
+def exact() -> AbstractContextManager[Context]:
+    """A block in which sums and products of money are exact: the usual 28 digits are too few for a large account."""
+    return localcontext(_WIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ def apply_fill(position: Position | None, fill: Fill, stated: Decimal | None = N
         raise HydraError(f"fill {fill.trade_id} of {fill.pair} has quantity {fill.quantity} at {fill.price}")
     if position is not None and position.pair != fill.pair:
         raise HydraError(f"fill {fill.trade_id} is of {fill.pair}, the position of {position.pair}")
-    with localcontext(_WIDE):
+    with exact():
         signed = fill.quantity * fill.side
         if position is None or position.quantity == 0:
             return Booked(Position(fill.pair, signed, fill.price, fill.event_ms), Decimal(0), -fill.fee)
@@ -79,19 +85,19 @@ def apply_fill(position: Position | None, fill: Fill, stated: Decimal | None = N
 
 def funding_amount(quantity: Decimal, mark_price: Decimal, rate: Decimal) -> Decimal:
     """USDT received (negative: paid) at a settlement: longs pay shorts while the rate is positive."""
-    with localcontext(_WIDE):
+    with exact():
         return -quantity * mark_price * rate
 
 
 def unrealised(position: Position, mark_price: Decimal) -> Decimal:
     """Profit of an open position at a mark price, USDT."""
-    with localcontext(_WIDE):
+    with exact():
         return (mark_price - position.entry_price) * position.quantity
 
 
 def total_unrealised(positions: Iterable[Position], marks: Mapping[Pair, Decimal]) -> Decimal:
     """Profit of all positions; one without a mark counts at its entry price, so the caller must flag it."""
-    with localcontext(_WIDE):
+    with exact():
         return sum(
             (unrealised(held, marks[held.pair]) for held in positions if held.pair in marks),
             start=Decimal(0),

@@ -17,9 +17,10 @@ from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, Portfolio, Position
 from hydra_core.ledger import schema
-from hydra_core.ledger.accounting import total_unrealised
+from hydra_core.ledger.accounting import exact, total_unrealised
 from hydra_core.ledger.book import Book, account_row
 from hydra_core.ledger.engine import insert_once, upsert
+from hydra_core.ledger.journal import CAPITAL, CASH, journal_faults, post
 from hydra_core.ledger.records import Account, BalanceCheck, EquityPoint, Latch
 
 _ACCOUNT = schema.account
@@ -54,6 +55,7 @@ class AccountBook(Book):
                 "opened_ms": market_ms, "opened_seq": len(taken) + 1, "other": Decimal(0), "terms": terms,
             }  # fmt: skip
             connection.execute(sa.insert(_ACCOUNT).values(**values))
+            post(connection, str(values["name"]), "open", market_ms, (CASH, CAPITAL, balance))
             return _account(values)
 
     def account(self, name: str) -> Account:
@@ -166,35 +168,44 @@ class AccountBook(Book):
             )
 
     def check_balance(self, account: str) -> BalanceCheck:
-        """Add the books up again: cash against balance, fills and funding, positions against fills."""
-        with self._reading() as connection:
+        """Add the books up again: cash against balance, fills and funding, positions against fills, the journal against all."""
+        with self._reading() as connection, exact():
             row = account_row(connection, account)
-            fills = connection.execute(sa.select(schema.fill).where(schema.fill.c.account == account)).mappings().all()
-            paid = schema.funding_payment
-            funding = connection.execute(sa.select(paid.c.amount).where(paid.c.account == account)).scalars().all()
-            moved = schema.cash_entry
-            other = connection.execute(sa.select(moved.c.amount).where(moved.c.account == account)).scalars().all()
             held = positions_of(connection, account)
-        sums = {
-            "realised": sum((f["realised"] for f in fills), Decimal(0)),
-            "fees": sum((f["fee"] for f in fills), Decimal(0)),
-            "funding": sum(funding, Decimal(0)),
-            "other": sum(other, Decimal(0)),
-        }
-        expected = row["initial_balance"] + sums["realised"] - sums["fees"] + sums["funding"] + sums["other"]
-        faults = [
-            f"{name} is {row[name]}, entries add up to {total}" for name, total in sums.items() if row[name] != total
-        ]
-        if row["cash"] != expected:
-            faults.append(f"cash is {row['cash']}, entries add up to {expected}")
-        sizes: dict[str, Decimal] = {}
-        for booked in fills:
-            sizes[booked["pair"]] = sizes.get(booked["pair"], Decimal(0)) + booked["quantity"] * booked["side"]
-        for pair in {*sizes, *held}:
-            holding = held[Pair(pair)].quantity if Pair(pair) in held else Decimal(0)
-            if holding != sizes.get(pair, Decimal(0)):
-                faults.append(f"position of {pair} is {holding}, fills add up to {sizes.get(pair, Decimal(0))}")
+            sums, sizes = _flows(connection, account)
+            expected = row["initial_balance"] + sums["realised"] - sums["fees"] + sums["funding"] + sums["other"]
+            faults = [
+                f"{name} is {row[name]}, entries add up to {total}"
+                for name, total in sums.items()
+                if row[name] != total
+            ]
+            if row["cash"] != expected:
+                faults.append(f"cash is {row['cash']}, entries add up to {expected}")
+            for pair in sorted({*sizes, *held}):
+                holding = held[pair].quantity if pair in held else Decimal(0)
+                if holding != sizes.get(pair, Decimal(0)):
+                    faults.append(f"position of {pair} is {holding}, fills add up to {sizes.get(pair, Decimal(0))}")
+            faults += journal_faults(connection, row, held.values())
         return BalanceCheck(account, row["cash"], expected, tuple(faults))
+
+
+def _flows(connection: Connection, account: str) -> tuple[dict[str, Decimal], dict[Pair, Decimal]]:
+    """What the entries of an account add up to, by kind, and its fills by pair; call it in an exact block."""
+    fills = connection.execute(sa.select(schema.fill).where(schema.fill.c.account == account)).mappings().all()
+    paid, moved = schema.funding_payment, schema.cash_entry
+    funding = connection.execute(sa.select(paid.c.amount).where(paid.c.account == account)).scalars()
+    other = connection.execute(sa.select(moved.c.amount).where(moved.c.account == account)).scalars()
+    sums = {
+        "realised": sum((f["realised"] for f in fills), Decimal(0)),
+        "fees": sum((f["fee"] for f in fills), Decimal(0)),
+        "funding": sum(funding, Decimal(0)),
+        "other": sum(other, Decimal(0)),
+    }
+    sizes: dict[Pair, Decimal] = {}
+    for booked in fills:
+        pair = Pair(booked["pair"])
+        sizes[pair] = sizes.get(pair, Decimal(0)) + booked["quantity"] * booked["side"]
+    return sums, sizes
 
 
 def positions_of(connection: Connection, account: str) -> dict[Pair, Position]:

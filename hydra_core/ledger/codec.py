@@ -130,10 +130,14 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
 
 def _dataclass_decoder(kind: type) -> Callable[[Any], Any]:
     hints = typing.get_type_hints(kind)
-    readers = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
+    fields = dataclasses.fields(kind)
+    readers = {field.name: _decoder(hints[field.name]) for field in fields}
+    # What was written before a field existed is read with that field's default.
+    optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
 
     def read(data: Any) -> Any:
-        return kind(**{name: reader(data[name]) for name, reader in readers.items()})
+        given = {name: reader for name, reader in readers.items() if name in data or name not in optional}
+        return kind(**{name: reader(data[name]) for name, reader in given.items()})
 
     return read
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from hydra_core.domain.errors import HydraError, LockHeld, UsageError
+from hydra_core.domain.errors import HydraError, LedgerLocked, LedgerUnusable, UsageError
 from hydra_core.ledger.schema import REVISION
 
 BUSY_TIMEOUT_MS: Final = 5_000
@@ -84,17 +84,17 @@ def plain_errors(engine: Engine) -> Iterator[None]:
     except sa.exc.OperationalError as error:
         words = str(error.orig).strip()
         if "locked" in words or "busy" in words:
-            raise LockHeld(
+            raise LedgerLocked(
                 f"the ledger {place_of(engine)} is locked by another process",
                 "End whatever keeps a transaction open on it (a database browser, a stuck process) and try again",
             ) from error
-        raise HydraError(
+        raise LedgerUnusable(
             f"the ledger {place_of(engine)} cannot be used: {words}", "Check the database and its disk"
         ) from error
     except sa.exc.DatabaseError as error:
         if isinstance(error, sa.exc.IntegrityError):
             raise
-        raise HydraError(
+        raise LedgerUnusable(
             f"the ledger {place_of(engine)} cannot be used: {error.orig}", "Restore it from a backup"
         ) from error
 

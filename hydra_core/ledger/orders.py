@@ -16,10 +16,11 @@ from hydra_core.domain.errors import HydraError
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Position, Side
 from hydra_core.ledger import schema
-from hydra_core.ledger.accounting import apply_fill
+from hydra_core.ledger.accounting import apply_fill, exact
 from hydra_core.ledger.accounts import position_of, positions_of
 from hydra_core.ledger.book import Book, account_row
 from hydra_core.ledger.engine import insert_once, upsert
+from hydra_core.ledger.journal import CASH, contract_move, post
 from hydra_core.ledger.records import ENDED, BookedFill, CashEntry, FundingPayment, OrderEvent, OrderRecord
 
 _ORDER = schema.trade_order
@@ -97,25 +98,32 @@ class OrderBook(Book):
                 ):  # fmt: skip
                     raise HydraError(f"fill {fill.venue} {fill.pair} {fill.trade_id} was booked with other numbers")
                 return False
-            held = _position_row(connection, fill.account, fill.pair)
-            booked = apply_fill(position_of(held) if held is not None else None, fill, realised)
+            row = _position_row(connection, fill.account, fill.pair)
+            held = position_of(row) if row is not None else None
+            booked = apply_fill(held, fill, realised)
             after = booked.position.quantity if booked.position is not None else Decimal(0)
             values = {name: getattr(fill, name) for name in Fill.__dataclass_fields__}
             values |= {"side": int(fill.side), "realised": booked.realised, "position_after": after}
             connection.execute(sa.insert(_FILL).values(**values))
             _save_position(connection, fill.account, fill.pair, booked.position)
-            changes = {
-                "cash": account["cash"] + booked.cash_change,
-                "realised": account["realised"] + booked.realised,
-                "fees": account["fees"] + fill.fee,
-            }
+            with exact():
+                changes = {
+                    "cash": account["cash"] + booked.cash_change,
+                    "realised": account["realised"] + booked.realised,
+                    "fees": account["fees"] + fill.fee,
+                }
             connection.execute(sa.update(schema.account).where(schema.account.c.name == fill.account).values(**changes))
+            post(
+                connection, fill.account, f"fill/{fill.venue}/{fill.pair}/{fill.trade_id}", fill.event_ms,
+                ("fees", CASH, fill.fee), (CASH, "realised", booked.realised),
+                contract_move(fill.pair, held, booked.position),
+            )  # fmt: skip
             _fill_order(connection, fill, order_state)
             return True
 
     def record_funding(self, payment: FundingPayment) -> bool:
         """Book a settlement and move cash by its amount; False when (account, pair, settlement) was booked already."""
-        with self._writing() as connection:
+        with self._writing() as connection, exact():
             account = account_row(connection, payment.account, lock=True)
             values = {name: getattr(payment, name) for name in FundingPayment.__dataclass_fields__}
             if not insert_once(connection, schema.funding_payment, values):
@@ -123,11 +131,13 @@ class OrderBook(Book):
             changes = {"cash": account["cash"] + payment.amount, "funding": account["funding"] + payment.amount}
             where = schema.account.c.name == payment.account
             connection.execute(sa.update(schema.account).where(where).values(**changes))
+            event = f"funding/{payment.pair}/{payment.settlement_ms}"
+            post(connection, payment.account, event, payment.settlement_ms, (CASH, "funding", payment.amount))
             return True
 
     def record_cash(self, entry: CashEntry) -> bool:
         """Book cash that moved without a trade; False when (account, entry id) was booked already."""
-        with self._writing() as connection:
+        with self._writing() as connection, exact():
             account = account_row(connection, entry.account, lock=True)
             values = {name: getattr(entry, name) for name in CashEntry.__dataclass_fields__}
             if not insert_once(connection, schema.cash_entry, values):
@@ -135,6 +145,7 @@ class OrderBook(Book):
             changes = {"cash": account["cash"] + entry.amount, "other": account["other"] + entry.amount}
             where = schema.account.c.name == entry.account
             connection.execute(sa.update(schema.account).where(where).values(**changes))
+            post(connection, entry.account, f"cash/{entry.entry_id}", entry.ts_ms, (CASH, "other", entry.amount))
             return True
 
     def cash_entries(self, account: str, *, since_ms: int = 0) -> list[CashEntry]:

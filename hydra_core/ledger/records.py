@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Decision, Fill, Mode, OrderState, Pins, Side
+from hydra_core.domain.trading import Decision, Fill, Mode, OrderState, Pins, Schedule, Side, Target
 
 OrderKind = Literal["market", "limit", "stop"]
 ENDED: Final = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
@@ -103,6 +103,55 @@ class OrderEvent:
     from_state: str
     to_state: str
     reason: str
+    ts_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A target being worked by its schedule, as it must be known again after a restart; (plan id, pair) is its key.
+
+    Parameters
+    ----------
+    plan_id : str, of the plan that it began with: its orders carry it, also while later plans repeat the target
+    start_ms, expires_ms : int, market time of the first slice, and from which nothing more is sent
+    initial : Decimal, signed base units held at ``start_ms``
+    arrival_ms, arrival_price : market time and middle price (USDT) at which the desk took it up; None: no quote yet
+    ended_ms, end_price, end_reason : when, at which price and why it was worked no more; None while it is
+    """
+
+    plan_id: str
+    account: str
+    target: Target
+    schedule: Schedule
+    start_ms: int
+    expires_ms: int
+    initial: Decimal
+    arrival_ms: int
+    arrival_price: Decimal | None = None
+    ended_ms: int | None = None
+    end_price: Decimal | None = None
+    end_reason: str = ""
+
+    @property
+    def pair(self) -> Pair:
+        """The pair that it trades."""
+        return self.target.pair
+
+    @property
+    def change(self) -> Decimal:
+        """Signed base units that it wants to trade."""
+        return Decimal(repr(self.target.quantity)) - self.initial
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One line of the journal: an amount (USDT; debits positive) on one book; an event's lines add up to zero."""
+
+    account: str
+    event: str
+    line: int
+    book: str
+    amount: Decimal
     ts_ms: int
 
 

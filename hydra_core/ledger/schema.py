@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration; a ledger is opened only at exactly this one."""
 
 
@@ -236,6 +236,37 @@ cursor = Table(
     Column("account", String(64), primary_key=True),
     Column("name", String(64), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+posting = Table(
+    "posting",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("event", String(200), primary_key=True),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("book", String(48), nullable=False),
+    _money("amount"),
+    _ms("ts_ms"),
+    Index(None, "account", "book"),
+)
+
+execution = Table(
+    "execution",
+    metadata,
+    Column("plan_id", String(80), primary_key=True),
+    Column("pair", String(24), primary_key=True),
+    Column("account", String(64), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("schedule", Text, nullable=False),
+    _money("initial"),
+    _ms("start_ms"),
+    _ms("expires_ms"),
+    _ms("arrival_ms"),
+    _money("arrival_price", nullable=True),
+    _ms("ended_ms", nullable=True),
+    _money("end_price", nullable=True),
+    Column("end_reason", Text, nullable=False),
+    Index(None, "account", "arrival_ms"),
 )
 
 equity_point = Table(

@@ -1,8 +1,9 @@
 """The ledger: one object through which every process reads and writes the books.
 
-It is put together from four parts, one per writer: :class:`~.accounts.AccountBook` (worth, latches, bars),
-:class:`~.orders.OrderBook` (orders, fills, positions, funding), :class:`~.cycles.CycleBook` (leases, decisions, plans)
-and :class:`~.control.ControlBook` (commands, heartbeats). Every write is one transaction with a key: doing it again
+It is put together from parts: :class:`~.accounts.AccountBook` (worth, latches, bars), :class:`~.orders.OrderBook`
+(orders, fills, positions, funding), :class:`~.executions.ExecutionBook` (targets being worked),
+:class:`~.journal.JournalBook` (double entry, read here), :class:`~.cycles.CycleBook` (leases, decisions, plans) and
+:class:`~.control.ControlBook` (commands, heartbeats). Every write is one transaction with a key: doing it again
 changes nothing. No clock here: times are handed in.
 """
 
@@ -15,10 +16,12 @@ from hydra_core.ledger.accounts import AccountBook
 from hydra_core.ledger.control import ControlBook
 from hydra_core.ledger.cycles import CycleBook
 from hydra_core.ledger.engine import BUSY_TIMEOUT_MS, open_engine, place_of, plain_errors, prepare_schema
+from hydra_core.ledger.executions import ExecutionBook
+from hydra_core.ledger.journal import JournalBook
 from hydra_core.ledger.orders import OrderBook
 
 
-class Ledger(AccountBook, OrderBook, CycleBook, ControlBook):
+class Ledger(AccountBook, OrderBook, ExecutionBook, JournalBook, CycleBook, ControlBook):
     """The books of one market home; safe to share between threads, cheap to open in every process.
 
     Examples
@@ -59,6 +62,16 @@ class Ledger(AccountBook, OrderBook, CycleBook, ControlBook):
     def place(self) -> str:
         """The database file, or the server's URL without its password."""
         return place_of(self._engine)
+
+    def insist(self) -> None:
+        """Begin and end a transaction that could write.
+
+        Raises
+        ------
+        LedgerUnusable : nothing can be booked now
+        """
+        with self._writing():
+            pass
 
     def close(self) -> None:
         """Give back all connections."""

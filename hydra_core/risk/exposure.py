@@ -1,16 +1,19 @@
-"""What the book as a whole permits: caps on one position and on all together, and the correlation penalty.
+"""What the book as a whole permits: caps on one position and on all together, correlation penalty, expected shortfall.
 
-:func:`penalty`, :func:`largest_gross` and :func:`trim` are plain numbers over lists or arrays, so that the backtest engine
-can compile them; the others hand them the settings.
+:func:`penalty`, :func:`tail_room`, :func:`largest_gross` and :func:`trim` are plain numbers over lists or arrays, so that the
+backtest engine can compile them; the others hand them the settings.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from hydra_core.settings import RiskSettings
+
+SHORTFALL_SIGMAS: Final = 3.9936 / math.sqrt(2.0)
+"""Expected shortfall at 97.5 % of a Student t with four degrees of freedom (3.9936), in its own standard deviations."""
 
 
 def penalty(candidate: int, side: float, notionals: Any, correlations: Any, largest: float) -> float:
@@ -49,6 +52,70 @@ def correlation_penalty(
 ) -> float:
     """:func:`penalty` over sequences."""
     return penalty(candidate, float(side), notionals, correlations, largest)
+
+
+def tail_room(
+    candidate: int, side: float, notionals: Any, correlations: Any, volatilities: Any, at: int, limit: float
+) -> float:
+    """Largest notional of a position, USDT, with which the book's expected shortfall stays within a limit; 0 for none.
+
+    Parameters
+    ----------
+    candidate : int, index of the pair; what is held of it is replaced
+    side : float, +1 or -1
+    notionals : signed USDT held by pair
+    correlations : (P, P); an unknown (NaN) one counts as the worst
+    volatilities : standard deviations of the log return over the horizon, of pair i at ``at + i``; that of a held pair
+        which is unknown counts as the largest that is known
+    limit : float, USDT
+
+    Notes
+    -----
+    Returns over the horizon are taken as jointly Student t with four degrees of freedom and no mean, so the shortfall is
+    :data:`SHORTFALL_SIGMAS` standard deviations of the book, whose variance is quadratic in the notional asked for. A
+    hedge of a book that is over the limit is granted up to where the book reaches the limit on the other side.
+    """
+    own = volatilities[at + candidate]
+    if not own > 0.0:
+        return 0.0
+    pairs = len(notionals)
+    widest = own
+    for other in range(pairs):
+        if volatilities[at + other] > widest:
+            widest = volatilities[at + other]
+    shared = spread = 0.0
+    for other in range(pairs):
+        notional = notionals[other]
+        if other == candidate or not abs(notional) > 0.0:
+            continue
+        sigma = volatilities[at + other]
+        risk = notional * (sigma if sigma > 0.0 else widest)
+        rho = correlations[candidate][other]
+        shared += abs(risk) if math.isnan(rho) else rho * side * risk
+        spread += risk * risk
+        for third in range(other):
+            if third == candidate or not abs(notionals[third]) > 0.0:
+                continue
+            sigma = volatilities[at + third]
+            beside = notionals[third] * (sigma if sigma > 0.0 else widest)
+            rho = correlations[other][third]
+            spread += 2.0 * (abs(risk * beside) if math.isnan(rho) else rho * risk * beside)
+    budget = max(0.0, limit) / SHORTFALL_SIGMAS
+    square = shared * shared - spread + budget * budget
+    return max(0.0, math.sqrt(square) - shared) / own if square > 0.0 else 0.0
+
+
+def expected_shortfall(
+    notionals: Sequence[float], correlations: Sequence[Sequence[float]], volatilities: Sequence[float]
+) -> float:
+    """Expected shortfall of a book over the horizon of its volatilities at 97.5 %, USDT; as in :func:`tail_room`."""
+    risks = [n * s if n else 0.0 for n, s in zip(notionals, volatilities, strict=True)]
+    variance = 0.0
+    for i, one in enumerate(risks):
+        for j, other in enumerate(risks):
+            rho = 1.0 if i == j else correlations[i][j]
+            variance += abs(one * other) if math.isnan(rho) else rho * one * other
+    return SHORTFALL_SIGMAS * math.sqrt(max(0.0, variance))
 
 
 def largest_gross(equity: float, max_total_notional: float, max_leverage: float) -> float:

@@ -256,7 +256,7 @@ def test_an_assessment_of_the_last_bars_equals_one_of_many():
     long, short = assess(panel, models, LIMITS, last=90), assess(panel, models, LIMITS, last=1)
     one, other = long.row(-1), short.row(-1)
     assert one.correlation == other.correlation
-    for name in ("side", "edge", "kelly_share", "risk_share", "stop_distance", "leverage", "confidence"):
+    for name in ("side", "edge", "risk_share", "stop_distance", "leverage", "volatility", "multiplier", "confidence"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9)
     assert (one.stress.mean_correlation, one.stress.variance_ratio, one.stress.extreme_probability) == pytest.approx(
         (other.stress.mean_correlation, other.stress.variance_ratio, other.stress.extreme_probability), rel=1e-9

@@ -49,3 +49,29 @@ def test_tiers_that_do_not_ascend_are_refused():
     for steps in ([], [(1.0, 0.01)], [(0.0, 0.01), (0.0, 0.02)], [(0.0, 0.02), (5.0, 0.01)]):
         with pytest.raises(UsageError):
             tiers(steps)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("leverage", [1.0, 2.0, 5.0, 10.0, 20.0])
+@pytest.mark.parametrize(
+    "notional", [1_000, 49_999, 50_001, 249_000, 260_000, 990_000, 1_100_000, 9_900_000, 12_000_000]
+)
+def test_the_liquidation_price_is_the_tier_formulas_within_one_tick(side, leverage, notional):
+    """Against the definition itself: the first price, tick by tick, at which equity no longer covers the requirement."""
+    entry, tick = 60_000.0, 0.1
+    size = notional / entry
+    wallet = notional / leverage
+
+    def covered(price):
+        return wallet + side * size * (price - entry) > maintenance(size * price, TABLE)
+
+    price = liquidation_price(side * size, entry, wallet, TABLE)
+    low, high = (tick, entry) if side > 0 else (entry, 10 * entry)
+    if covered(low if side > 0 else high):
+        assert price is None or price < tick
+        return
+    while high - low > tick / 100:
+        middle = (low + high) / 2
+        inside = covered(middle)
+        low, high = (low, middle) if inside == (side > 0) else (middle, high)
+    assert price == pytest.approx((low + high) / 2, abs=tick)

@@ -126,6 +126,12 @@ class LiveStateReader:
         self._forget()
         return True
 
+    def advance(self, upto: Watermarks) -> None:
+        """Read on to later watermarks and no further (a replay that goes from one decision to the next)."""
+        self._upto = upto
+        self._file_version = -1
+        self.refresh()
+
     def watermarks(self) -> Watermarks:
         """Newest ids taken in so far."""
         return self._seen

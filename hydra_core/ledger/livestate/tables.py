@@ -70,6 +70,12 @@ class Watermarks:
     series: int
     liquidation: int
 
+    def reached_from(self, earlier: Watermarks) -> bool:
+        """Whether reading on from ``earlier`` comes to these."""
+        return (
+            earlier.candle <= self.candle and earlier.series <= self.series and earlier.liquidation <= self.liquidation
+        )
+
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """A connection in autocommit mode; with ``create`` the file and its tables are made.
