@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.rows import Report, show, write_rows
 
-GROUPS = ("decision", "market", "research", "statistics")
+GROUPS = ("decision", "execution", "market", "research", "statistics")
 KEPT_IN = {"statistics": "research"}
 """Groups whose rows stand in the file of another one, beside its own."""
 

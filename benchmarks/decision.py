@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -146,8 +147,10 @@ def model_call(registry: ModelRegistry, version: str) -> Callable[[], object]:
     from hydra_core.alpha.forecaster.artifact import load
 
     model = load(registry.path(FORECASTER, version), version)
+    network: Any = model.parts[0][2]
     windows = np.zeros((8, model.shape.steps, len(model.features)), np.float32)
-    return lambda: model.session.run(None, {"windows": windows})
+    ready = {"windows": windows[None] if network.together else windows}
+    return lambda: network.session.run(None, ready)
 
 
 class Bare:
@@ -217,9 +220,15 @@ class Times:
 
 
 def cycles(
-    home: Home, ledger: Ledger, settings: Settings, feed: Feed, pins: dict[str, str], bare: Bare
+    home: Home,
+    ledger: Ledger,
+    settings: Settings,
+    feed: Feed,
+    pins: dict[str, str],
+    bare: Bare,
+    count: int = CYCLES,
 ) -> dict[bool, Times]:
-    """Times per cycle, apart for cycles at a bar's close (True) and between them."""
+    """Times per cycle, apart for cycles at a bar's close (True) and between them; ``count`` includes the warm-up."""
     taken = {False: Times(), True: Times()}
     seen = 0
 
@@ -233,7 +242,7 @@ def cycles(
             taken[at_close].bare.append(parts)
         feed.next_cycle(told)
 
-    config = WindowConfig("bench", pins, f"bench-{len(pins)}", cycles=CYCLES, follow_champions=False)
+    config = WindowConfig("bench", pins, f"bench-{len(pins)}", cycles=count, follow_champions=False)
     run_window(config, home, settings, feed.clock, ledger, on_cycle)
     return taken
 

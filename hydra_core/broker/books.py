@@ -15,10 +15,11 @@ from loguru import logger
 
 from hydra_core.broker.facts import FillFact, OrderFact
 from hydra_core.broker.protocol import Incident, IncidentKind
+from hydra_core.broker.stops import STOP_PLAN
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import QUOTE, Pair
 from hydra_core.domain.trading import Fill, OrderState
-from hydra_core.execution.orders import DONE, IllegalMove, Word, move
+from hydra_core.execution.orders import DONE, OWN, IllegalMove, Word, move
 from hydra_core.ledger.records import ADL, EXTERNAL, LIQUIDATION, OrderRecord
 from hydra_core.ledger.store import Ledger
 
@@ -190,11 +191,14 @@ class Books:
         return None if fact.algo else self._ledger.order_by_venue_id(self._account, fact.pair, fact.venue_id)
 
     def _taken_up(self, fact: OrderFact) -> OrderRecord:
-        """Book an order that is not ours, under who made it."""
+        """Book an order that is not in the books, under who made it: a stop of ours where they were lost, or another hand."""
         plan, kind = next(
             ((plan, kind) for beginning, plan, kind in MAKERS if fact.client_id.startswith(beginning)),
             (EXTERNAL, IncidentKind.EXTERNAL),
         )
+        own = fact.algo and fact.client_id.startswith(OWN)
+        if own:
+            plan = STOP_PLAN
         record = OrderRecord(
             order_id=fact.client_id,
             plan_id=plan,
@@ -209,13 +213,13 @@ class Books:
             reduce_only=fact.reduce_only,
             limit_price=fact.limit_price,
             stop_price=fact.stop_price,
-            reason=f"{kind.value}: not an order of ours",
+            reason="protective stop of lost books" if own else f"{kind.value}: not an order of ours",
             venue_order_id=fact.venue_id,
         )
         if self._ledger.record_order(record):
             self.changes += 1
-            logger.warning("order {} on {} is not ours: {}", fact.client_id, fact.pair, kind.value)
-        if kind is IncidentKind.EXTERNAL:
+            logger.warning("order {} on {} is taken up: {}", fact.client_id, fact.pair, record.reason)
+        if plan == EXTERNAL:
             self.foreign.add(fact.client_id)
         self._keep(record)
         return record

@@ -76,6 +76,7 @@ class Sender:
         self._host = host
         self._window_ms = window_s * 1000
         self._sent_wall: dict[str, int] = {}
+        self._missed: set[str] = set()
         self._cancel_wanted: dict[str, str] = {}
         self._probing: set[str] = set()
         self._pauses_by_pair: dict[Pair, tuple[int, int]] = {}
@@ -200,6 +201,7 @@ class Sender:
         if record is None:
             self._cancel_wanted.pop(order_id, None)
             self._sent_wall.pop(order_id, None)
+            self._missed.discard(order_id)
         elif order_id in self._cancel_wanted and record.state in RESTING:
             self._spawn(self._cancel(record))
 
@@ -235,11 +237,16 @@ class Sender:
             self._host.want(f"order {order_id} was looked up")
 
     def is_settled(self, record: OrderRecord) -> bool:
-        """Whether an order was sent so long ago that the exchange must know of it."""
+        """Whether an order that was looked for in vain was sent so long ago that the exchange must know of it.
+
+        One missing row is never enough: a machine that was held up may come to its first look after the whole window.
+        """
         sent = self._sent_wall.get(record.order_id)
         if sent is None:
             return True
-        return self._clock.wall_ms() - sent >= self._window_ms
+        again = record.order_id in self._missed
+        self._missed.add(record.order_id)
+        return again and self._clock.wall_ms() - sent >= self._window_ms
 
     def _pause(self, pair: Pair) -> None:
         first, longest = REFUSAL_PAUSE_MS

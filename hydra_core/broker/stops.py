@@ -107,7 +107,7 @@ class Stops:
         self.exits[order.pair] = words
 
     def _keep_one(self, pair: Pair, held: Position) -> None:
-        stop = held.stop_price or self._default(pair, held)
+        stop = held.stop_price or self._taken_up(pair, held) or self._default(pair, held)
         rules = self._rules.get(pair)
         quantity = abs(floor_quantity(held.quantity, rules)) if rules is not None else abs(held.quantity)
         if stop is None or not quantity:
@@ -133,6 +133,14 @@ class Stops:
             if now - since > self._live.stop_grace_s * 1000 and pair not in self.exits:
                 self.exits[pair] = f"no stop has rested for {self._live.stop_grace_s:g} s"
                 logger.error("{}: {}", pair, self.exits[pair])
+
+    def _taken_up(self, pair: Pair, held: Position) -> Decimal | None:
+        """The price of a stop that rests already for a position whose books were lost; kept in the ledger."""
+        resting = [o.stop_price for o in self._ours(pair) if o.state in RESTING and o.side * held.quantity < 0]
+        if not resting or resting[0] is None:
+            return None
+        self._ledger.set_stop(self._account, pair, resting[0])
+        return resting[0]
 
     def _default(self, pair: Pair, held: Position) -> Decimal | None:
         """A stop for a position that came without one (opened by hand, or adopted); kept in the ledger."""

@@ -1,13 +1,15 @@
 """From plans to orders: works each target position by its schedule, never past it, never twice.
 
 An order's id is derived from plan, pair and slice and its intent is booked before it is sent, so a repeated step finds its
-own order. What the kill switches allow is told by the guard; protective exits come from there too.
+own order. What is being worked is booked too (:class:`~hydra_core.ledger.records.Execution`): a restart goes on with the same
+schedule, and what it cost against the price at its arrival can be told. What the kill switches allow is told by the guard;
+protective exits come from there too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -19,9 +21,9 @@ from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, OrderState, Plan, Position, Schedule, Side, Target
 from hydra_core.execution.orders import NEVER_ARRIVED, client_order_id
-from hydra_core.execution.rounding import Order, orders_to_reach, round_stop
-from hydra_core.execution.schedule import continues, schedule_of, slices
-from hydra_core.ledger.records import OrderRecord
+from hydra_core.execution.rounding import Order, decimal, floor_quantity, orders_to_reach, round_stop
+from hydra_core.execution.schedule import allowed, continues, schedule_of, shares_of, slices
+from hydra_core.ledger.records import Execution, OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.trader.view import MarketView
 
@@ -29,21 +31,11 @@ ATTEMPTS: Final = 3
 """Orders sent for one slice, where the earlier ones ended without an effect that the exchange chose (a remainder that
 expired, a sending that never arrived), or where other filters ask for another size; what it refused is not sent again."""
 TRIED_AGAIN: Final = frozenset({OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED})
+DONE: Final = "done"
+"""End of an execution that reached its target; it stays in mind, for its stop, until its plan expires."""
 BOUND_STEP: Final = Decimal("0.005")
 BOUND_MOST: Final = Decimal("0.05")
 """How far from the best price the limit of a closing order lies where market orders are refused, and how far at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A target being worked: from ``initial`` (signed base units held at ``start_ms``) by its schedule."""
-
-    plan_id: str
-    target: Target
-    schedule: Schedule
-    start_ms: int
-    initial: Decimal
-    expires_ms: int
 
 
 class Desk:
@@ -66,10 +58,17 @@ class Desk:
         self._rules = rules
         self._plan_id = ""
         self._ended = ""
-        self._work: dict[Pair, Work] = {}
+        self._work: dict[Pair, Execution] = {}
+        self._before: dict[Pair, tuple[Decimal, Decimal]] = {}
+        """Where counting began: base units that the market had traded, and that the execution's orders had filled."""
+        self._closed: dict[Pair, int] = {}
+        """When each pair was last closed at once: a plan from before does not open it again."""
+        for one in ledger.open_executions(account, clock.market_ms()):
+            self._work[one.pair] = one
+            self._count(one)
 
     @property
-    def work(self) -> Mapping[Pair, Work]:
+    def work(self) -> Mapping[Pair, Execution]:
         """Targets being worked, by pair."""
         return self._work
 
@@ -85,7 +84,8 @@ class Desk:
         if plan is not None and plan.plan_id != self._plan_id:
             self._adopt(plan, positions)
         now = self._clock.market_ms()
-        self._work = {pair: work for pair, work in self._work.items() if now < work.expires_ms}
+        self._leave({pair: "expired" for pair, work in self._work.items() if now >= work.expires_ms})
+        self._leave({pair: f"{pair} is traded no more" for pair in self._work if pair in self._view.delisted})
         if mode in (Mode.HALTED, Mode.FLATTEN):
             return 0
         sent = sum(self._advance(work, mode, positions, now) for work in self._work.values())
@@ -95,7 +95,9 @@ class Desk:
             and not self._broker.working()
             and all(self._done(w, now) for w in self._work.values())
         ):
-            self._end("done")
+            if self._plan_id != self._ended:
+                self._ledger.end_executions(self._over(work, DONE) for work in self._work.values())
+            self._end(DONE)
         return sent
 
     def protect(self, positions: Mapping[Pair, Position]) -> bool:
@@ -119,7 +121,9 @@ class Desk:
             if order.reduce_only and (order.kind == "market" or order.time_in_force == "IOC"):
                 return False
             self._broker.cancel(order.order_id, reason)
-        if self._work.pop(pair, None) is not None:
+        self._closed[pair] = self._clock.market_ms()
+        if pair in self._work:
+            self._leave({pair: reason})
             self._end(reason)
         side = Side.SHORT if held.quantity > 0 else Side.LONG
         attempt = 0
@@ -127,12 +131,14 @@ class Desk:
             key, pair, Order(side, abs(held.quantity), reduce_only=True), attempt, reason, purpose="close"
         ):
             attempt += 1  # an earlier attempt under this key ended without closing all of it
+        self._note_exit(key, pair, held, reason)
         return True
 
     def release(self, pair: Pair, reason: str) -> bool:
         """Stop working a pair's target: another hand moved its position; True when one was being worked."""
-        if self._work.pop(pair, None) is None:
+        if pair not in self._work:
             return False
+        self._leave({pair: reason})
         for order in self._broker.working(pair):
             if not order.reduce_only:
                 self._broker.cancel(order.order_id, reason)
@@ -142,7 +148,7 @@ class Desk:
     def drop(self, reason: str) -> int:
         """Stop working every target and cancel what works; protective closes stay. Returns the orders cancelled."""
         if self._work:
-            self._work.clear()
+            self._leave(dict.fromkeys(self._work, reason))
             self._end(reason)
         idle = [order for order in self._broker.working() if not order.reduce_only]
         return sum(self._broker.cancel(order.order_id, reason) for order in idle)
@@ -153,25 +159,82 @@ class Desk:
         self._plan_id = plan.plan_id
         if now >= plan.expires_ms:
             return
-        taken: dict[Pair, Work] = {}
+        taken: dict[Pair, Execution] = {}
         for target in plan.targets:
+            if target.quantity and plan.cycle_ms <= self._closed.get(target.pair, -1):
+                continue  # decided while the position was still held
             old = self._work.get(target.pair)
             if old is not None and continues(old.target, target):
-                taken[target.pair] = replace(old, target=target, expires_ms=plan.expires_ms)
+                kept = replace(target, shares=old.target.shares)
+                taken[target.pair] = replace(old, target=kept, expires_ms=plan.expires_ms)
                 continue
-            taken[target.pair] = Work(
+            booked = self._ledger.execution(plan.plan_id, target.pair)
+            if booked is not None and booked.ended_ms is not None and booked.end_reason != DONE:
+                continue  # given up before a restart
+            taken[target.pair] = booked or Execution(
                 plan_id=plan.plan_id,
+                account=self._account,
                 target=target,
                 schedule=schedule_of(target, plan.schedule),
                 start_ms=plan.cycle_ms,
                 initial=self._initial(plan, target.pair, positions),
                 expires_ms=plan.expires_ms,
+                arrival_ms=now,
+                arrival_price=self._mid(target.pair),
             )
+        superseded = f"superseded by plan {plan.plan_id}"
         for pair in self._work.keys() - taken.keys():
             for order in self._broker.working(pair):
                 if not order.reduce_only:
-                    self._broker.cancel(order.order_id, f"superseded by plan {plan.plan_id}")
+                    self._broker.cancel(order.order_id, superseded)
+        over = [old for pair, old in self._work.items() if pair not in taken or taken[pair].plan_id != old.plan_id]
+        self._ledger.record_executions(taken.values(), [self._over(one, superseded) for one in over])
+        fresh = [
+            one for pair, one in taken.items() if pair not in self._work or self._work[pair].plan_id != one.plan_id
+        ]
         self._work = taken
+        for one in fresh:
+            self._count(one)
+
+    def _count(self, work: Execution) -> None:
+        """Begin to count what the market trades from here on; what the execution's orders have filled stands beside it."""
+        filled = sum((abs(size) for size, _, _ in self._ledger.executed(work.plan_id, work.pair)), Decimal(0))
+        self._before[work.pair] = (decimal(self._view.traded(work.pair)), filled)
+
+    def _leave(self, reasons: Mapping[Pair, str]) -> None:
+        """Work these pairs no more."""
+        self._ledger.end_executions(self._over(self._work.pop(pair), reason) for pair, reason in reasons.items())
+
+    def _over(self, work: Execution, reason: str) -> Execution:
+        """An execution as it ends now."""
+        now = self._clock.market_ms()
+        return replace(work, ended_ms=now, end_price=self._mid(work.pair), end_reason=reason)
+
+    def _mid(self, pair: Pair) -> Decimal | None:
+        """Middle of the newest quote, None where there is none."""
+        quote = self._view.quotes.get(pair)
+        return None if quote is None else decimal(quote.mid)
+
+    def _note_exit(self, key: str, pair: Pair, held: Position, reason: str) -> None:
+        """Book a close at once as an execution of its own, so that what it cost is told with the others."""
+        if self._ledger.execution(key, pair) is not None:
+            return
+        now, price = self._clock.market_ms(), self._mid(pair)
+        exit_now = Execution(
+            plan_id=key,
+            account=self._account,
+            target=Target(pair, 0.0, None, reason, urgent=True),
+            schedule=Schedule(),
+            start_ms=now,
+            expires_ms=now,
+            initial=held.quantity,
+            arrival_ms=now,
+            arrival_price=price,
+            ended_ms=now,
+            end_price=price,
+            end_reason=reason,
+        )
+        self._ledger.record_executions([exit_now])
 
     def _end(self, reason: str) -> None:
         """Note once that the newest plan is worked no more, so that the next decision counts on nothing of it."""
@@ -179,8 +242,10 @@ class Desk:
             self._ledger.end_plan(self._plan_id, self._clock.market_ms(), reason)
             self._ended = self._plan_id
 
-    def _done(self, work: Work, now: int) -> bool:
+    def _done(self, work: Execution, now: int) -> bool:
         """Whether a target's last slice has been due; what the filters could not express by then stays undone."""
+        if work.schedule.participation and now < work.expires_ms and self._rest(work):
+            return False  # the market's volume may yet allow what is left
         return len(slices(work.schedule, 0.0, 0.0, work.start_ms, now)) >= max(1, work.schedule.slices)
 
     def _initial(self, plan: Plan, pair: Pair, positions: Mapping[Pair, Position]) -> Decimal:
@@ -190,28 +255,58 @@ class Desk:
         own = self._ledger.orders(self._account, plan_id=plan.plan_id)
         return quantity - sum((order.filled * order.side for order in own if order.pair == pair), Decimal(0))
 
-    def _advance(self, work: Work, mode: Mode, positions: Mapping[Pair, Position], now: int) -> int:
+    def _advance(self, work: Execution, mode: Mode, positions: Mapping[Pair, Position], now: int) -> int:
         """Send the orders that carry a pair to its goal of now."""
         pair = work.target.pair
         quote = self._view.quotes.get(pair)
         if quote is None or self._broker.working(pair) or not self._broker.ready(pair):
             return 0
-        due = slices(work.schedule, float(work.initial), work.target.quantity, work.start_ms, now)
+        shares = shares_of(work.target, work.schedule)
+        due = slices(work.schedule, float(work.initial), work.target.quantity, work.start_ms, now, shares)
         if not due:
             return 0
         held = positions.get(pair)
         current = held.quantity if held is not None else Decimal(0)
         price = Decimal(repr(quote.mid))
+        if work.arrival_price is None:
+            self._work[pair] = work = replace(work, arrival_ms=now, arrival_price=price)
+            self._ledger.record_executions([work])
         sent = 0
         for order in orders_to_reach(due[-1].goal, current, price, self._rules[pair]):
             if mode is Mode.REDUCING and not order.reduce_only:
                 continue
             purpose = "close" if order.reduce_only else "slice"
-            sent += self._try(work, order, due[-1].index, purpose)
+            if work.schedule.participation:
+                sent += self._part(work, order, due[-1].index)
+            else:
+                sent += self._try(work, order, due[-1].index, purpose)
             break  # the entry after a close waits for the close to fill
         return sent
 
-    def _try(self, work: Work, order: Order, index: int, purpose: str) -> bool:
+    def _part(self, work: Execution, order: Order, index: int) -> bool:
+        """Send as much of an order as the market's volume allows, under the number of the execution's orders so far."""
+        pair = work.target.pair
+        traded_before, filled_before = self._before[pair]
+        own = [one for one in self._ledger.orders(self._account, plan_id=work.plan_id) if one.pair == pair]
+        if sum(one.state in TRIED_AGAIN and not one.filled for one in own) >= ATTEMPTS:
+            return False
+        done = sum((one.filled for one in own), Decimal(0)) - filled_before
+        traded = decimal(self._view.traded(pair)) - traded_before
+        room = allowed(order.quantity, abs(work.change), done, traded, work.schedule.participation)
+        if room < order.quantity:
+            rules = self._rules[pair]
+            room = floor_quantity(room, rules)
+            if room < rules.min_quantity or room * (self._mid(pair) or 0) < rules.min_notional:
+                return False
+        part = replace(order, quantity=room)
+        return self._send(work.plan_id, pair, part, index, work.target.reason, purpose=f"part {len(own)}")
+
+    def _rest(self, work: Execution) -> Decimal:
+        """What an execution has still to trade and the filters can express, unsigned base units."""
+        filled = sum((size for size, _, _ in self._ledger.executed(work.plan_id, work.pair)), Decimal(0))
+        return abs(floor_quantity(work.change - filled, self._rules[work.pair]))
+
+    def _try(self, work: Execution, order: Order, index: int, purpose: str) -> bool:
         """Send a slice's order; again where the last one ended short of it and not by a refusal."""
         pair = work.target.pair
         for attempt in range(ATTEMPTS):

@@ -35,6 +35,7 @@ from hydra_core.market.rest import ExchangeClient
 from hydra_core.market.streams import CANDLE_STREAM, LIQUIDATION_STREAM, MarketStreams, Trade
 from hydra_core.market.streams.candles import CandleGate, Verdict
 from hydra_core.market.streams.readings import CandleTick
+from hydra_core.trader.outlook import Outlook
 from hydra_core.trader.view import MarketView
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Feeds:
         self.health: dict[str, bool] = {}
         self.streams: MarketStreams | None = None
         """Set by whoever runs them: their health and books are reported from here."""
+        self.outlook = Outlook(client, pairs, clock)
         self._book_due: dict[Pair, int] = {}
         self._health_due = 0
         self._captured = False
@@ -125,7 +127,7 @@ class Feeds:
             frame = await self._client.candles(pair, interval, start, now_ms, now_ms)
             return self._take_bars(pair, interval, bars_of(frame))
 
-        return sum(await asyncio.gather(*(fill(pair) for pair in self._pairs)))
+        return sum(await asyncio.gather(*(fill(pair) for pair in self._traded())))
 
     def newest_bar(self, pair: Pair, interval: Interval) -> int | None:
         """Open time of the newest closed candle up to which none is missing, None before the first."""
@@ -170,7 +172,7 @@ class Feeds:
                 self.settled[pair].extend(zip(readings.ts.tolist(), readings.value.tolist(), strict=True))
             return len(readings)
 
-        return sum(await asyncio.gather(*(fetch(kind, pair) for kind in SLOW for pair in self._pairs)))
+        return sum(await asyncio.gather(*(fetch(kind, pair) for kind in SLOW for pair in self._traded())))
 
     async def run_polls(self) -> None:
         """Poll after every publication, repair candle gaps as soon as they are known; never returns."""
@@ -180,6 +182,7 @@ class Feeds:
             now = self._clock.market_ms()
             slot = (now - delay) // step
             try:
+                await self._look_around()
                 if self._gap.is_set() or (slot != polled and self._behind(now)):
                     self._gap.clear()
                     for interval in self.intervals:
@@ -257,6 +260,18 @@ class Feeds:
         self.health[stream] = ok
         self._writer.add_health(HealthReading(stream, ok, event_ms, message, self._clock.wall_ms()))
 
+    def _traded(self) -> list[Pair]:
+        """Pairs that are followed and still traded: of the others there is nothing to ask for."""
+        return [pair for pair in self._pairs if pair not in self.outlook.delisted]
+
+    async def _look_around(self) -> None:
+        """See what the exchange lists, when that is due; a pair that is traded no more is waited for by nobody."""
+        well = all(self.health.values()) and not self.outlook.drift.alarm
+        if self.outlook.due(well=well) and await self.outlook.look():
+            self._view.delisted = dict(self.outlook.delisted)
+            if self.streams is not None:
+                self.streams.withdraw(self.outlook.delisted)
+
     def _act(self, pair: Pair, ts: int) -> None:
         """Hand on a closed forecast bar, and those behind it that had arrived ahead, each once."""
         newest = self._gate.newest(pair, FORECAST_INTERVAL)
@@ -290,6 +305,7 @@ class Feeds:
             "streams": [one.to_json() for one in self.streams.health()],
             "malformed": quarantine.total,
             "malformed_by_stream": dict(quarantine.counts),
+            **self.outlook.to_json(),
         }
         self._writer.set_meta(STREAM_HEALTH, told)
 
@@ -306,7 +322,7 @@ class Feeds:
     def _behind(self, now_ms: int) -> bool:
         """Whether a closed forecast bar has not come although its successor is a minute old."""
         expected = FORECAST_INTERVAL.last_closed(now_ms - max(PUBLICATION_DELAY_MS.values()))
-        return any((self._gate.newest(pair, FORECAST_INTERVAL) or -1) < expected for pair in self._pairs)
+        return any((self._gate.newest(pair, FORECAST_INTERVAL) or -1) < expected for pair in self._traded())
 
     def _settlement_due(self, pair: Pair, since_ms: int) -> bool:
         """Whether the mark stream has moved on to a settlement later than one we have not read yet."""

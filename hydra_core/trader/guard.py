@@ -6,27 +6,35 @@ The rules are in ``risk.switches``; here they meet the account, once every tick,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from loguru import logger
 
-from hydra_core.broker.protocol import Broker, Incident, IncidentKind
+from hydra_core.broker.protocol import Broker, Incident, IncidentKind, Standing
 from hydra_core.domain.clock import Clock
+from hydra_core.domain.errors import HydraError, LedgerUnusable
 from hydra_core.domain.intervals import DAY_MS, MINUTE_MS
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Mode, Position
+from hydra_core.domain.trading import Mode, Portfolio, Position
 from hydra_core.home import Home
 from hydra_core.ledger.accounting import total_unrealised
 from hydra_core.ledger.store import Ledger
-from hydra_core.risk.switches import SWITCHES, Judgement, combine, evaluate
+from hydra_core.risk.switches import POSITIONS_UNKNOWN, SWITCHES, Judgement, combine, evaluate
 from hydra_core.settings import LiveSettings, RiskSettings
 from hydra_core.trader.desk import Desk
 from hydra_core.trader.view import MarketView
 
+T = TypeVar("T")
+
+FAILURES: Final = (
+    HydraError, OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,
+)  # fmt: skip
+"""How a reading can fail, a mistake in its own code included: the switch that needs it is tripped, the others go on judging."""
 HALTING: Final = frozenset({IncidentKind.LIQUIDATION, IncidentKind.FOREIGN})
 """Incidents after which nothing is traded until a person has looked; the others bar their pair for the day."""
 BLOCKED: Final = "account_blocked"
@@ -75,39 +83,85 @@ class Guard:
         self._beyond_since: dict[Pair, int] = {}
         self._judged_cycle = -1
         self._booked_minute = -1
+        self._faults: list[str] = []
+        self._unknown = False
+        self._owed: dict[str, str] = {}
+        self.blind = False
+        """Whether the newest tick could read neither time nor account: nothing is known to work on."""
         self.mode = Mode.ACTIVE
         self.trips: Mapping[str, str] = {}
         self.equity = math.nan
 
     def tick(self) -> Mode:
         """Judge, latch, protect; returns the mode in force."""
-        now = self._clock.market_ms()
-        self._obey_commands(now)
-        self._latch_decided(now)
-        for incident in self._broker.incidents():
-            self._answer(incident, now)
-        standing = self._broker.standing
-        marks = self._fresh_marks()
-        portfolio = self._ledger.portfolio(self._account, self._view.mark_prices(), now)
-        portfolio = replace(portfolio, known=portfolio.known and standing.known)
+        faults, self._faults = self._faults, []
+        self.blind = True
+        now = self._attempt("clock", self._clock.market_ms, faults)
+        if now is None:
+            return self._stand(Judgement(Mode.HALTED, {POSITIONS_UNKNOWN: "; ".join(faults)}))
+        self._attempt("commands", partial(self._obey_commands, now), faults)
+        self._attempt("decisions", partial(self._latch_decided, now), faults)
+        self._attempt("incidents", partial(self._answer_incidents, now), faults)
+        standing = self._attempt("broker", lambda: self._broker.standing, faults) or Standing(known=False)
+        marks = self._attempt("marks", self._fresh_marks, faults) or {}
+        portfolio = self._attempt("account", partial(self._read_portfolio, now), faults)
+        if portfolio is None:
+            return self._stand(Judgement(Mode.HALTED, {POSITIONS_UNKNOWN: "; ".join(faults)}))
+        self.blind = False
+        self._attempt("equity", partial(self._book_equity, portfolio.positions, now), faults)
+        portfolio = replace(
+            portfolio, known=portfolio.known and standing.known, latched={**portfolio.latched, **self._owed}
+        )
         self.equity = portfolio.equity
-        judgement = evaluate(portfolio, marks, None, (), self._risk, self._manual())
+        judging = partial(evaluate, portfolio, marks, None, faults, self._risk, manual_switch(self._home))
+        judgement = self._attempt("switches", judging, faults) or Judgement(
+            Mode.HALTED, {**portfolio.latched, POSITIONS_UNKNOWN: "; ".join(faults)}
+        )
         if standing.block:
-            mode = Mode.REDUCING if judgement.mode is Mode.ACTIVE else judgement.mode
-            judgement = replace(judgement, mode=mode, trips={**judgement.trips, BLOCKED: standing.block})
-        self._latch(judgement, now)
+            freest = Mode.REDUCING if judgement.mode is Mode.ACTIVE else judgement.mode
+            judgement = replace(judgement, mode=freest, trips={**judgement.trips, BLOCKED: standing.block})
+        self._attempt("latches", partial(self._latch, judgement, now), self._faults)
+        mode = self._stand(judgement)
+        self._protect(portfolio, marks, judgement, now)
+        return mode
+
+    def blinded(self, what: str, error: Exception) -> None:
+        """Something that fills or settles failed before this tick: what is held cannot be trusted in it."""
+        self._faults.append(f"{what}: {type(error).__name__}: {error}")
+        self._unknown = True
+
+    def _attempt(self, what: str, reading: Callable[[], T], faults: list[str]) -> T | None:
+        """A reading that a switch depends on. That it fails is a fault that trips; it keeps no other switch from judging."""
+        try:
+            return reading()
+        except LedgerUnusable:
+            raise  # without books nothing can be sent, so the session ends: the trader waits for them
+        except FAILURES as error:
+            faults.append(f"{what}: {type(error).__name__}: {error}")
+            return None
+
+    def _read_portfolio(self, now: int) -> Portfolio:
+        """The account at the newest marks; unknown in a round in which the broker failed."""
+        unknown, self._unknown = self._unknown, False
+        portfolio = self._ledger.portfolio(self._account, self._view.mark_prices(), now)
+        return replace(portfolio, known=portfolio.known and not unknown)
+
+    def _stand(self, judgement: Judgement) -> Mode:
+        """Put a judgement in force; what may not be opened any more is cancelled at once."""
         if judgement.mode is not self.mode:
             logger.warning("mode {} -> {}: {}", self.mode.value, judgement.mode.value, dict(judgement.trips))
         self.mode, self.trips = judgement.mode, judgement.trips
         if judgement.mode is not Mode.ACTIVE:
-            self._desk.drop("; ".join(judgement.trips.values()))
-        self._protect(portfolio.positions, marks, judgement, now)
-        self._book_equity(portfolio.positions, now)
+            self._attempt("orders", partial(self._desk.drop, "; ".join(judgement.trips.values())), self._faults)
         return self.mode
 
     def positions(self) -> Mapping[Pair, Position]:
         """Open positions of the account, as booked now."""
         return self._ledger.positions(self._account)
+
+    def _answer_incidents(self, now: int) -> None:
+        for incident in self._broker.incidents():
+            self._answer(incident, now)
 
     def _answer(self, incident: Incident, now: int) -> None:
         """What follows from something that was done to the account."""
@@ -118,35 +172,41 @@ class Guard:
             self._desk.release(incident.pair, incident.reason)
             self._ledger.bar_pair(self._account, incident.pair, now - now % DAY_MS + DAY_MS, incident.reason)
 
-    def _protect(
+    def _protect(self, portfolio: Portfolio, marks: Mapping[Pair, float], judgement: Judgement, now: int) -> None:
+        """Close what must be closed: everything when flattening, lost positions, positions at their stops or without one."""
+        if judgement.mode is Mode.HALTED and not portfolio.known:
+            return  # an order that closes a position must know it; the stops at the exchange stay
+        naked = self._attempt("stops", self._broker.must_close, self._faults) or {}
+        for pair in self._beyond_since.keys() - portfolio.positions.keys():
+            del self._beyond_since[pair]
+        for pair, held in portfolio.positions.items():
+            self._attempt(f"exit of {pair}", partial(self._leave, held, marks, naked, judgement, now), self._faults)
+
+    def _leave(
         self,
-        positions: Mapping[Pair, Position],
+        held: Position,
         marks: Mapping[Pair, float],
+        naked: Mapping[Pair, str],
         judgement: Judgement,
         now: int,
     ) -> None:
-        """Close what must be closed: everything when flattening, lost positions, positions at their stops or without one."""
-        if judgement.mode is Mode.HALTED and not self._broker.standing.known:
-            return  # an order that closes a position must know it; the stops at the exchange stay
-        naked = self._broker.must_close()
-        for pair in self._beyond_since.keys() - positions.keys():
-            del self._beyond_since[pair]
-        for pair, held in positions.items():
-            mark = marks.get(pair, math.nan)
-            if not stop_hit(held, mark):
-                self._beyond_since.pop(pair, None)
-            if judgement.mode is Mode.FLATTEN:
-                why = "; ".join(name for name in judgement.trips if combine((name,)) is Mode.FLATTEN)
-                self._desk.close(pair, held, f"flatten-{why}-{held.opened_ms}", f"kill switch: {why}")
-            elif pair in naked:
-                self._desk.close(pair, held, f"naked-{held.opened_ms}", f"unprotected: {naked[pair]}")
-            elif pair in judgement.close:
-                if self._desk.close(pair, held, f"loss-{held.opened_ms}", "kill switch: position loss"):
-                    self._ledger.bar_pair(
-                        self._account, pair, now - now % DAY_MS + DAY_MS, judgement.trips["position_loss"]
-                    )
-            elif held.stop_price is not None and stop_hit(held, mark) and self._overdue(pair, now):
-                self._desk.close(pair, held, f"stop-{held.opened_ms}-{held.stop_price}", f"stop {held.stop_price}")
+        """Close one position where something demands it."""
+        pair = held.pair
+        mark = marks.get(pair, math.nan)
+        if not stop_hit(held, mark):
+            self._beyond_since.pop(pair, None)
+        if judgement.mode is Mode.FLATTEN:
+            why = "; ".join(name for name in judgement.trips if combine((name,)) is Mode.FLATTEN)
+            self._desk.close(pair, held, f"flatten-{why}-{held.opened_ms}", f"kill switch: {why}")
+        elif pair in naked:
+            self._desk.close(pair, held, f"naked-{held.opened_ms}", f"unprotected: {naked[pair]}")
+        elif pair in judgement.close:
+            if self._desk.close(pair, held, f"loss-{held.opened_ms}", "kill switch: position loss"):
+                self._ledger.bar_pair(
+                    self._account, pair, now - now % DAY_MS + DAY_MS, judgement.trips["position_loss"]
+                )
+        elif held.stop_price is not None and stop_hit(held, mark) and self._overdue(pair, now):
+            self._desk.close(pair, held, f"stop-{held.opened_ms}-{held.stop_price}", f"stop {held.stop_price}")
 
     def _overdue(self, pair: Pair, now: int) -> bool:
         """Whether a stop that was reached is ours to carry out: at once, or when the exchange's did not for a while."""
@@ -162,26 +222,16 @@ class Guard:
             for pair, reading in self._view.marks.items()
         }
 
-    def _manual(self) -> Mode | None:
-        """What the kill file asks for; a file that cannot be read halts."""
-        try:
-            word = self._home.kill_file.read_text().strip().lower()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            logger.error("kill file cannot be read, taken as halt: {}", error)
-            return Mode.HALTED
-        return Mode.FLATTEN if word.startswith(FLATTEN_WORD) else Mode.HALTED
-
     def _latch(self, judgement: Judgement, now: int) -> None:
+        """Have the ledger remember what tripped; what it has not taken yet is remembered here and offered again."""
         for name, reason in judgement.trips.items():
             # A name that is no switch is latched already, or tells of the broker's block, which passes by itself.
-            if (
-                name in SWITCHES
-                and SWITCHES[name].latches
-                and self._ledger.latch(self._account, name, reason, combine((name,)), now)
-            ):
+            if name in SWITCHES and SWITCHES[name].latches:
+                self._owed.setdefault(name, reason)
+        for name, reason in list(self._owed.items()):
+            if self._ledger.latch(self._account, name, reason, combine((name,)), now):
                 logger.warning("kill switch {}: {}", name, reason)
+            del self._owed[name]
 
     def _latch_decided(self, now: int) -> None:
         """Latch the market-wide switches that the newest decision found tripped."""
@@ -189,12 +239,11 @@ class Guard:
         if not newest or newest[0].cycle_ms <= self._judged_cycle:
             return
         line = newest[0]
-        self._judged_cycle = line.cycle_ms
-        if line.mode is Mode.ACTIVE:
-            return
-        record = self._ledger.decision(line.account, line.strategy, line.cycle_ms)
-        if record is not None:
-            self._latch(Judgement(record.decision.mode, record.decision.trips), now)
+        if line.mode is not Mode.ACTIVE:
+            record = self._ledger.decision(line.account, line.strategy, line.cycle_ms)
+            if record is not None:
+                self._latch(Judgement(record.decision.mode, record.decision.trips), now)
+        self._judged_cycle = line.cycle_ms  # only now: a decision that could not be read is read again
 
     def _obey_commands(self, now: int) -> None:
         for command in self._ledger.pending_commands():
@@ -206,6 +255,7 @@ class Guard:
                 self._home.kill_file.unlink(missing_ok=True)
                 self._record_equity(self._ledger.positions(self._account), now)  # losses count from here on
                 released = self._ledger.release(self._account, now)
+                self._owed.clear()
                 result = f"released {', '.join(released) or 'nothing'}"
             else:
                 result = f"unknown command {command.kind!r}"
@@ -227,6 +277,20 @@ class Guard:
         unrealised: Decimal = total_unrealised(positions.values(), marks)
         self._ledger.record_equity(self._account, ts_ms, cash + unrealised, cash, unrealised)
         return True
+
+
+def manual_switch(home: Home) -> Mode | None:
+    """What the kill file asks for; a file that cannot be read halts."""
+    try:
+        if home.kill_file.exists() and not home.kill_file.is_file():
+            raise OSError(f"{home.kill_file} is no file")  # a pipe would be waited for
+        word = home.kill_file.read_text().strip().lower()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.error("kill file cannot be read, taken as halt: {}", error)
+        return Mode.HALTED
+    return Mode.FLATTEN if word.startswith(FLATTEN_WORD) else Mode.HALTED
 
 
 def stop_hit(held: Position, mark: float) -> bool:

@@ -6,9 +6,10 @@ Not here: when what is ticked (``service``), what a person agreed to (``broker.o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from loguru import logger
 
@@ -18,12 +19,13 @@ from hydra_core.broker.opening import check_terms, credentials_of
 from hydra_core.broker.paper import PaperBroker
 from hydra_core.broker.protocol import Broker
 from hydra_core.domain.clock import Clock
-from hydra_core.domain.errors import VenueUnavailable
+from hydra_core.domain.errors import LedgerUnusable, VenueUnavailable
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Mode
+from hydra_core.domain.trading import Fill, Mode
 from hydra_core.execution.rounding import decimal
 from hydra_core.home import Home
+from hydra_core.lake.spool import Spool
 from hydra_core.ledger.records import Account
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.endpoint import Credentials, Endpoint
@@ -31,7 +33,7 @@ from hydra_core.market.rest import ExchangeClient
 from hydra_core.market.streams import StreamHealth, Trade, UserEvent, UserStream
 from hydra_core.settings import Settings
 from hydra_core.trader.desk import Desk
-from hydra_core.trader.guard import Guard
+from hydra_core.trader.guard import FAILURES, Guard
 from hydra_core.trader.view import MarketView
 
 
@@ -46,6 +48,8 @@ class Parts:
     ledger: Ledger
     view: MarketView
     rules: Mapping[Pair, MarketRules]
+    spool: Spool | None = None
+    """Where the book in which an order on paper filled is kept; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,19 @@ class Session:
     tasks: tuple[asyncio.Task[None], ...] = ()
 
     def tick(self) -> Mode:
-        """One round: what is due fills first, then the guard judges, then the desk trades and the stops follow."""
-        self.broker.tick()
+        """One round: what is due fills first, then the guard judges, then the desk trades and the stops follow.
+
+        While the guard can read neither time nor account nothing more happens in a round.
+        """
+        try:
+            self.broker.tick()
+        except LedgerUnusable:
+            raise
+        except FAILURES as error:
+            self.guard.blinded("broker", error)
         mode = self.guard.tick()
+        if self.guard.blind:
+            return mode
         positions = self.guard.positions()
         self.desk.tick(mode, positions)
         self.desk.protect(positions)
@@ -106,14 +120,10 @@ async def open_session(parts: Parts, account: Account) -> AsyncIterator[Session]
     UsageError : the account is live and trading at an exchange is not allowed, or not on these terms
     """
     if not account.live:
-        broker = PaperBroker(parts.ledger, account.name, parts.view, parts.clock, parts.rules, parts.settings.costs)
-
-        def hear(trade: Trade) -> None:
-            broker.on_trade(trade.pair, decimal(trade.price), decimal(trade.quantity), trade.event_ms)
-
+        session, hear = paper_session(parts, account)
         parts.view.trade_hearers.append(hear)
         try:
-            yield _session(parts, account, broker)
+            yield session
         finally:
             parts.view.trade_hearers.remove(hear)
         return
@@ -121,6 +131,27 @@ async def open_session(parts: Parts, account: Account) -> AsyncIterator[Session]
     check_terms(account, parts.settings, parts.endpoint)
     async with _at_exchange(parts, account, credentials) as session:
         yield session
+
+
+def paper_session(parts: Parts, account: Account) -> tuple[Session, Callable[[Trade], None]]:
+    """An account's session on paper, and what has to hear the public trades for it."""
+    broker = PaperBroker(
+        parts.ledger, account.name, parts.view, parts.clock, parts.rules, parts.settings.costs,
+        on_fill=partial(_keep_book, parts),
+    )  # fmt: skip
+
+    def hear(trade: Trade) -> None:
+        broker.on_trade(trade.pair, decimal(trade.price), decimal(trade.quantity), trade.event_ms)
+
+    return _session(parts, account, broker), hear
+
+
+def _keep_book(parts: Parts, fill: Fill) -> None:
+    """Note the book in which an order filled."""
+    quote = parts.view.quotes.get(fill.pair)
+    if parts.spool is not None and quote is not None:
+        day_notional, day_volatility = parts.view.day_notional(fill.pair), parts.view.day_volatility(fill.pair)
+        parts.spool.add_own_fill(fill, quote, day_notional, day_volatility)
 
 
 @asynccontextmanager

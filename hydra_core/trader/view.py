@@ -29,6 +29,9 @@ class MarketView:
         self.trades: dict[Pair, Trade] = {}
         self.trade_hearers: list[Callable[[Trade], object]] = []
         """Called with every public trade: what fills resting orders on paper."""
+        self.delisted: dict[Pair, str] = {}
+        """Pairs that the exchange trades no more, each with its word: nothing is opened in them."""
+        self._traded: dict[Pair, float] = {}
         self._days: dict[Pair, deque[tuple[int, float, float]]] = {pair: deque(maxlen=DAY_BARS + 1) for pair in pairs}
 
     def on_quote(self, quote: Quote) -> bool:
@@ -51,6 +54,7 @@ class MarketView:
     def on_trade(self, trade: Trade) -> None:
         """Take a public trade; they come in order."""
         self.trades[trade.pair] = trade
+        self._traded[trade.pair] = self.traded(trade.pair) + trade.quantity
         for hear in self.trade_hearers:
             hear(trade)
 
@@ -60,6 +64,10 @@ class MarketView:
         if days and ts_ms <= days[-1][0]:
             return
         days.append((ts_ms, close, volume))
+
+    def traded(self, pair: Pair) -> float:
+        """Base units of the pair that the market has traded since this process began to listen."""
+        return self._traded.get(pair, 0.0)
 
     def mark_prices(self) -> dict[Pair, float]:
         """Newest mark by pair, USDT."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import SecretStr
@@ -26,6 +27,7 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Decision, Pins
 from hydra_core.home import Home
 from hydra_core.ledger import codec
+from hydra_core.ledger.doorbell import ring
 from hydra_core.ledger.livestate import LiveStateClock, LiveStateReader
 from hydra_core.ledger.records import TRADER, DecisionRecord, lease_name
 from hydra_core.ledger.store import Ledger
@@ -93,11 +95,16 @@ def run_window(
             return WindowSummary(config.run_id, "stopped", 0, 0, 0, None, None)
         stack.callback(lease.release)
         registry = ModelRegistry(home.models)
-        models = load_models(registry, config.pins)
+        models = load_models(
+            registry,
+            config.pins,
+            now_ms=clock.market_ms(),
+            max_age_days=settings.decision.max_champion_age_days,
+        )
         if desk is None and settings.groq_api_key is not None:
             desk = stack.enter_context(_language_desk(home, settings, settings.groq_api_key, clock))
         lease.keep()
-        window = _Window(config, settings, clock, ledger, reader, lease, models, on_cycle, desk)
+        window = _Window(config, settings, clock, ledger, reader, lease, models, on_cycle, desk, home.run)
         watch = ChampionWatch(registry, dict(config.pins)) if config.follow_champions else None
         return window.run(watch, stop)
 
@@ -127,8 +134,10 @@ class _Window:
         models: Models,
         on_cycle: Callable[[CycleReport], None] | None,
         desk: AnalystDesk | None,
+        bell: Path,
     ) -> None:
         self._config = config
+        self._bell = bell
         self._settings = settings
         self._clock = clock
         self._ledger = ledger
@@ -245,6 +254,8 @@ class _Window:
         self._lease.renewed()
         self._last = cycle_ms
         if fresh:
+            if decision.plan is not None:
+                ring(self._bell)
             work_ms = (time.perf_counter() - began - settled_s) * 1000
             self._tell(CycleReport(cycle_ms, decision, self._clock.wall_ms() - grid_wall, work_ms))
 
