@@ -13,16 +13,17 @@ from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import HydraError, UsageError
 from hydra_core.domain.intervals import iso, months_between, parse_time
 from hydra_core.domain.pairs import parse_pairs
-from hydra_core.domain.tables import EXCHANGE_TABLES, REFERENCE_TABLES, TABLES
+from hydra_core.domain.tables import TABLES
 from hydra_core.home import Home
 from hydra_core.lake import catalog as catalogues
-from hydra_core.lake.collect import collect
+from hydra_core.lake.backfill import EVERYTHING, tables_named
+from hydra_core.lake.backfill import backfill as fill
 from hydra_core.lake.describe import describe
 from hydra_core.lake.store import Lake, open_lake
 from hydra_core.market.endpoint import Endpoint
 from hydra_core.market.venue_clock import read_anchor
 from hydra_core.platform.control import running
-from hydra_core.platform.markets import described
+from hydra_core.platform.markets import described, insist_exchange
 from hydra_core.settings import Settings
 
 
@@ -42,16 +43,20 @@ def backfill(
     pairs: Annotated[str, typer.Option(help="Pairs, comma-separated, or all.")] = "all",
     tables: Annotated[
         str,
-        typer.Option(help="Tables, comma-separated; usual: what models learn from; all: mark, index and premium too."),
-    ] = "usual",
+        typer.Option(
+            help="Tables, comma-separated. all: whatever there is; usual: what models learn from; reference: mark, index and "
+            "premium; captured: what the trader heard on streams. `hydra lake tables` lists them."
+        ),
+    ] = EVERYTHING,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask for closed months again too.")] = False,
     market: MarketOption = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Fetch history into the lake, whole months: only what is missing, the same bytes whenever and however often it runs.
+    """Bring history into the lake, whole months: only what is missing, the same bytes whenever and however often it runs.
 
-    It may be killed at any moment and goes on from the last whole month when run again. It shares the exchange's request limit
-    with the trader and leaves it room. A home of a local market needs its venue running (`hydra up`).
+    What the trader heard on streams is taken up from its captures. It may be killed at any moment and goes on from the last
+    whole month when run again. It shares the exchange's request limit with the trader and leaves it room. A home of a local
+    market needs its venue running (`hydra up`).
     """
     with reporting_errors():
         settings, home = open_home(market)
@@ -59,23 +64,16 @@ def backfill(
         if start_ms >= end_ms:
             raise UsageError(f"--from {start} is not before --to {end}", "Swap them")
         chosen = parse_pairs(pairs, settings.pairs)
-        known = {"usual": EXCHANGE_TABLES, "all": (*EXCHANGE_TABLES, *REFERENCE_TABLES)}
-        wanted = known.get(tables.strip(), [name.strip() for name in tables.split(",")])
+        wanted = tables_named(tables)
         endpoint, now_ms = where_and_when(home, settings)
         if start_ms >= now_ms:
             raise UsageError(f"--from {start} lies after the market's present, {iso(now_ms)}")
         months = months_between(start_ms, min(end_ms, now_ms))
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
-        ) as bar:
-            task = bar.add_task("fetching", total=None)
-
-            def show(label: str, done: int, total: int) -> None:
-                bar.update(task, description=label, completed=done, total=total)
-
-            results = collect(
+        with Steps("fetching") as show:
+            results = fill(
                 endpoint,
                 lake_of(home, settings),
+                home.spool,
                 chosen,
                 months,
                 wanted,
@@ -113,11 +111,17 @@ def catalog(market: MarketOption = "", as_json: JsonFlag = False) -> None:
         if as_json:
             say_json({"catalog": str(home.catalog), "views": views})
         else:
-            out.print(f"{home.catalog}: {views}")
+            out.print(
+                f"{home.catalog}: {sum(view.rows for view in views):,} rows in {len(views)} views", highlight=False
+            )
+            for view in views:
+                out.print(f"  {view.name:<16} {view.rows:>14,} rows in {view.files} files", highlight=False)
+            if settings.lake_url:
+                out.print("open it with hydra_core.lake.catalog.connect, or with DuckDB's httpfs", highlight=False)
 
 
 def verify(market: MarketOption = "", as_json: JsonFlag = False) -> None:
-    """Check every file of the lake against its recorded hash; exit code 1 when one is damaged."""
+    """Check every file of the lake, whatever source it is of, against its recorded hash; exit code 1 when one is damaged."""
     with reporting_errors():
         settings, home = open_home(market)
         problems = lake_of(home, settings).verify()
@@ -125,7 +129,7 @@ def verify(market: MarketOption = "", as_json: JsonFlag = False) -> None:
             say_json({"problems": problems})
         else:
             for problem in problems:
-                out.print(problem)
+                out.print(problem, highlight=False, markup=False, soft_wrap=True)
             out.print("every file is as recorded" if not problems else f"{len(problems)} damaged")
         if problems:
             raise typer.Exit(1)
@@ -145,6 +149,36 @@ def tables(as_json: JsonFlag = False) -> None:
             out.print(describe(), highlight=False, markup=False)
 
 
+class Steps:
+    """A moving bar on standard error; where nobody can see it move, a line for each tenth that is done."""
+
+    def __init__(self, what: str) -> None:
+        self._tenth = -1
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task = self._bar.add_task(what, total=None)
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show that so many of all steps are done, and which was the last."""
+        self._bar.update(self._task, description=label, completed=done, total=total)
+        if not err.is_terminal and 10 * done // total > self._tenth:
+            self._tenth = 10 * done // total
+            err.print(f"{done}/{total} {label}", highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Steps:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
 def lake_of(home: Home, settings: Settings) -> Lake:
     """A home's tables, on disk or in the object store that settings name."""
     return open_lake(home.lake, settings.exchange, settings.lake_url)
@@ -157,6 +191,7 @@ def where_and_when(home: Home, settings: Settings) -> tuple[Endpoint, int]:
     ------
     HydraError : the market is local and its venue is not running
     """
+    insist_exchange(home, settings.exchange)
     if not described(home).local:
         return Endpoint(settings.exchange), SystemClock().wall_ms()
     record = running(home)

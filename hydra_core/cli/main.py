@@ -7,7 +7,7 @@ import sys
 import typer
 
 import hydra_core
-from hydra_core.cli import data, exchanges, live, models, platform, portfolio, research, safety, trading
+from hydra_core.cli import data, exchanges, ledger, live, models, platform, portfolio, proof, research, safety, trading
 from hydra_core.cli.common import JsonFlag, log_to_stderr, out, reporting_errors, say_json
 
 app = typer.Typer(
@@ -20,7 +20,9 @@ app = typer.Typer(
 portfolio.register(app)
 platform.register(app)
 trading.register(app)
+proof.register(app)
 live.register(app)
+ledger.register(app)
 data.register(app)
 exchanges.register(app)
 models.register(app)

@@ -1,4 +1,4 @@
-"""``hydra train``, ``backtest``, ``report``: models and what they are worth."""
+"""``hydra train``, ``backtest``, ``report``: models and what they are worth. The seats are in ``seats``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from hydra_core.cli import seats
 from hydra_core.cli.common import (
     JsonFlag,
     MarketOption,
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
     app.command("backtest")(backtest_command)
     app.command("report")(report_command)
+    seats.register(app)
 
 
 def train(

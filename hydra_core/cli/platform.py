@@ -12,6 +12,7 @@ from rich.table import Table
 from hydra_core.cli.common import JsonFlag, MarketOption, err, load_settings, open_home, out, reporting_errors, say_json
 from hydra_core.domain.errors import UsageError
 from hydra_core.home import Home, current_home, home_named, use_home
+from hydra_core.market.exchanges import EXCHANGES
 from hydra_core.market.venue_clock import read_anchor, set_clock
 from hydra_core.platform.control import READY, Platform, down, run_in_foreground
 from hydra_core.platform.doctor import examine
@@ -135,7 +136,7 @@ def home_to_open(settings: Settings, market: str) -> Home:
         use_home(home)
         describe_home(home, description)
         return home
-    if not home.path.is_dir() and not (market or settings.market) == "binanceusdm":
+    if not home.path.is_dir() and (market or settings.market) not in EXCHANGES:
         raise UsageError(f"no market home {home.path}", "`hydra demo` makes one")
     return use_home(home)
 

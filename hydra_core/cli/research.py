@@ -100,7 +100,13 @@ def bench(
     rows: Annotated[str, typer.Option(help="truth: only rows whose name contains one of these words.")] = "",
     data: Annotated[
         Path | None,
-        typer.Option(help="truth: folder of recorded history; its returns with random signs are a null too."),
+        typer.Option(
+            help="truth: folder of recorded history, for the rows on real data and as a null by random signs."
+        ),
+    ] = None,
+    later: Annotated[
+        Path | None,
+        typer.Option(help="truth: folder of a sealed period after --data; judged on, and each reading written down."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="truth: forget what an earlier run left.")] = False,
     as_json: JsonFlag = False,
@@ -110,9 +116,9 @@ def bench(
         if only == TRUTH:
             from hydra_core.research.truth.bench import Plan
 
-            _truth(
-                Plan.of(quick=quick, seeds=_numbers(seeds), only=tuple(rows.split()), data=data), jobs, fresh, as_json
-            )
+            words = tuple(rows.split())
+            plan = Plan.of(quick=quick, seeds=_numbers(seeds), only=words, data=data, later=later)
+            _truth(plan, jobs, fresh, as_json)
             return
         if not Path("benchmarks/__main__.py").is_file():
             raise UsageError("benchmarks are part of the checkout", "Run this in HYDRA's folder")

@@ -17,6 +17,7 @@ from hydra_core.cli.common import JsonFlag, MarketOption, err, open_home, open_l
 from hydra_core.domain.clock import Clock, SystemClock
 from hydra_core.domain.errors import HydraError, LockHeld
 from hydra_core.home import Home
+from hydra_core.ledger.doorbell import ring
 from hydra_core.market.endpoint import Endpoint
 from hydra_core.market.venue_clock import follow_clock
 from hydra_core.platform.control import running
@@ -42,6 +43,7 @@ def kill(flatten: FlattenFlag = False, market: MarketOption = "", as_json: JsonF
     with reporting_errors():
         settings, home = open_home(market)
         home.kill_file.write_text("flatten\n" if flatten else "halt\n")
+        ring(home.run)
         alive = _trader_alive(home.run)
         if flatten and not alive:
             record = running(home)

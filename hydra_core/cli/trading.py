@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 from rich.live import Live
-from rich.table import Table
 
+from hydra_core.cli.audit import audit
 from hydra_core.cli.common import (
     JsonFlag,
     MarketOption,
@@ -29,7 +29,6 @@ from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import UsageError
 from hydra_core.domain.intervals import iso, parse_time
 from hydra_core.home import Home
-from hydra_core.ledger.records import STRATEGY
 from hydra_core.ledger.store import Ledger
 from hydra_core.platform.control import Platform
 from hydra_core.platform.parts import PARTS, WEBSERVER
@@ -135,44 +134,6 @@ def replay_cycle(
                 out.print(f"  {difference}")
         if not result.identical:
             raise typer.Exit(1)
-
-
-def audit(
-    order: Annotated[str, typer.Argument(help="Order id, as `hydra portfolio trades --json` names it.")],
-    market: MarketOption = "",
-    as_json: JsonFlag = False,
-) -> None:
-    """Say why an order was sent: its plan, the decision behind it, votes, versions, moves and fills."""
-    with reporting_errors(), open_ledger(market) as (_, _, ledger):
-        booked = ledger.order(order)
-        plan = ledger.plan(booked.plan_id)
-        record = ledger.decision(booked.account, STRATEGY, plan.cycle_ms) if plan is not None else None
-        said = next((pair for pair in record.decision.pairs if pair.pair == booked.pair), None) if record else None
-        history = ledger.order_history(order)
-        fills = ledger.fills(booked.account, order_id=order)
-        if as_json:
-            say_json({"order": booked, "plan": plan, "decision": said, "pins": record.pins if record else None,
-                      "history": history, "fills": fills})  # fmt: skip
-            return
-        out.print(
-            f"[bold]{booked.order_id}[/] {booked.side.name.lower()} {booked.quantity:f} {booked.pair}: {booked.reason}"
-        )
-        if record is None or said is None:
-            out.print(f"no decision is behind it: {booked.plan_id} (a protective exit or a manual order)")
-        else:
-            out.print(f"decided at {iso(record.cycle_ms)}: {said.outcome}, {said.reason}")
-            for vote in said.votes:
-                out.print(f"  {vote.seat}: {vote.choice.value} ({vote.reason})")
-            if said.verdict is not None:
-                out.print(f"  risk: {said.verdict.notional:.2f} USDT, {said.verdict.reason}")
-            for kind, version in sorted(record.pins.models.items()):
-                out.print(f"  {kind} {version[:16]}")
-        table = Table("time", "from", "to", "why")
-        for event in history:
-            table.add_row(iso(event.ts_ms), event.from_state, event.to_state, event.reason)
-        out.print(table)
-        for one in fills:
-            out.print(f"fill {one.fill.trade_id}: {one.fill.quantity:f} at {one.fill.price:f}, fee {one.fill.fee:.4f}")
 
 
 def _opened(market: str) -> tuple[Settings, Home]:

@@ -16,7 +16,7 @@ from hydra_core.home import Home
 from hydra_core.ledger.livestate import LiveStateClock, LiveStateReader
 from hydra_core.ledger.store import Ledger
 from hydra_core.platform.markets import SYNTHETIC, described
-from hydra_core.risk.margin import liquidation_price, tiers
+from hydra_core.risk.margin import Tier, liquidation_price, maintenance, tiers
 from hydra_core.risk.switches import combine
 from hydra_core.settings import Settings
 
@@ -31,6 +31,9 @@ class PositionLine:
     mark: float
     stop: float | None
     liquidation: float | None
+    """Mark at which the account's margin would be used up by this position alone, the others standing still."""
+    distance: float | None
+    """From mark to liquidation, as a fraction of the mark; 0 where it is passed."""
     profit: float
     opened_ms: int
 
@@ -55,6 +58,8 @@ class AccountView:
     initial_balance: float
     drawdown: float
     exposure: float
+    maintenance: float
+    """Maintenance margin that the positions bind at their marks."""
     mode: str
     latched: Mapping[str, str]
     positions: tuple[PositionLine, ...]
@@ -74,9 +79,12 @@ def view_account(home: Home, ledger: Ledger, name: str, settings: Settings) -> A
     booked = ledger.account(name)
     marks, rules = live_prices(home)
     portfolio = ledger.portfolio(name, marks, market_now(home))
+    held = sorted(portfolio.positions.items())
+    bound = {pair: _maintenance(position, marks.get(pair), rules.get(pair)) for pair, position in held}
+    total = sum(bound.values())
     lines = tuple(
-        _line(position, marks.get(pair), portfolio.equity, rules.get(pair))
-        for pair, position in sorted(portfolio.positions.items())
+        _line(position, marks.get(pair), portfolio.equity - (total - bound[pair]), rules.get(pair))
+        for pair, position in held
     )
     latched = dict(portfolio.latched)
     if home.kill_file.exists():
@@ -94,6 +102,7 @@ def view_account(home: Home, ledger: Ledger, name: str, settings: Settings) -> A
         initial_balance=float(booked.initial_balance),
         drawdown=max(0.0, 1 - portfolio.equity / portfolio.peak_equity),
         exposure=sum(abs(line.quantity) * line.mark for line in lines),
+        maintenance=total,
         mode=combine(latched).value,
         latched=latched,
         positions=lines,
@@ -127,13 +136,29 @@ def is_synthetic(home: Home) -> bool:
     return False
 
 
-def _line(position: Position, mark: float | None, equity: float, rules: MarketRules | None) -> PositionLine:
+def _maintenance(position: Position, mark: float | None, rules: MarketRules | None) -> float:
+    """Maintenance margin of a position at its mark, USDT; 0 where the pair's rate is unknown."""
+    if rules is None:
+        return 0.0
+    notional = abs(float(position.quantity)) * (mark if mark is not None else float(position.entry_price))
+    return maintenance(notional, _table(rules))
+
+
+def _table(rules: MarketRules) -> tuple[Tier, ...]:
+    """The pair's margin table, of the one rate that is public."""
+    return tiers([(0.0, float(rules.maintenance_margin))])
+
+
+def _line(position: Position, mark: float | None, behind: float, rules: MarketRules | None) -> PositionLine:
+    """A position's line; ``behind`` is the equity that stands behind it: cross margin, what the others bind taken off."""
     quantity, entry = float(position.quantity), float(position.entry_price)
-    liquidation = None
-    if rules is not None:
-        # Cross margin: the whole account stands behind the position.
-        liquidation = liquidation_price(quantity, entry, equity, tiers([(0.0, float(rules.maintenance_margin))]))
     at = mark if mark is not None else entry
+    liquidation = distance = None
+    if rules is not None:
+        wallet = behind - quantity * (at - entry)
+        liquidation = liquidation_price(quantity, entry, wallet, _table(rules))
+    if liquidation is not None:
+        distance = max(0.0, (at - liquidation) / at * (1 if quantity > 0 else -1))
     return PositionLine(
         pair=position.pair,
         quantity=quantity,
@@ -141,6 +166,7 @@ def _line(position: Position, mark: float | None, equity: float, rules: MarketRu
         mark=at,
         stop=None if position.stop_price is None else float(position.stop_price),
         liquidation=liquidation,
+        distance=distance,
         profit=quantity * (at - entry),
         opened_ms=position.opened_ms,
     )

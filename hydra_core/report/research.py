@@ -23,6 +23,8 @@ class Research:
     backtest : trades, net_return, sharpe, max_drawdown of the forecaster on the lock-box; empty where nothing was judged
     curves : name -> ts (epoch ms) and value
     calibration : said and came, by bin; empty where there is none
+    origins : profit of the forecaster on the lock-box by layer, pair and regime, and its Monte-Carlo, as
+        ``research.origins`` tells them; empty where nothing was judged
     why_flat : one sentence when the forecaster's seat is empty, so that nothing can be traded
     """
 
@@ -31,6 +33,7 @@ class Research:
     backtest: dict[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     calibration: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    origins: Mapping[str, Any] = field(default_factory=dict)
     why_flat: str = ""
 
 
@@ -59,6 +62,7 @@ def latest_research(home: Home) -> Research:
         backtest=dict(forecaster.get("backtest", {})),
         curves=forecaster.get("curves", {}),
         calibration=forecaster.get("calibration", {}),
+        origins=forecaster.get("origins", {}),
         why_flat=_why(candidates, champions),
     )
 

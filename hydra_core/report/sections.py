@@ -107,7 +107,41 @@ def research_sections(home: Home, research: Research, settings: Settings) -> lis
     if research.calibration:
         plots.append(_calibration(research.calibration))
     text = research.why_flat or "Every candidate's gates, and who holds which seat."
-    return [Section("models", "Models and gates", text, plots, tables)]
+    made = [Section("models", "Models and gates", text, plots, tables)]
+    return [*made, _origins(research.origins)] if research.origins else made
+
+
+def _origins(told: Mapping[str, Any]) -> Section:
+    """Where the forecaster's lock-box profit came from, and what other days and costs would have made of it."""
+    parts, paths = told["attribution"], told["paths"]
+    plots = [
+        _waterfall("profit by layer, USDT", parts["layers"]),
+        _bars("profit by pair, USDT", list(parts["pairs"]), list(parts["pairs"].values())),
+        _bars("profit by regime, USDT", list(parts["regimes"]), list(parts["regimes"].values())),
+    ]
+    rows = [
+        (pair, parts["pairs"][pair], costs["trades"], costs["fees"], costs["funding"])
+        for pair, costs in parts["pair_costs"].items()
+    ]
+    tables = [
+        Table(("layer", "USDT"), [*parts["layers"].items(), ("net", parts["net"])], "by layer"),
+        Table(("pair", "net", "round trips", "fees", "funding"), rows, "by pair"),
+    ]
+    text = (
+        f"The forecaster on the lock-box with {told['capital']:,.0f} USDT, the other seats approving. Each layer's share is "
+        "what switching it on added to those before it; a regime is the one a pair was most probably in when the bar began."
+    )
+    if paths:
+        plots.append(_histogram("net return of resampled histories", paths["net_return"]))
+        plots.append(_histogram("deepest fall of resampled histories", paths["drawdown"]))
+        tables.append(Table(("figure", "share"), list(paths["summary"].items()), "resampled histories"))
+        least, most = paths["cost_factor"]
+        text += (
+            f" The histories are {len(paths['net_return'])} strings of blocks of {paths['block_days']} days, drawn with "
+            f"replacement, each with costs of {least:g} to {most:g} times the assumed and a delay of "
+            f"{' or '.join(str(bars) for bars in paths['delays'])} bars."
+        )
+    return Section("origins", "Where the profit came from", text, plots, tables)
 
 
 def _worth(curve: Sequence[EquityPoint], fills: Sequence[BookedFill], ledger: Ledger, view: AccountView) -> Section:
@@ -231,13 +265,33 @@ def _line(
             go.Scatter(x=list(x), y=list(values), name=name, mode="lines", line=shape, fill="tozeroy" if fill else None)
         )
     figure.update_layout(yaxis_title=unit, showlegend=len(series) > 1)
-    return _html(figure, title)
+    return html(figure, title)
 
 
 def _bars(title: str, names: Sequence[str], values: Sequence[float]) -> Any:
     import plotly.graph_objects as go
 
-    return _html(go.Figure(go.Bar(x=list(names), y=list(values))), title)
+    return html(go.Figure(go.Bar(x=list(names), y=list(values))), title)
+
+
+def _waterfall(title: str, steps: Mapping[str, float]) -> Any:
+    """Steps one upon the other, and their sum."""
+    import plotly.graph_objects as go
+
+    names = [name.split(":")[0] for name in steps]
+    measures = ["relative"] * len(names) + ["total"]
+    figure = go.Figure(go.Waterfall(x=[*names, "net"], y=[*steps.values(), 0.0], measure=measures))
+    return html(figure, title)
+
+
+def _histogram(title: str, values: Sequence[float]) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure(go.Histogram(x=list(values), nbinsx=40))
+    for share in (0.05, 0.5, 0.95):
+        figure.add_vline(x=float(np.quantile(values, share)), line={"dash": "dot", "color": "#667085"})
+    figure.update_layout(xaxis_tickformat=".1%", yaxis_title="paths")
+    return html(figure, title)
 
 
 def _calibration(points: Mapping[str, Sequence[float]]) -> Any:
@@ -251,10 +305,11 @@ def _calibration(points: Mapping[str, Sequence[float]]) -> Any:
         go.Scatter(x=list(points["said"]), y=list(points["came"]), mode="lines+markers", name="forecaster")
     )
     figure.update_layout(xaxis_title="said probability of winning net of costs", yaxis_title="share that won")
-    return _html(figure, "calibration")
+    return html(figure, "calibration")
 
 
-def _html(figure: Any, title: str) -> Any:
+def html(figure: Any, title: str) -> Any:
+    """A figure as a fragment of a page."""
     from markupsafe import Markup
 
     figure.update_layout(
