@@ -6,6 +6,7 @@ The venue is a process of its own. Not here: streams (``market_streams``).
 from __future__ import annotations
 
 import asyncio
+import resource
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,7 @@ def measure(report: Report) -> list[Row]:
         folder = Path(name)
         report.say(f"a backfill of {len(DEFAULT_PAIRS)} pairs x {CANDLES:,} candles, against ccxt.fetch_ohlcv")
         with venue(folder / "free", 1_000_000) as endpoint:
-            rows.append(backfill(endpoint, folder))
+            rows += [backfill(endpoint, folder), memory(endpoint, folder)]
         report.say("two minutes of backfill under the exchange's own limit")
         with venue(folder / "limited", ALLOWED) as endpoint:
             rows += allowed_weight(endpoint, folder)
@@ -104,6 +105,28 @@ def backfill(endpoint: Endpoint, folder: Path) -> Row:
         1.3,
         "candles/s",
         notes=f"peer: ccxt.fetch_ohlcv, pages of 1000, all pairs at once, nothing written; ours is verified too; {turns}",
+    )
+
+
+def memory(endpoint: Endpoint, folder: Path) -> Row:
+    """Most memory that a process doing nothing else holds at once."""
+    words = [sys.executable, "-m", "benchmarks.market_history", endpoint.base_url or "", str(folder / "lake-memory")]
+    held = [
+        float(
+            subprocess.run(
+                [*words, who], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]
+            ).stdout
+        )
+        for who in ("ours", "peer")
+    ]
+    return Row(
+        "backfill, peak memory",
+        held[0],
+        held[1],
+        1.5,
+        "MB",
+        AT_MOST,
+        "peer: as above; resident memory of a process of its own, libraries included",
     )
 
 
@@ -242,3 +265,14 @@ def _write_years(lake: Lake, single: Path) -> int:
     whole = pl.concat(parts)
     whole.write_parquet(single, compression="zstd", compression_level=3, statistics=True, row_group_size=65_536)
     return whole.height
+
+
+def main(url: str, folder: str, who: str) -> None:
+    """One backfill, ours or the peer's, in this process; tells the most memory that it held, MB."""
+    endpoint = Endpoint(base_url=url)
+    asyncio.run(_collect(endpoint, Lake(Path(folder), "binanceusdm")) if who == "ours" else _fetch_ohlcv(endpoint))
+    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

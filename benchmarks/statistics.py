@@ -115,7 +115,7 @@ def _live() -> Row:
     none = np.full(close.shape, np.nan)
     ts = 1_717_200_000_000 + 300_000 * np.arange(rows, dtype=np.int64)
     panel = Panel(DEFAULT_PAIRS, Interval.M5, ts, close, high, low, close, none, *[none] * 5, frozenset({CANDLES}))
-    live, window = LiveLayer2(pairs, panel.interval), panel.last(LOOKBACK)
+    live, window = LiveLayer2(panel.pairs, panel.interval), panel.last(LOOKBACK)
     live.warm_up(panel.last(rows).last(LOOKBACK))
     at = {"close_ms": int(panel.close_ms[-1])}
 

@@ -28,7 +28,7 @@ from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import Floats, Ints, MarketRules, Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode
-from hydra_core.research.engine.inputs import Settlements, day_notional, day_volatility
+from hydra_core.research.engine.inputs import Settlements, day_notional, day_volatility, last_known
 from hydra_core.research.engine.parameters import margin_tables
 from hydra_core.research.fills import Account, FillRules, Trade
 from hydra_core.risk import switches
@@ -231,7 +231,9 @@ class _Run:
             )
         ]
         total = 0.0
-        for one in worth:  # one after the other, as the compiled engine adds: a last bit decides where a cap is met exactly
+        for (
+            one
+        ) in worth:  # one after the other, as the compiled engine adds: a last bit decides where a cap is met exactly
             total += one
         equity = self.initial + total
         assessed = row - self.offset
@@ -389,5 +391,4 @@ class _Run:
 
 def filled_forward(close: Floats) -> Floats:
     """Closes with missing bars at the last known price, 0 before the first."""
-    rows = np.where(np.isfinite(close), np.arange(close.shape[0])[:, None], 0)
-    return np.nan_to_num(np.take_along_axis(close, np.maximum.accumulate(rows, axis=0), axis=0))
+    return np.nan_to_num(last_known(close))

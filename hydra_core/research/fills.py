@@ -171,6 +171,12 @@ class Account:
         self._traded_today = 0.0
         self._fee = money.tier_fee(sum(self._traded), *self._fees)
 
+    def adopt(self, i: int, quantity: float, entry: float, ts_ms: int) -> None:
+        """Begin with a position that was opened earlier; no money moves, and its trade counts from here."""
+        self.quantity[i], self.entry[i], self.opened_ms[i] = quantity, entry, ts_ms
+        size = abs(quantity)
+        self._open[i] = _Open(0, 1 if quantity > 0 else -1, size, bought=size, bought_value=size * entry)
+
     def trade_to(
         self,
         i: int,

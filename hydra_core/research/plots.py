@@ -74,6 +74,55 @@ def gates_picture(gates: Sequence[GateVerdict]) -> bytes:
     return _png(figure)
 
 
+def attribution_picture(told: Mapping[str, Any]) -> bytes:
+    """Profit by layer, one step on the other, and by pair and regime; PNG below 50 kB.
+
+    Parameters
+    ----------
+    told : as ``engine.attribution.Attribution.to_json``
+    """
+    figure = _figure(7.0, 5.4)
+    upper, lower, last = figure.subplots(3, 1, height_ratios=(6, 8, 4))
+    names = [name.split(":")[0] for name in told["layers"]]
+    steps = np.array(list(told["layers"].values()))
+    upper.barh(names, steps, left=np.cumsum(steps) - steps, color=_tones(steps))
+    upper.axvline(told["net"], color="grey", linestyle=":", linewidth=1)
+    upper.set_title("lock-box profit by layer, USDT; dotted: what is left", fontsize=9, loc="left")
+    for axes, part in ((lower, "pairs"), (last, "regimes")):
+        values = np.array(list(told[part].values()))
+        axes.barh(list(told[part]), values, color=_tones(values))
+        axes.set_title(f"by {part.removesuffix('s')}, USDT", fontsize=9, loc="left")
+    for axes in (upper, lower, last):
+        axes.invert_yaxis()
+        axes.tick_params(labelsize=7)
+        axes.grid(axis="x", alpha=0.3)
+    return _png(figure)
+
+
+def paths_picture(told: Mapping[str, Any]) -> bytes:
+    """Net return and drawdown of resampled histories under drawn costs, as histograms; PNG below 50 kB.
+
+    Parameters
+    ----------
+    told : ``paths`` of ``research.origins``
+    """
+    figure = _figure(7.0, 2.6)
+    for axes, part, title in zip(
+        figure.subplots(1, 2), ("net_return", "drawdown"), ("net return, %", "deepest fall, %"), strict=True
+    ):
+        values = 100 * np.array(told[part])
+        axes.hist(values, bins=30, color="#7a9cc6")
+        for share, style in ((0.05, ":"), (0.5, "-"), (0.95, ":")):
+            axes.axvline(float(np.quantile(values, share)), color="black", linestyle=style, linewidth=1)
+        axes.set_title(f"{title} of {values.size} paths; lines: 5, 50, 95 %", fontsize=8, loc="left")
+        axes.tick_params(labelsize=7)
+    return _png(figure)
+
+
+def _tones(values: Any) -> list[str]:
+    return ["#5a9e6f" if value >= 0 else "#c2564b" for value in values]
+
+
 def _figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -23,6 +23,7 @@ TERMS: Final = 4
 """Jumps in one bar that are told apart, none included."""
 MAX_RATE: Final = 0.1
 LEAST_RETURNS: Final = 100
+_REFINEMENTS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,58 @@ def climb(
     return start + unit * best.x, -float(best.fun)
 
 
+def refine(
+    slopes: Callable[[Floats], tuple[float, Floats]],
+    near: Floats,
+    curvature: Floats,
+    unit: Floats,
+    bounds: list[tuple[float, float]],
+    close: float = 3e-3,
+) -> tuple[Floats, float] | None:
+    """The top from a point near it, by Newton steps that learn (BFGS); None where they leave the bounds or do not climb.
+
+    Parameters
+    ----------
+    curvature : less the second derivatives there, about; positive definite, or None comes back
+    slopes, unit, bounds, close : as in :func:`climb`
+    """
+    if not (np.isfinite(curvature).all() and (np.linalg.eigvalsh(curvature) > 0).all()):
+        return None
+    inverse, x = np.linalg.inv(curvature), near
+    value, slope = slopes(x)
+    for _ in range(_REFINEMENTS):
+        if float(np.abs(slope * unit).max()) <= close:
+            return x, value
+        moved = inverse @ slope
+        ahead = x + moved
+        if any(not low < one < high for one, (low, high) in zip(ahead, bounds, strict=True)):
+            return None
+        higher, fresh = slopes(ahead)
+        along = float(moved @ (slope - fresh))
+        if not (higher >= value - 1e-6 and along > 0):
+            return None
+        left = np.eye(x.size) - np.outer(moved, slope - fresh) / along
+        inverse = left @ inverse @ left.T + np.outer(moved, moved) / along
+        x, value, slope = ahead, higher, fresh
+    return None
+
+
+def curvature_of(slopes: Callable[[Floats], tuple[float, Floats]], at: Floats, step: Floats) -> Floats:
+    """Less the second derivatives of a log-likelihood by differences of its slopes, shape (k, k).
+
+    Parameters
+    ----------
+    step : (k,), length of the differences
+    """
+    here = slopes(at)[1]
+    found = np.empty((at.size, at.size))
+    for i in range(at.size):
+        ahead = at.copy()
+        ahead[i] += step[i]
+        found[i] = (here - slopes(ahead)[1]) / step[i]
+    return np.asarray(0.5 * (found + found.T))
+
+
 def fit_merton(log_return: Floats) -> Merton:
     """Maximum likelihood of a Merton jump diffusion.
 
@@ -238,11 +291,15 @@ def fit_merton(log_return: Floats) -> Merton:
                 *(first_spread / math.sqrt(expected), 1.0 / math.sqrt(2.0 * expected)),
             ]
         )
+        found: tuple[Floats, float] | None = None
         if sample.size < r.size:
-            used = sample
-            start = climb(slopes, start, unit * math.sqrt(8.0), bounds, close=1e-1)[0]
+            used, apart = sample, r.size / sample.size
+            start = climb(slopes, start, unit * math.sqrt(apart), bounds, close=1e-1)[0]
+            bent = apart * curvature_of(slopes, start, 0.1 * unit)
             used = r
-        found = climb(slopes, start, unit, bounds)
+            found = refine(slopes, start, bent, unit, bounds)
+        if found is None:
+            found = climb(slopes, start, unit, bounds)
         if best is None or found[1] > best[1]:
             best = found
         if 5 * math.log(r.size) - 2 * best[1] < gbm.bic and best[0][2] < math.log(0.99 * MAX_RATE):

@@ -6,6 +6,7 @@ use the batch call (state.py): it needs nothing kept between cycles. Not here: s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -125,8 +126,10 @@ class RegimeStream:
 class CorrelationStream:
     """``mean_correlation`` at every bar, the shrunk ``correlation`` matrix on its UTC grid."""
 
-    def __init__(self, pairs: int, interval: Interval) -> None:
+    def __init__(self, names: Sequence[str], interval: Interval) -> None:
+        pairs = len(names)
         self._pairs, self._interval = pairs, interval
+        self._prior = co.prior_correlation(names)
         count = pairs + pairs * (pairs - 1) // 2
         self._products = sliding(count, (), ((co.FAST_HALF_LIFE, co.FAST_BARS),))
         self._scratch = np.full(count, np.nan)
@@ -143,7 +146,8 @@ class CorrelationStream:
         if self._pairs < 2:
             self._mean[0] = 0.0
         if self._seen > co.MATRIX_BARS and (bar.close_ms // self._interval.ms) % co.MATRIX_EVERY == 0:
-            self._matrix = co.shrunk_correlation(np.roll(self._returns, -(self._seen % co.MATRIX_BARS), axis=0))
+            ordered = np.roll(self._returns, -(self._seen % co.MATRIX_BARS), axis=0)
+            self._matrix = co.shrunk_correlation(ordered, self._prior)
         return {"mean_correlation": self._mean, "correlation": self._matrix}
 
 
@@ -155,13 +159,14 @@ class LiveLayer2:
 
     Parameters
     ----------
-    pairs : number of pairs
+    names : the pairs, in the order of the arrays
     interval : of the bars
     """
 
-    def __init__(self, pairs: int, interval: Interval) -> None:
+    def __init__(self, names: Sequence[str], interval: Interval) -> None:
+        pairs = len(names)
         self._interval = interval
-        self._streams: tuple[Stream, ...] = (*(kind(pairs) for kind in STREAMS), CorrelationStream(pairs, interval))
+        self._streams: tuple[Stream, ...] = (*(kind(pairs) for kind in STREAMS), CorrelationStream(names, interval))
         self._log_close = np.full(pairs, np.nan)
         self._close_ms: int | None = None
 

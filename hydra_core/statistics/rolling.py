@@ -9,8 +9,6 @@ Arrays have time first, shape (T, ...); rows before the first full window are Na
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numba import njit
 
@@ -83,42 +81,90 @@ def rolling_sum(values: Floats, n: int) -> Floats:
     return _weighted_sum(values, n, 1.0)
 
 
-def _extremes(values: Floats, n: int, join: Callable[[Floats, Floats], Floats]) -> Floats:
-    """The same tree for extremes, whose blocks may overlap: two blocks of a power of two cover any window."""
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _largest(flat: Floats, width: int, n: int, sign: float, out: Floats) -> None:
+    """``sign`` times the largest of ``sign`` times the values of each window, missing ones left aside.
+
+    Blocks of n rows, each with its running extreme from both ends: any window is the end of one and the beginning of the
+    next (van Herk, 1992; Gil and Werman, 1993).
+    """
+    rows = flat.size // width
+    backward = np.empty(flat.size)
+    for first in range(0, rows, n):
+        last = min(first + n, rows) - 1
+        for c in range(width):
+            out[first * width + c] = sign * flat[first * width + c]
+            backward[last * width + c] = sign * flat[last * width + c]
+        for i in range((first + 1) * width, (last + 1) * width):
+            value, before = sign * flat[i], out[i - width]
+            out[i] = before if before >= value or value != value else value
+        for i in range(last * width - 1, first * width - 1, -1):
+            value, after = sign * flat[i], backward[i + width]
+            backward[i] = after if after >= value or value != value else value
+    for i in range((n - 1) * width, rows * width):
+        value, start = out[i], backward[i - (n - 1) * width]
+        out[i] = sign * (start if start >= value or value != value else value)
+    out[: (n - 1) * width] = np.nan
+
+
+def _extremes(values: Floats, n: int, sign: float) -> Floats:
     if n < 1:
         raise InputMissing(f"window of {n} rows", "A window has at least one row")
-    out = np.full(values.shape, np.nan)
-    rows = values.shape[0]
-    if rows < n:
-        return out
-    block, size = values, 1
-    while 2 * size <= n:
-        count = rows - 2 * size + 1
-        block = join(block[:count], block[size : size + count])
-        size *= 2
-    count = rows - n + 1
-    out[n - 1 :] = join(block[:count], block[n - size : n - size + count])
+    if values.shape[0] < n:
+        return np.full(values.shape, np.nan)
+    out = np.empty(values.shape)
+    flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+    _largest(flat, values[0].size, n, sign, out.reshape(-1))
     return out
 
 
 def rolling_max(values: Floats, n: int) -> Floats:
     """Largest finite value of the last ``n`` rows."""
-    return _extremes(values, n, np.fmax)
+    return _extremes(values, n, 1.0)
 
 
 def rolling_min(values: Floats, n: int) -> Floats:
     """Smallest finite value of the last ``n`` rows."""
-    return _extremes(values, n, np.fmin)
+    return _extremes(values, n, -1.0)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _filled(flat: Floats, out: Floats) -> int:
+    """Copy with missing values as 0; returns how many there were."""
+    missing = 0
+    for i in range(flat.size):
+        value = flat[i]
+        known = value == value
+        out[i] = value if known else 0.0
+        missing += 0 if known else 1
+    return missing
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _per_known(flat: Floats, width: int, n: int, least: float, out: Floats) -> None:
+    """Divide the sums of windows of n rows, in place, by how many of their values are known; NaN for fewer than ``least``."""
+    known = np.zeros(width)
+    for i in range((n - 1) * width):
+        known[i % width] += flat[i] == flat[i]
+    for row in range(n - 1, flat.size // width):
+        for c in range(width):
+            i = row * width + c
+            known[c] += flat[i] == flat[i]
+            out[i] = out[i] / known[c] if known[c] >= least else np.nan
+            gone = flat[i - (n - 1) * width]
+            known[c] -= gone == gone
 
 
 def rolling_mean(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
     """Mean of the finite values of the last ``n`` rows; NaN where fewer than ``min_share`` of them are finite."""
-    missing = np.isnan(values)
-    if not missing.any():
+    flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+    filled = np.empty(flat.size)
+    if not _filled(flat, filled):
         return np.asarray(rolling_sum(values, n) / n)
-    total = rolling_sum(np.where(missing, 0.0, values), n)
-    count = n - rolling_sum(missing.astype(np.float64), n)
-    return np.where(count >= max(1.0, min_share * n), total / np.maximum(count, 1.0), np.nan)
+    out = _weighted_sum(filled.reshape(values.shape), n, 1.0)
+    if values.shape[0] >= n:
+        _per_known(flat, values[0].size, n, max(1.0, min_share * n), out.reshape(-1))
+    return out
 
 
 def rolling_std(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
@@ -161,4 +207,7 @@ def lag(values: Floats, rows: int) -> Floats:
 
 def change(values: Floats, rows: int) -> Floats:
     """Difference to the value ``rows`` earlier; NaN before the first."""
-    return values - lag(values, rows)
+    out = np.empty(values.shape)
+    out[:rows] = np.nan
+    np.subtract(values[rows:], values[: max(0, values.shape[0] - rows)], out=out[rows:])
+    return out

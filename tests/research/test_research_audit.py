@@ -76,7 +76,7 @@ def test_l1_clears_every_feature_and_statistic_and_draws_what_the_panel_lacks(ma
     assert drawn == {LIQUIDATIONS}
     assert whole.inputs == set(INPUTS)
     lines = causality.audit_features(whole, rows=3)
-    assert len(lines) == len(FeatureSet().names)
+    assert len(lines) == len(FeatureSet.every())
     assert not leaks([*lines, *causality.audit_statistics(whole, rows=2)])
 
 
@@ -287,6 +287,6 @@ def test_the_whole_suite_over_a_clean_history_raises_no_alarm(market: Panel) -> 
     assert {line.check for line in lines} <= set(CHECKS)
     assert told[-1] == "done"
     drawn = next(line for line in lines if "drawn at random" in line.detail) if any(
-        LIQUIDATIONS in member.inputs for member in FeatureSet().features
+        LIQUIDATIONS in member.inputs for member in FeatureSet.every().features
     ) else None  # fmt: skip
     assert drawn is None or drawn.check == "L1"

@@ -95,10 +95,14 @@ def test_every_number_equals_the_row_by_row_backtest(data):
     start = draw(st.integers(0, 40))
     more = {"fills": fills, "settlements": every(panel, draw(st.sampled_from([1, 4, 8])))}
     reference = backtest(panel, signals, limits, start, None, 5_000.0, assume_approvals=SEATS, **more)
-    found = trade(
-        Prepared.of(panel, signals, limits, start, **more), limits, 5_000.0, fills=fills, assume_approvals=SEATS
-    )
+    prepared = Prepared.of(panel, signals, limits, start, **more)
+    found = trade(prepared, limits, 5_000.0, fills=fills, assume_approvals=SEATS)
     alike(reference, found.result)
+    unasked = sweep(prepared, [Variant(limits, fills)], 5_000.0, assume_approvals=SEATS)  # leaves out what nobody asks
+    np.testing.assert_array_equal(unasked.daily[0], found.result.daily()[1])
+    assert unasked.equity[0] == found.result.equity[-1]
+    assert unasked.trades[0] == len(found.result.trades)
+    assert unasked.liquidations[0] == found.result.liquidations
 
 
 def resized(panel, signals, limits):
@@ -116,6 +120,14 @@ def test_seats_that_vote_for_themselves_vote_alike():
     found = trade(Prepared.of(panel, signals, LIMITS), LIMITS, assume_approvals={"crowd", "policy"}).result
     alike(reference, found)
     assert set(found.votes) == {"analyst", "crowd", "forecaster", "policy"}
+
+
+def test_a_sweep_asks_no_seat_in_vain_and_still_trades_the_same():
+    panel, signals = market(8, rows=700, size=0.012)
+    for assumed in (frozenset(), {"policy"}, {"forecaster", "crowd"}, SEATS | {"forecaster"}):
+        prepared = Prepared.of(panel, signals, LIMITS)
+        asked = trade(prepared, LIMITS, assume_approvals=assumed).result
+        assert sweep(prepared, [Variant(LIMITS)], assume_approvals=assumed).equity[0] == asked.equity[-1]
 
 
 def test_many_sets_at_once_are_each_their_own_run():

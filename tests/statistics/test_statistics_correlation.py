@@ -73,3 +73,24 @@ def test_the_alarm_rises_within_an_hour_when_everything_moves_as_one() -> None:
     assert fast[599] == pytest.approx(0.2, abs=0.15)
     assert fast[-1] > 0.8
     assert co.mean_correlation(panel_of(rng.normal(size=(400, 1)) * 0.001))[-1] == 0
+
+
+def test_what_is_believed_beforehand_counts_for_the_weight_of_the_noise() -> None:
+    """Independent returns: little is measured, so the prior carries the matrix; many bars of one factor: hardly at all."""
+    prior = co.prior_correlation(co.PRIOR_PAIRS)
+    assert np.linalg.eigvalsh(prior).min() > 0.1
+    np.testing.assert_array_equal(prior, prior.T)
+    rng = np.random.default_rng(5)
+    noise = rng.normal(size=(288, 8))
+    _, weight = co.ledoit_wolf(noise / noise.std(axis=0))
+    believed, measured = co.shrunk_correlation(noise, prior), co.shrunk_correlation(noise)
+    np.testing.assert_allclose(believed - measured, weight * (prior - np.eye(8)), atol=1e-12)
+    assert weight > 0.5
+    factor = 0.9 * rng.normal(size=(288, 1)) + np.sqrt(1 - 0.81) * noise
+    assert np.abs(co.shrunk_correlation(factor, prior) - np.corrcoef(factor.T)).max() < 0.02
+    assert np.linalg.eigvalsh(believed).min() > 0
+
+
+def test_a_pair_outside_the_table_is_believed_to_move_with_the_others() -> None:
+    prior = co.prior_correlation(["BTCUSDT", "WIFUSDT", "ETHUSDT"])
+    assert prior.tolist() == [[1.0, 0.65, 0.85], [0.65, 1.0, 0.65], [0.85, 0.65, 1.0]]

@@ -36,7 +36,7 @@ def market(seed: int, rows: int, gaps: float = 0.0, still: slice | None = None) 
     "panel", [market(1, 4100), market(2, 3200, gaps=0.001), market(3, 2600, still=slice(600, 2500))]
 )
 def test_every_statistic_moves_on_to_the_same_values_as_the_batch(panel: Panel) -> None:
-    live, batch = LiveLayer2(3, panel.interval), layer2(panel)
+    live, batch = LiveLayer2(panel.pairs, panel.interval), layer2(panel)
     found: dict[str, list[Floats]] = {name: [] for name in MEMBERS}
     out: dict[str, Floats] = {}
     for t in range(len(panel)):
@@ -50,15 +50,15 @@ def test_every_statistic_moves_on_to_the_same_values_as_the_batch(panel: Panel) 
 
 def test_a_warmed_up_object_agrees_with_a_live_cycle() -> None:
     panel = market(4, 2600)
-    out, cycle = LiveLayer2(3, panel.interval).warm_up(panel), layer2(panel, 1)
+    out, cycle = LiveLayer2(panel.pairs, panel.interval).warm_up(panel), layer2(panel, 1)
     np.testing.assert_allclose(out["volatility"], cycle.volatility[0], rtol=1e-9)
     np.testing.assert_allclose(out["regimes"], cycle.regimes[0], rtol=1e-9)
     with pytest.raises(InputMissing, match="empty panel"):
-        LiveLayer2(3, panel.interval).warm_up(panel.last(0))
+        LiveLayer2(panel.pairs, panel.interval).warm_up(panel.last(0))
 
 
 def test_a_bar_left_out_or_given_twice_is_an_error() -> None:
-    live, price = LiveLayer2(1, Interval.M5), np.array([1.0])
+    live, price = LiveLayer2(DEFAULT_PAIRS[:1], Interval.M5), np.array([1.0])
     live.update(300_000, price, price, price)
     for close_ms in (300_000, 900_000):
         with pytest.raises(InputMissing, match="missing one as NaN"):

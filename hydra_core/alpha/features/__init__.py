@@ -10,11 +10,16 @@ from hydra_core.alpha.features import (
     cross_section,
     displacement,
     funding,
+    layer2,
+    liquidations,
     long_short,
     open_interest,
+    order_flow,
     returns,
+    trend,
     volatility,
     volume,
+    volume_profile,
 )
 from hydra_core.alpha.features.registry import Feature, FeatureSet, feature, features
 
@@ -28,9 +33,14 @@ __all__ = [
     "feature",
     "features",
     "funding",
+    "layer2",
+    "liquidations",
     "long_short",
     "open_interest",
+    "order_flow",
     "returns",
+    "trend",
     "volatility",
     "volume",
+    "volume_profile",
 ]

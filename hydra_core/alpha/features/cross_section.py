@@ -9,7 +9,7 @@ import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
-from hydra_core.statistics.rolling import change
+from hydra_core.statistics.rolling import change, rolling_mean
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 
@@ -44,3 +44,45 @@ def _relative(bars: int) -> Callable[[View], Floats]:
 for _bars in (12, 48):
     feature(f"market_return_{_bars}", lookback=SIGMA_LOOKBACK)(_market(_bars))
     feature(f"relative_return_{_bars}", lookback=SIGMA_LOOKBACK)(_relative(_bars))
+
+
+@feature("breadth_48", lookback=49, usual=False)
+def breadth_48(view: View) -> Floats:
+    """Share of the pairs that rose in four hours less the share that fell."""
+    return np.broadcast_to(_mean_of_pairs(np.sign(change(view.log_close, 48))), view.log_close.shape)
+
+
+@feature("dispersion_48", lookback=SIGMA_LOOKBACK, usual=False)
+def dispersion_48(view: View) -> Floats:
+    """Standard deviation over the pairs of their scaled four-hour returns."""
+    scaled = _scaled(view, 48)
+    mean = _mean_of_pairs(scaled)
+    return np.broadcast_to(np.sqrt(_mean_of_pairs((scaled - mean) ** 2)), scaled.shape)
+
+
+@feature("rank_return_288", lookback=SIGMA_LOOKBACK, usual=False)
+def rank_return_288(view: View) -> Floats:
+    """Place of the pair's scaled day return among the pairs, from -0.5 (the least) to 0.5."""
+    scaled = _scaled(view, 288)
+    above = np.zeros(scaled.shape)
+    others = np.isfinite(scaled).sum(axis=1, keepdims=True) - 1
+    for column in range(scaled.shape[1]):
+        other = scaled[:, column : column + 1]
+        above += (scaled > other) + 0.5 * (scaled == other)
+    place = (above - 0.5) / np.maximum(others, 1) - 0.5  # every pair ties with itself
+    return np.where(np.isfinite(scaled), np.where(others > 0, place, 0.0), np.nan)
+
+
+@feature("beta_288", lookback=289, usual=False)
+def beta_288(view: View) -> Floats:
+    """Slope of the pair's bar returns on the pairs' mean return over the day, about zero."""
+    r = view.log_return
+    market = np.broadcast_to(_mean_of_pairs(r), r.shape)
+    return rolling_mean(r * market, 288) / np.maximum(rolling_mean(market * market, 288), 1e-16)
+
+
+@feature("relative_volume_12_288", lookback=288, usual=False)
+def relative_volume_12_288(view: View) -> Floats:
+    """The pair's hour-over-day volume less the mean over the pairs."""
+    ratio = rolling_mean(view.log_volume, 12) - rolling_mean(view.log_volume, 288)
+    return ratio - _mean_of_pairs(ratio)

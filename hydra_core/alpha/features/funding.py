@@ -6,7 +6,7 @@ import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import CANDLES, FUNDING, Floats
-from hydra_core.statistics.rolling import rolling_mean, rolling_std
+from hydra_core.statistics.rolling import change, rolling_mean, rolling_std
 from hydra_core.statistics.view import View
 
 WEEK = 2016
@@ -37,3 +37,15 @@ def funding_relative(view: View) -> Floats:
     known = np.isfinite(rate)
     mean = np.where(known, rate, 0.0).sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
     return np.asarray(np.arcsinh((rate - mean) / _UNIT))
+
+
+@feature("funding_mean_3_days", lookback=864, inputs=_INPUTS, usual=False)
+def funding_mean_3_days(view: View) -> Floats:
+    """Mean settled rate over three days in basis points, through asinh: what holding a side has cost."""
+    return np.asarray(np.arcsinh(rolling_mean(view.panel.funding_rate, 864) / _UNIT))
+
+
+@feature("funding_change_day", lookback=289, inputs=_INPUTS, usual=False)
+def funding_change_day(view: View) -> Floats:
+    """Change of the settled rate in a day, in basis points through asinh."""
+    return np.asarray(np.arcsinh(change(view.panel.funding_rate, 288) / _UNIT))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import CANDLES, LONG_SHORT, Floats
-from hydra_core.statistics.rolling import change, rolling_mean
-from hydra_core.statistics.view import View
+from hydra_core.statistics.rolling import change, rolling_mean, rolling_std
+from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 _INPUTS = (CANDLES, LONG_SHORT)
 
@@ -32,3 +36,16 @@ def long_short_deviation_week(view: View) -> Floats:
 def long_short_change_12(view: View) -> Floats:
     """Change of the log ratio in an hour."""
     return change(view.log_long_short, 12)
+
+
+@feature("long_short_z_week", lookback=2016, inputs=_INPUTS, usual=False)
+def long_short_z_week(view: View) -> Floats:
+    """Log ratio against its own week, in standard deviations (of one per cent at least)."""
+    level = view.log_long_short
+    return (level - rolling_mean(level, 2016)) / np.maximum(rolling_std(level, 2016), 0.01)
+
+
+@feature("long_short_with_return_48", lookback=SIGMA_LOOKBACK, inputs=_INPUTS, usual=False)
+def long_short_with_return_48(view: View) -> Floats:
+    """Four hours' change of the log ratio times the scaled return: below 0 accounts went against the move."""
+    return change(view.log_long_short, 48) * change(view.log_close, 48) / (view.sigma * math.sqrt(48))

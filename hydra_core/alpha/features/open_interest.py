@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import CANDLES, OPEN_INTEREST, Floats
-from hydra_core.statistics.rolling import change, rolling_mean
+from hydra_core.statistics.rolling import change, rolling_mean, rolling_std
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 DAY = 288
@@ -43,3 +45,23 @@ def oi_change_with_return_48(view: View) -> Floats:
     """
     move = change(view.log_close, 48) / (view.sigma * math.sqrt(48))
     return change(view.log_open_interest, 48) / _UNIT * move
+
+
+@feature("oi_change_288", lookback=289, inputs=_INPUTS, usual=False)
+def oi_change_288(view: View) -> Floats:
+    """Change of log open interest in a day, per cent."""
+    return change(view.log_open_interest, 288) / _UNIT
+
+
+@feature("oi_z_week", lookback=7 * DAY, inputs=_INPUTS, usual=False)
+def oi_z_week(view: View) -> Floats:
+    """Log open interest against its own week, in standard deviations (of a tenth of a per cent at least)."""
+    level = view.log_open_interest
+    return (level - rolling_mean(level, 7 * DAY)) / np.maximum(rolling_std(level, 7 * DAY), 1e-3)
+
+
+@feature("turnover_day", lookback=DAY, inputs=_INPUTS, usual=False)
+def turnover_day(view: View) -> Floats:
+    """Log of the day's volume over open interest: how often positions changed hands."""
+    traded = DAY * rolling_mean(np.maximum(view.panel.volume, 1e-12), DAY)
+    return np.asarray(np.log(traded) - view.log_open_interest)

@@ -24,6 +24,8 @@ def _scaled_return(bars: int) -> Callable[[View], Floats]:
 
 for _bars in (1, 3, 12, 48, 288):
     feature(f"return_{_bars}", lookback=max(SIGMA_LOOKBACK, _bars + 1))(_scaled_return(_bars))
+for _bars in (6, 96, 576):
+    feature(f"return_{_bars}", lookback=max(SIGMA_LOOKBACK, _bars + 1), usual=False)(_scaled_return(_bars))
 
 
 def _channel_position(bars: int) -> Callable[[View], Floats]:
@@ -42,9 +44,16 @@ for _bars in (48, 288):
     feature(f"channel_position_{_bars}", lookback=_bars)(_channel_position(_bars))
 
 
-@feature("autocorrelation_48", lookback=50)
-def autocorrelation_48(view: View) -> Floats:
-    """First-order autocorrelation of the last 48 bar returns (about zero mean): trending above 0, reverting below."""
-    r = view.log_return
-    product = rolling_mean(r * lag(r, 1), 48)
-    return product / np.maximum(rolling_mean(view.squared_return, 48), 1e-16)
+def _autocorrelation(bars: int) -> Callable[[View], Floats]:
+    """First-order autocorrelation of the last bar returns (about zero mean): trending above 0, reverting below."""
+
+    def compute(view: View) -> Floats:
+        r = view.log_return
+        product = rolling_mean(r * lag(r, 1), bars)
+        return product / np.maximum(rolling_mean(view.squared_return, bars), 1e-16)
+
+    return compute
+
+
+feature("autocorrelation_48", lookback=50)(_autocorrelation(48))
+feature("autocorrelation_288", lookback=290, usual=False)(_autocorrelation(288))

@@ -64,19 +64,20 @@ def with_drawn_inputs(panel: Panel, seed: int = 7) -> tuple[Panel, frozenset[str
     return replace(panel, **changed, inputs=panel.inputs | drawn), drawn
 
 
-def audit_features(panel: Panel, *, rows: int = 20, seed: int = 7) -> list[AuditLine]:
-    """Whether each registered feature's past stays bit for bit when what follows becomes noise.
+def audit_features(panel: Panel, chosen: FeatureSet | None = None, *, rows: int = 20, seed: int = 7) -> list[AuditLine]:
+    """Whether each feature's past stays bit for bit when what follows becomes noise.
 
     Parameters
     ----------
     panel : Panel; features whose inputs it lacks are left out
+    chosen : features to judge; every registered one by default
     rows : random rows after which the future is replaced
 
     Raises
     ------
     InputMissing : the panel is not longer than the longest look-back
     """
-    chosen = FeatureSet().available(panel.inputs)
+    chosen = (chosen or FeatureSet.every()).available(panel.inputs)
 
     def columns(part: Panel) -> Mapping[str, Any]:
         values = chosen.compute(part)
@@ -122,17 +123,18 @@ def hazard_ignores_the_future(model: CrowdModel, panel: Panel, *, rows: int = 6,
     return _newest_word("hazard", ("long", "short"), model.hazard, model.lookback, panel, rows, seed)
 
 
-def late_listing(panel: Panel, *, rows: int = 3, seed: int = 7) -> list[AuditLine]:
+def late_listing(panel: Panel, chosen: FeatureSet | None = None, *, rows: int = 3, seed: int = 7) -> list[AuditLine]:
     """L10: whether a pair that is not listed yet leaves the other pairs' features as they are without it.
 
     Parameters
     ----------
     panel : Panel; with a single pair there is nothing to audit
+    chosen : features to judge; every registered one by default
     rows : stretches audited, another pair silent in each
     """
     if len(panel.pairs) < 2:
         return [AuditLine("late listing", True, "a single pair", "L10")]
-    chosen = FeatureSet().available(panel.inputs)
+    chosen = (chosen or FeatureSet.every()).available(panel.inputs)
     found: dict[str, str] = {}
     for number, (row, part) in enumerate(_cuts(panel, chosen.lookback, rows, seed)):
         silent = number % len(panel.pairs)

@@ -64,7 +64,7 @@ def audit_history(
     rows : random rows after which the future is replaced by noise
     """
     whole, drawn = with_drawn_inputs(panel, seed)
-    needs = {member.name: member.inputs for member in FeatureSet().features}
+    needs = {member.name: member.inputs for member in FeatureSet.every().features}
     made: list[AuditLine] = []
     steps: list[tuple[str, Callable[[], list[AuditLine]]]] = [
         ("features", lambda: audit_features(whole, rows=rows, seed=seed)),
@@ -116,7 +116,7 @@ def _audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> li
     bench.progress(f"leak audit of the {candidate.kind}", 0, 4)
     panel, version = dataset.panel, candidate.version
     recent = panel.last(min(len(panel), 3 * MOST_BARS))
-    made = audit_features(recent, rows=CANDIDATE_ROWS)
+    made = audit_features(recent, FeatureSet(dataset.feature_names), rows=CANDIDATE_ROWS)
     if candidate.kind == FORECASTER:
         made.append(forecast_ignores_the_future(load_forecaster(bench, version), panel))
     elif candidate.kind == CROWD:
@@ -126,7 +126,7 @@ def _audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> li
     if candidate.kind == FORECASTER:
         made += _forecaster_skill(bench, dataset, version)
     bench.progress(f"leak audit of the {candidate.kind}", 2, 4)
-    made += late_listing(recent)
+    made += late_listing(recent, FeatureSet(dataset.feature_names))
     if dataset.sources:
         lake = bench.lake
         sources = sources_of_lake(lake, panel.pairs, int(panel.ts[0]), int(panel.close_ms[-1]))
@@ -160,7 +160,7 @@ def _forecaster_skill(bench: Bench, dataset: Dataset, version: str) -> list[Audi
 def _learners(panel: Panel, seed: int) -> list[AuditLine]:
     """L2, L5 and L6 with ridge and trees on the registered features of the newest bars."""
     part = panel.last(MOST_BARS)
-    chosen = FeatureSet().available(part.inputs)
+    chosen = FeatureSet.every().available(part.inputs)
     features = chosen.compute(part)
     label = labels.scaled_return(part, HORIZON)
     rows = np.arange(chosen.lookback, len(part) - HORIZON - 1)

@@ -9,7 +9,7 @@ import math
 from typing import Any, Final
 
 from hydra_core.decision import rules
-from hydra_core.research.engine.inputs import DAY_NOTIONAL, DAY_VOLATILITY, OPEN
+from hydra_core.research.engine.inputs import DAY_NOTIONAL, DAY_VOLATILITY, LAST, OPEN
 from hydra_core.research.engine.money import (
     FEE_DAYS,
     LIQUIDATED,
@@ -42,7 +42,6 @@ from hydra_core.research.engine.state import (
     OPENED_MS,
     PAID,
     PEAK,
-    PRICE,
     PROFIT,
     QUANTITY,
     SIDE,
@@ -60,8 +59,8 @@ from hydra_core.research.engine.state import (
 )
 from hydra_core.risk.margin import forced_price
 
-LIQUIDATION: Final = rules.GRANTED + 1
-END: Final = rules.GRANTED + 2
+LIQUIDATION: Final = rules.TAIL + 1
+END: Final = rules.TAIL + 2
 """What ended a round trip, beside the reasons of ``decision.rules``."""
 
 
@@ -211,16 +210,16 @@ def end_trip(i: int, t: int, why: int, books: Books, log: Any, detail: bool) -> 
     books.stamps[TRIP_ROW, i] = -1
 
 
-def finish(one: int, rows: int, books: Books, log: Any, detail: bool) -> None:
+def finish(one: int, market: Any, books: Books, log: Any, detail: bool) -> None:
     """Write down one set's round trips that are still open, marked at the last prices; no money moves."""
-    numbers = books.numbers[one]
+    numbers, rows = books.numbers[one], market.close_ms.size
     of_one = Books(
         numbers, books.stamps[one], books.coming[one], books.reason[one], books.scalars[one], books.counts[one]
     )
     for i in range(numbers.shape[1]):
         if of_one.stamps[TRIP_ROW, i] >= 0:
-            size = abs(numbers[QUANTITY, i])
+            size, price = abs(numbers[QUANTITY, i]), market.numbers[LAST, (rows - 1) * numbers.shape[1] + i]
             numbers[SOLD, i] += size
-            numbers[SOLD_VALUE, i] += size * numbers[PRICE, i]
-            numbers[PROFIT, i] += numbers[QUANTITY, i] * (numbers[PRICE, i] - numbers[ENTRY, i])
+            numbers[SOLD_VALUE, i] += size * price
+            numbers[PROFIT, i] += numbers[QUANTITY, i] * (price - numbers[ENTRY, i])
             end_trip(i, rows - 1, END, of_one, log, detail)

@@ -32,6 +32,7 @@ RULES: Final[tuple[Callable[..., Any], ...]] = (
     slippage.peak_impact,
     slippage.expected_cost,
     exposure.penalty,
+    exposure.tail_room,
     exposure.largest_gross,
     exposure.trim,
     margin.forced_price,
@@ -43,9 +44,12 @@ RULES: Final[tuple[Callable[..., Any], ...]] = (
     rules.exit_code,
     rules.to_step,
     rules._cut,
-    rules._candidates,
+    rules._bar,
+    rules._barred_outcome,
+    rules._rank,
+    rules._size,
+    rules._choices,
     rules._refuse,
-    rules._vote,
     rules.review,
     rules.propose,
     money.tier_fee,
@@ -87,6 +91,8 @@ APART: Final = frozenset(
         accounts.book_fill,
         loop.note,
         rules._cut,
+        rules._rank,
+        exposure.tail_room,
         rules.clean,
         accounts.finish,
     }
@@ -146,7 +152,7 @@ def _build(sources: int) -> Callable[..., int]:
             detail,
         )
         for one in range(numbers.shape[0]):
-            finish(one, market.close_ms.size, books, log, detail)
+            finish(one, market, books, log, detail)
         return sources
 
     compiled: Callable[..., int] = run

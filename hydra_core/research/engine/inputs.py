@@ -101,6 +101,7 @@ CLOSE: Final = 3
 RATE: Final = 4
 DAY_NOTIONAL: Final = 5
 DAY_VOLATILITY: Final = 6
+LAST: Final = 7
 
 
 class Market(NamedTuple):
@@ -108,14 +109,15 @@ class Market(NamedTuple):
 
     Parameters
     ----------
-    numbers : (7, T * P): open, high, low, close, funding rate, day's notional and volatility
-    due : bool (T * P,) ; ``close_ms`` : int64 (T,)
+    numbers : (8, T * P): open, high, low, close, funding rate, day's notional and volatility, last known close
+    due, missing : bool (T * P,), whether funding is paid, whether there is no candle ; ``close_ms`` : int64 (T,)
     correlation : (K, P, P) matrices, ``correlation_at`` int64 (T,) which of them is in force
     stress : (3, T), mean correlation, variance ratio, probability of the extreme regime, NaN where unknown
     """
 
     numbers: Floats
     due: Bools
+    missing: Bools
     close_ms: Ints
     correlation: Floats
     correlation_at: Ints
@@ -145,6 +147,12 @@ class Signals(NamedTuple):
 
     numbers: Floats
     multiplier: Floats
+
+
+def last_known(close: Floats) -> Floats:
+    """Closes (T, P) with missing ones at the last that was known before them, NaN before the first."""
+    rows = np.where(np.isfinite(close), np.arange(close.shape[0])[:, None], 0)
+    return np.take_along_axis(close, np.maximum.accumulate(rows, axis=0), axis=0)
 
 
 def _flat(values: Floats) -> Floats:
@@ -194,9 +202,11 @@ def arrays(
                 _flat(settlements.rate[span]),
                 _flat(day_notional(panel)[span]),
                 _flat(day_volatility(panel, signals, start, end)),
+                _flat(last_known(panel.close[span])),
             ]
         ),
         np.ascontiguousarray(settlements.due[span]).reshape(-1),
+        np.isnan(panel.close[span]).reshape(-1),
         np.ascontiguousarray(panel.close_ms[span]),
         np.ascontiguousarray(signals.correlation),
         at,

@@ -17,12 +17,12 @@ from hydra_core.research.engine.accounts import fill_wanted, leave, new_day, set
 from hydra_core.research.engine.inputs import (
     ADVERSE_EXCURSION,
     BIAS,
-    CLOSE,
     CONFIDENCE,
     EXPECTED_RETURN,
     HAZARD_LONG,
     HAZARD_SHORT,
     HIGH,
+    LAST,
     LOW,
     OPEN,
     PERMITTED,
@@ -51,7 +51,6 @@ from hydra_core.research.engine.state import (
     OPENED_MS,
     PAID,
     PEAK,
-    PRICE,
     QUANTITY,
     STOP,
     STRESS,
@@ -61,7 +60,7 @@ from hydra_core.research.engine.state import (
     WANTED_STOP,
     Books,
 )
-from hydra_core.risk.sizing import capped_leverage, size_signals
+from hydra_core.risk.sizing import bound_signals, capped_leverage
 from hydra_core.risk.switches import (
     CORRELATION_SPIKE,
     DAY_LOSS,
@@ -75,8 +74,16 @@ from hydra_core.risk.switches import (
     stress_bits,
 )
 
-BLOCK: Final = 256
+BLOCK: Final = 128
 """Bars that one set is carried through before the next takes its turn: what they read stays in the cache."""
+SIDE: Final = 0
+EDGE: Final = 1
+RISK_SHARE: Final = 2
+STOP_DISTANCE: Final = 3
+SAFE_LEVERAGE: Final = 4
+CAP: Final = 5
+MULTIPLIER: Final = 6
+"""Columns of a block's sizes: what signals permit, the largest leverage of the regime, the pairs' multipliers."""
 _RANKS: Final = {mode: rank for rank, mode in enumerate(Mode)}
 _LATCHED_MODE: Final = max(_RANKS[SWITCHES[name].mode] for name in (DAY_LOSS, DRAWDOWN))
 _STRESS_MODE: Final = max(_RANKS[SWITCHES[name].mode] for name in (UNREADABLE_INPUT, CORRELATION_SPIKE, EXTREME_REGIME))
@@ -89,10 +96,11 @@ class Seen(NamedTuple):
     confidence: Any
     side: Any
     edge: Any
-    kelly_share: Any
     risk_share: Any
     stop_distance: Any
     leverage: Any
+    volatility: Any
+    multiplier: Any
     hazard_long: Any
     hazard_short: Any
     bias: Any
@@ -142,30 +150,30 @@ def simulate(
     """
     rows, pairs = market.close_ms.size, signals.multiplier.size
     said, sizes = signals.numbers, work.sizes
+    for at in range(sizes.shape[1]):
+        sizes[MULTIPLIER, at] = signals.multiplier[at % pairs]
     for begin in range(0, rows, BLOCK):
         end = min(rows, begin + BLOCK)
         low, high = begin * pairs, end * pairs
         for which in range(group.size - 1):
             by = sizes_of(parameters[group[which]])
             for at in range(high - low):
-                sizes[6, at] = capped_leverage(said[PERMITTED, low + at], by.max_leverage)
-            size_signals(
+                sizes[CAP, at] = capped_leverage(said[PERMITTED, low + at], by.max_leverage)
+            bound_signals(
                 said[EXPECTED_RETURN, low:high],
                 said[CONFIDENCE, low:high],
                 said[ADVERSE_EXCURSION, low:high],
                 said[VOLATILITY, low:high],
-                signals.multiplier,
-                sizes[6],
+                sizes[MULTIPLIER],
+                sizes[CAP],
                 by.round_trip,
-                by.kelly_fraction,
                 by.risk_per_trade,
                 by.stop_sigmas,
-                sizes[0],
-                sizes[1],
-                sizes[2],
-                sizes[3],
-                sizes[4],
-                sizes[5],
+                sizes[SIDE],
+                sizes[EDGE],
+                sizes[RISK_SHARE],
+                sizes[STOP_DISTANCE],
+                sizes[SAFE_LEVERAGE],
             )
             for one in range(group[which], group[which + 1]):
                 of_one = Books(
@@ -199,22 +207,37 @@ def simulate(
 
 def terms_of(row: Any) -> Terms:
     """Named numbers of one row of the parameters."""
-    return Terms(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10])
+    return Terms(
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        row[11],
+        row[12],
+        row[13],
+    )
 
 
 def sizes_of(row: Any) -> Sizes:
     """Named numbers of one row of the parameters."""
-    return Sizes(row[11], row[12], row[13], row[14], row[15])
+    return Sizes(row[14], row[15], row[16], row[17])
 
 
 def guards_of(row: Any) -> Guards:
     """Named numbers of one row of the parameters."""
-    return Guards(row[16], row[17], row[18], row[19], row[20], row[21])
+    return Guards(row[18], row[19], row[20], row[21], row[22], row[23])
 
 
 def costs_of(row: Any) -> Costs:
     """Named numbers of one row of the parameters."""
-    return Costs(row[22], row[23], row[24], row[25], row[26])
+    return Costs(row[24], row[25], row[26], row[27], row[28])
 
 
 def carry(
@@ -244,34 +267,27 @@ def carry(
     seen = Seen(
         said[EXPECTED_RETURN, low:high],
         said[CONFIDENCE, low:high],
-        sizes[0],
-        sizes[1],
-        sizes[2],
-        sizes[3],
-        sizes[4],
-        sizes[5],
+        sizes[SIDE],
+        sizes[EDGE],
+        sizes[RISK_SHARE],
+        sizes[STOP_DISTANCE],
+        sizes[SAFE_LEVERAGE],
+        said[VOLATILITY, low:high],
+        sizes[MULTIPLIER],
         said[HAZARD_LONG, low:high],
         said[HAZARD_SHORT, low:high],
         said[BIAS, low:high],
         said[TRAP, low:high],
-    )
-    committed, nothing, age_ms, exits, fault = floats[0], floats[1], whole[0], whole[1], whole[2]
-    held = Held(
-        committed,
-        age_ms,
-        numbers[STOP],
-        numbers[PRICE],
-        fault,
-        books.stamps[BARRED],
-        contracts.filters[0],
-        contracts.filters[1],
-        contracts.filters[2],
     )
     delay = int(costs.delay)
     slot = (begin % (delay + 1)) * pairs
     slots = (delay + 1) * pairs
     newest = (slot - pairs) % slots
     straight = delay == 0
+    asked = detail or not straight  # what waits to be filled keeps the leverage of what was outvoted too
+    nothing, age_ms, exits = floats[1], whole[0], whole[1]
+    committed, stops, barred = numbers[QUANTITY] if straight else floats[0], numbers[STOP], books.stamps[BARRED]
+    steps, least, least_notional = contracts.filters[0], contracts.filters[1], contracts.filters[2]
     out = verdicts_of(straight, books, work)
     if not straight or begin == 0:
         clean(out)
@@ -286,27 +302,29 @@ def carry(
         for i in range(pairs):
             k = base + i
             realised += touch(i, slot, t, k, close_ms, interval_ms, prices, contracts, costs, books, log, detail)
-            worth = mark(i, k, prices, market.due, fault, books)
+            worth = mark(i, k, prices, market.due, books)
             quantity = numbers[QUANTITY, i]
             holds = holds or quantity != 0.0
             if detail:
                 log.tables[1, k] = worth
             total += worth
             goal = quantity if straight else coming[WANTED, newest + i]
-            committed[i] = goal
+            if not straight:
+                committed[i] = goal
             if goal != 0.0:
                 age_ms[i] = close_ms - books.stamps[OPENED_MS, i] if quantity * goal > 0 else 0
                 exits[i] = rules.NONE
         equity = initial + total
-        mode = judge(t, equity, holds, market.stress, guards, books, exits)
+        mode = judge(t, base, equity, holds, prices, market.stress, guards, books, exits)
         if dirty:
             clean(out)
             dirty = False
-        count = review(seen, at, held, exits, equity, terms, mode, out)
+        last, missing = prices[LAST, base : base + pairs], market.missing[base : base + pairs]
+        held = Held(committed, age_ms, stops, last, missing, barred, steps, least, least_notional)
+        count = review(seen, at, held, exits, equity, terms, mode, asked, out)
         if count > 0:
             matrix = market.correlation[market.correlation_at[t]]
-            propose(seen, at, matrix, held, equity, terms, nothing, assumed, count, out)
-            dirty = True
+            dirty = propose(seen, at, matrix, held, equity, terms, nothing, assumed, count, asked, out)
         if not straight:
             keep(slot, out, books)
             newest = slot
@@ -371,22 +389,13 @@ def touch(
     return realised
 
 
-def mark(i: int, k: int, prices: Any, due: Any, fault: Any, books: Books) -> float:
-    """Mark one pair at the close, funding included where it is due; returns what the pair has earned, USDT.
-
-    A missing bar is marked at the last known price, and is a fault.
-    """
+def mark(i: int, k: int, prices: Any, due: Any, books: Books) -> float:
+    """Mark one pair at the last known close, funding included where it is due; returns what the pair has earned, USDT."""
     numbers = books.numbers
-    price = prices[CLOSE, k]
-    known = price == price
-    if known:
-        numbers[PRICE, i] = price
-    else:
-        price = numbers[PRICE, i]
-    fault[i] = not known
     quantity = numbers[QUANTITY, i]
     if quantity == 0.0:
         return float(numbers[EARNED, i])
+    price = prices[LAST, k]
     if due[k]:
         if prices[RATE, k] == prices[RATE, k]:
             settle(i, price, prices[RATE, k], books)
@@ -436,7 +445,17 @@ def note(
                 log.votes[3 * seat + out.cast[4 * i + seat] + 1] += 1
 
 
-def judge(t: int, equity: float, holds: bool, stress: Any, guards: Guards, books: Books, exits: Any) -> int:
+def judge(
+    t: int,
+    base: int,
+    equity: float,
+    holds: bool,
+    prices: Any,
+    stress: Any,
+    guards: Guards,
+    books: Books,
+    exits: Any,
+) -> int:
     """The kill switches at a close: the mode they leave; exits due at once and bars are written."""
     scalars, counts, numbers = books.scalars, books.counts, books.numbers
     scalars[PEAK] = max(scalars[PEAK], equity)
@@ -449,7 +468,7 @@ def judge(t: int, equity: float, holds: bool, stress: Any, guards: Guards, books
     if holds:
         for i in range(numbers.shape[1]):
             if numbers[QUANTITY, i] != 0.0 and position_lost(
-                numbers[QUANTITY, i], numbers[ENTRY, i], numbers[PRICE, i], equity, guards.position_loss_limit
+                numbers[QUANTITY, i], numbers[ENTRY, i], prices[LAST, base + i], equity, guards.position_loss_limit
             ):
                 exits[i] = rules.POSITION_LOSS
                 books.stamps[BARRED, i] = 1

@@ -16,7 +16,7 @@ import numpy as np
 from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import Floats, Ints
-from hydra_core.research.engine.inputs import CLOSE, HIGH, LOW, OPEN, Market, Signals
+from hydra_core.research.engine.inputs import CLOSE, HIGH, LAST, LOW, OPEN, Market, Signals, last_known
 from hydra_core.research.engine.parameters import Variant
 from hydra_core.research.engine.results import Prepared, sweep
 from hydra_core.research.fills import FillRules
@@ -133,6 +133,7 @@ def resampled(prepared: Prepared, rows: Ints) -> Prepared:
         scale = (earlier / before[rows]).reshape(-1)
     for price in (OPEN, HIGH, LOW, CLOSE):
         numbers[price] = market.numbers[price][flat] * scale
+    numbers[LAST] = last_known(numbers[CLOSE].reshape(shape)).reshape(-1)
     first_ms = int(market.close_ms[0])
     step_ms = prepared.panel.interval.ms
     close_ms = first_ms + step_ms * np.arange(rows.size, dtype=np.int64)
@@ -140,6 +141,7 @@ def resampled(prepared: Prepared, rows: Ints) -> Prepared:
     drawn = Market(
         numbers,
         market.due[flat],
+        market.missing[flat],
         close_ms,
         market.correlation,
         market.correlation_at[rows],

@@ -23,10 +23,9 @@ from hydra_core.risk.sizing import MAINTENANCE_RATE
 
 
 class Sizes(NamedTuple):
-    """What signals are sized by; sets that agree in it share the work."""
+    """What signals alone are bounded by; sets that agree in it share the work."""
 
     round_trip: float
-    kelly_fraction: float
     risk_per_trade: float
     stop_sigmas: float
     max_leverage: float
@@ -74,7 +73,7 @@ class Parameters:
 
     Parameters
     ----------
-    numbers : (K, 27), the fields of ``Terms``, :class:`Sizes`, :class:`Guards` and :class:`Costs` in this order
+    numbers : (K, 29), the fields of ``Terms``, :class:`Sizes`, :class:`Guards` and :class:`Costs` in this order
     group : int64 (G + 1,), first set of each sizing group, and K at the end
     fee_floors, fees : (K, F), USDT and fractions of notional
     place : int64 (K,), where each of the ordered sets stood in the order handed in
@@ -157,7 +156,7 @@ def assumed(seats: frozenset[str] | set[str]) -> Assumed:
 
 def _sizes(limits: Limits) -> Sizes:
     risk = limits.risk
-    return Sizes(limits.round_trip, risk.kelly_fraction, risk.risk_per_trade, risk.stop_sigmas, risk.max_leverage)
+    return Sizes(limits.round_trip, risk.risk_per_trade, risk.stop_sigmas, risk.max_leverage)
 
 
 def _guards(limits: Limits) -> Guards:

@@ -16,19 +16,18 @@ QUANTITY: Final = 0
 ENTRY: Final = 1
 STOP: Final = 2
 LEVERAGE: Final = 3
-PRICE: Final = 4
-EARNED: Final = 5
-FORCED: Final = 6
-SIDE: Final = 7
-LARGEST: Final = 8
-BOUGHT: Final = 9
-BOUGHT_VALUE: Final = 10
-SOLD: Final = 11
-SOLD_VALUE: Final = 12
-PROFIT: Final = 13
-FEES: Final = 14
-FUNDING: Final = 15
-NUMBERS: Final = 16
+EARNED: Final = 4
+FORCED: Final = 5
+SIDE: Final = 6
+LARGEST: Final = 7
+BOUGHT: Final = 8
+BOUGHT_VALUE: Final = 9
+SOLD: Final = 10
+SOLD_VALUE: Final = 11
+PROFIT: Final = 12
+FEES: Final = 13
+FUNDING: Final = 14
+NUMBERS: Final = 15
 """Numbers of one pair: as in ``fills.Account``, the price liquidation is forced at, and from :data:`SIDE` on the running sums
 of the open round trip."""
 
@@ -102,7 +101,7 @@ class Books(NamedTuple):
         scalars[:, (CASH, PEAK, DAY_START, HIGHEST)] = cash
         scalars[:, FEE], scalars[:, LOWEST] = fee, 1.0
         numbers = np.zeros((sets, NUMBERS, pairs))
-        numbers[:, (STOP, PRICE)] = np.nan
+        numbers[:, STOP] = np.nan
         numbers[:, LEVERAGE] = 1.0
         stamps = np.zeros((sets, STAMPS, pairs), np.int64)
         stamps[:, TRIP_ROW] = -1
