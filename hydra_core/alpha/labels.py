@@ -16,6 +16,9 @@ from hydra_core.domain.market import OPEN_INTEREST, Floats, Panel
 from hydra_core.statistics.rolling import lag, rolling_max, rolling_min
 from hydra_core.statistics.view import View
 
+LEAST_SIGMA: Final = 3e-6
+"""Standard deviation per square root of a bar below which a price stands still: the volatility forecast has a floor of a third
+of this, and what is measured in units of it means nothing."""
 EVENT_BARS: Final = 3
 """A forced exit happens within a quarter of an hour (5m bars)."""
 EVENT_SIGMAS: Final = 3.0
@@ -40,8 +43,9 @@ def volatility_scale(panel: Panel) -> Floats:
 
 
 def scaled_return(panel: Panel, horizon: int) -> Floats:
-    """Forward return in standard deviations of the horizon, shape (T, P)."""
-    return forward_return(panel, horizon) / (volatility_scale(panel) * math.sqrt(horizon))
+    """Forward return in standard deviations of the horizon, shape (T, P); NaN where the price stands still."""
+    scale = volatility_scale(panel)
+    return forward_return(panel, horizon) / (np.where(scale > LEAST_SIGMA, scale, np.nan) * math.sqrt(horizon))
 
 
 def adverse_excursion(panel: Panel, horizon: int) -> tuple[Floats, Floats]:

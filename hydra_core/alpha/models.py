@@ -8,6 +8,7 @@ A loader is ``load(folder: Path, version: str)`` in ``forecaster/artifact.py``, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from hydra_core.domain.errors import ArtifactInvalid
+from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import Bools, Floats, Panel
 
 if TYPE_CHECKING:
@@ -202,13 +204,17 @@ class Models:
         return max((model.lookback for model in (self.forecaster, self.crowd) if model is not None), default=1)
 
 
-def load_models(registry: ModelRegistry, pins: Mapping[str, str]) -> Models:
+def load_models(
+    registry: ModelRegistry, pins: Mapping[str, str], *, now_ms: int | None = None, max_age_days: float = math.inf
+) -> Models:
     """Fill the seats with pinned versions; a seat whose artifact fails stays empty and its reason is kept.
 
     Parameters
     ----------
     registry : ModelRegistry
     pins : kind -> version; kinds without a pin stay empty with the reason ``no <kind> champion``
+    now_ms : market time, epoch ms; None: champions of any age are taken
+    max_age_days : days since a champion took its seat after which it is not trusted with it any more
     """
     seated: dict[str, object] = {}
     absent: dict[str, str] = {}
@@ -216,6 +222,11 @@ def load_models(registry: ModelRegistry, pins: Mapping[str, str]) -> Models:
         version = pins.get(kind)
         if version is None:
             absent[kind] = f"no {kind} champion"
+            continue
+        seated_ms = None if now_ms is None else registry.seated_ms(kind, version)
+        if now_ms is not None and seated_ms is not None and now_ms - seated_ms > max_age_days * DAY_MS:
+            days = (now_ms - seated_ms) / DAY_MS
+            absent[kind] = f"{kind} {version[:12]} has held its seat for {days:.0f} days, limit {max_age_days:g}"
             continue
         try:
             seated[kind] = load_artifact(kind, registry.path(kind, version), version)

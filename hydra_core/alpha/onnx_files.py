@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     import torch
 
 
-def export(network: torch.nn.Module, example: torch.Tensor, file: Path, *, given: str, returned: str) -> None:
-    """Write a network of one input and one output, both with a free first dimension.
+def export(
+    network: torch.nn.Module, example: torch.Tensor, file: Path, *, given: str, returned: str, free: int = 1
+) -> None:
+    """Write a network of one input and one output whose first dimensions are free.
 
     Parameters
     ----------
-    example : input of the right shape (its first dimension must be above 1)
+    example : input of the right shape (its free dimensions must be above 1, and differ)
     given, returned : names of input and output in the file
+    free : how many dimensions are free
     """
     import torch
 
@@ -38,7 +41,7 @@ def export(network: torch.nn.Module, example: torch.Tensor, file: Path, *, given
                 str(file),
                 input_names=[given],
                 output_names=[returned],
-                dynamic_shapes=({0: torch.export.Dim("n")},),
+                dynamic_shapes=({at: torch.export.Dim(name) for at, name in enumerate(("n", "p")[:free])},),
                 external_data=False,
                 dynamo=True,
                 verbose=False,

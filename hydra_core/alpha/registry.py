@@ -172,6 +172,10 @@ class ModelRegistry:
         """Promotions and demotions, oldest first."""
         return [row for row in self._read()["history"] if kind is None or row["kind"] == kind]
 
+    def seated_ms(self, kind: str, version: str) -> int | None:
+        """Market time at which a version last took its seat, epoch ms; None where it never did."""
+        return next((int(row["at_ms"]) for row in reversed(self.history(kind)) if row["version"] == version), None)
+
     def promote(self, kind: str, version: str, verdict: Mapping[str, Any], *, at_ms: int) -> None:
         """Give a version its seat.
 
@@ -206,6 +210,25 @@ class ModelRegistry:
             self.path(kind, version)
         self._seat(kind, version, "rollback", {"reason": reason}, at_ms)
         return version
+
+    def give_back(self, kind: str, version: str, reason: str, *, at_ms: int) -> str | None:
+        """:meth:`rollback`, or with the first digits of a version: give the seat to that former champion.
+
+        Raises
+        ------
+        ArtifactInvalid : the digits name no former champion, or more than one, or nobody ever held the seat
+        """
+        if not version:
+            return self.rollback(kind, reason, at_ms=at_ms)
+        former = sorted({str(row["version"]) for row in self.history(kind) if row["version"]})
+        found = [each for each in former if each.startswith(version)]
+        if len(found) != 1:
+            known = ", ".join(each[:12] for each in former) or "none"
+            raise ArtifactInvalid(
+                f"{version!r} names {len(found)} former {kind} champions", f"Former champions: {known}"
+            )
+        self.promote(kind, found[0], {"reason": reason}, at_ms=at_ms)
+        return found[0]
 
     def _seat(self, kind: str, version: str | None, action: str, verdict: Mapping[str, Any], at_ms: int) -> str | None:
         if kind not in KINDS:

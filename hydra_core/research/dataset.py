@@ -36,6 +36,7 @@ from hydra_core.settings import TrainingSettings
 
 FORMAT: Final = 1
 META: Final = "dataset.json"
+FEATURES_HASH: Final = "features_sha256"
 PANEL: Final = "panel.npz"
 FEATURES: Final = "features.npy"
 SOURCES: Final = "sources.json"
@@ -156,15 +157,14 @@ def build_dataset(root: Path, panel: Panel, training: TrainingSettings) -> Datas
         training.lockbox_share,
         warm_up=chosen.lookback + WINDOW.reach,
     )
-    version = hashlib.sha256(
-        f"{FORMAT} {panel.content_hash()} {chosen.names} {training.horizon_bars} {plan}".encode()
-    ).hexdigest()
+    version = _version(panel, chosen.names, training.horizon_bars, plan)
     folder = root / version
     if not (folder / META).exists():
         features = chosen.compute(panel)
         arrays = {"ts": panel.ts, **{name: getattr(panel, name) for name in FIELD_NAMES}}
         save_arrays(folder / PANEL, arrays)
         _save_one(folder / FEATURES, features)
+        digest = hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()
         meta = {
             "format": FORMAT,
             "pairs": [str(pair) for pair in panel.pairs],
@@ -174,6 +174,7 @@ def build_dataset(root: Path, panel: Panel, training: TrainingSettings) -> Datas
             "horizon": training.horizon_bars,
             "folds": training.folds,
             "lockbox_share": training.lockbox_share,
+            FEATURES_HASH: digest,
         }
         write_atomically(folder / META, json.dumps(meta, indent=1, sort_keys=True).encode())
     return open_dataset(root, version)
@@ -207,7 +208,19 @@ def open_dataset(root: Path, version: str) -> Dataset:
         meta["lockbox_share"],
         warm_up=chosen.lookback + WINDOW.reach,
     )
+    digest = hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()
+    altered = digest != meta.get(FEATURES_HASH, digest)
+    if altered or _version(panel, chosen.names, meta["horizon"], plan) != version:
+        raise DataCorrupt(
+            f"dataset {folder} was altered: its {'features' if altered else 'panel'} are not those it is named after",
+            "Delete the folder and prepare it again",
+        )
     return Dataset(folder, version, panel, chosen.names, features, meta["horizon"], plan)
+
+
+def _version(panel: Panel, names: tuple[str, ...], horizon: int, plan: Folds) -> str:
+    """Content hash of what a dataset is made from."""
+    return hashlib.sha256(f"{FORMAT} {panel.content_hash()} {names} {horizon} {plan}".encode()).hexdigest()
 
 
 def remembered(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,43 +1,102 @@
 """The forecaster's way from a sweep to a candidate to its evidence.
 
 Order: a few configurations on the first fold; the best one walked forward through every fold; its out-of-sample forecasts
-calibrated; one network on all of development; the lock-box last. Not here: the gates' limits (``gates``).
+calibrated; one forecaster on all of development; the lock-box last. The family is the settings'; a stack sweeps its network.
+Not here: how a family is fitted (``alpha.forecaster.families``), the gates' limits (``gates``).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from hydra_core.alpha.forecaster.artifact import OnnxForecaster
+from hydra_core.alpha.forecaster.artifact import SealedForecaster
+from hydra_core.alpha.forecaster.conformal import conformal_width
+from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER, TREES, FamilyModel, Recipe, fit_family
+from hydra_core.alpha.forecaster.linear import LABEL_CLIP
+from hydra_core.alpha.forecaster.trees import TreesHyper
+from hydra_core.alpha.labels import scaled_return
 from hydra_core.alpha.models import FORECASTER, Forecast
-from hydra_core.domain.market import CANDLES, Floats
+from hydra_core.domain.errors import ArtifactInvalid, InputMissing
+from hydra_core.domain.market import CANDLES, Bools, Floats
 from hydra_core.research.bench import Bench, Candidate, card_of, estimate, remembered_candidate, seal
-from hydra_core.research.dataset import Dataset, content_key, load_arrays, remembered_arrays
+from hydra_core.research.dataset import WINDOW, Dataset, content_key, load_arrays, remembered_arrays
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
 from hydra_core.research.outofsample import calibrated, forecast_arrays, forecast_of, spread_out
-from hydra_core.research.sweeps import StudyResult, sweep
+from hydra_core.research.sweeps import StudyResult, TrialFailed, sweep
 
 TRIAL_STRIDE: Final = 3
 """Bars between two forecasts of a trial; each is held until the next."""
 
 
 def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
-    """Compare a few networks on the first fold; each one's forecasts for the rest of development are kept."""
-    from hydra_core.alpha.forecaster.network import NetworkHyper
-    from hydra_core.alpha.forecaster.train import train_forecaster
+    """Compare a few configurations on the first fold; each one's forecasts for the rest of development are kept.
 
+    Raises
+    ------
+    InputMissing : a feature that is never known, or no configuration came to a result
+    """
     training = bench.training
+    require_known_features(dataset)
     name = study_name(bench, dataset)
     fold = dataset.folds.folds[0]
     rows = dataset.folds.out_of_sample.rows(TRIAL_STRIDE)
-    first = NetworkHyper(epochs=training.epochs)
+    family = swept_family(training.forecaster.family)
 
-    def suggest(trial: Any) -> dict[str, Any]:
+    def objective(number: int, parameters: dict[str, Any], report: Any) -> float:
+        model = fitted(
+            bench, dataset, fold, parameters, training.seed + number, family=family,
+            progress=lambda epoch, _, loss: report(epoch, loss),
+            checkpoint=dataset.stage("checkpoint", name, number),
+        )  # fmt: skip
+        network = model.network
+        if network is not None and network.diverged:
+            raise TrialFailed(f"the loss was no number after epoch {network.diverged}")
+        remembered_arrays(
+            dataset.stage("trial", name, number),
+            lambda: {"raw": model.predict(dataset.features, rows, training.threads)},
+        )
+        return min(network.losses) if network is not None else _loss(dataset, model, fold)
+
+    return sweep(
+        bench.home.studies,
+        name,
+        _first_parameters(bench, family),
+        lambda trial: _suggested(trial, family),
+        objective,
+        training.forecaster_trials if _first_parameters(bench, family) else 1,
+        seed=training.seed,
+        progress=bench.progress,
+    )
+
+
+_NETWORK_SWEPT: Final = ("width", "layers", "dropout", "learning_rate", "weight_decay")
+_TREES_SWEPT: Final = ("leaves", "learning_rate", "least_share", "rounds")
+
+
+def swept_family(family: str) -> str:
+    """The family that a sweep varies: the network of a stack, else the family itself."""
+    return TRANSFORMER if family == STACKED else family
+
+
+def _first_parameters(bench: Bench, family: str) -> dict[str, Any]:
+    """The defaults that a sweep begins with; empty where a family has nothing to vary."""
+    if family == TRANSFORMER:
+        from hydra_core.alpha.forecaster.network import NetworkHyper
+
+        first = NetworkHyper(epochs=bench.training.epochs)
+        return {key: getattr(first, key) for key in _NETWORK_SWEPT}
+    return {key: getattr(TreesHyper(), key) for key in _TREES_SWEPT} if family == TREES else {}
+
+
+def _suggested(trial: Any, family: str) -> dict[str, Any]:
+    if family == TRANSFORMER:
         return {
             "width": trial.suggest_categorical("width", [16, 32]),
             "layers": trial.suggest_int("layers", 1, 2),
@@ -45,41 +104,38 @@ def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
             "learning_rate": trial.suggest_float("learning_rate", 3e-4, 3e-3, log=True),
             "weight_decay": trial.suggest_float("weight_decay", 0.01, 0.5, log=True),
         }
+    if family == TREES:
+        return {
+            "leaves": trial.suggest_int("leaves", 4, 16),
+            "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.2, log=True),
+            "least_share": trial.suggest_float("least_share", 0.003, 0.03, log=True),
+            "rounds": trial.suggest_int("rounds", 8, 64),
+        }
+    return {}
 
-    def objective(number: int, parameters: dict[str, Any], report: Any) -> float:
-        model = train_forecaster(
-            dataset.features,
-            dataset.label,
-            fold.train.rows(training.stride_bars),
-            fold.valid.rows(training.stride_bars),
-            replace(first, **parameters),
-            seed=training.seed + number,
-            threads=training.threads,
-            progress=lambda epoch, _, loss: report(epoch, loss),
-        )
-        remembered_arrays(
-            dataset.stage("trial", name, number),
-            lambda: {"raw": model.predict(dataset.features, rows, training.threads)},
-        )
-        return min(model.losses)
 
-    defaults = {key: getattr(first, key) for key in ("width", "layers", "dropout", "learning_rate", "weight_decay")}
-    return sweep(
-        bench.home.studies,
-        name,
-        defaults,
-        suggest,
-        objective,
-        training.forecaster_trials,
-        seed=training.seed,
-        progress=bench.progress,
-    )
+def require_known_features(dataset: Dataset) -> None:
+    """Raise InputMissing naming every feature that no pair ever knows, and when no pair knows all of them at once."""
+    known = np.isfinite(dataset.features[dataset.folds.warm_up :])
+    ever: Bools = np.asarray(known.any(axis=(0, 1)))
+    never = [name for name, seen in zip(dataset.feature_names, ever, strict=True) if not seen]
+    if never:
+        raise InputMissing(f"features that are never known: {', '.join(never)}", "Collect their inputs, or drop them")
+    if not known.all(axis=2).any():
+        raise InputMissing("no row knows all features at once", "Look at the gaps of each input")
+
+
+def _loss(dataset: Dataset, model: FamilyModel, fold: Fold) -> float:
+    """Mean squared error of clipped labels on the rows that choose."""
+    rows = fold.valid.rows()
+    error = np.clip(dataset.label[rows], -LABEL_CLIP, LABEL_CLIP) - model.predict(dataset.features, rows)
+    return float(np.nanmean(error**2))
 
 
 def study_name(bench: Bench, dataset: Dataset) -> str:
     """Name of the forecaster's study: what it is about, and of which data and settings."""
     training = bench.training
-    key = content_key(training.epochs, training.stride_bars, training.seed)
+    key = content_key(training.epochs, training.stride_bars, training.seed, training.forecaster.model_dump())
     return f"forecaster-{dataset.version[:12]}-{key[:8]}"
 
 
@@ -96,16 +152,23 @@ def trial_raw(dataset: Dataset, study: StudyResult) -> dict[int, Floats]:
 
 
 def walk_forward(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> tuple[Floats, Floats]:
-    """Raw forecasts (T, P) of the network and of ridge regression alone on every test block, each by its own fold's model."""
+    """Raw forecasts (T, P) of the family and of ridge regression alone on every test block, each by its own fold's model.
+
+    With ``warm_start`` a fold's network starts from the one of the fold before: what a weekly refit does.
+    """
     raw = np.full((len(dataset.panel), len(dataset.panel.pairs)), np.nan)
     ridge = raw.copy()
     folds = dataset.folds.folds
+    made: dict[str, Any] = {}
     for number, fold in enumerate(folds):
         bench.progress("walk-forward", number, len(folds))
-        made = remembered_arrays(
-            dataset.stage("fold", number, _hyper_key(bench, parameters)),
-            lambda fold=fold, number=number: _fold_forecasts(bench, dataset, fold, parameters, number),  # type: ignore[misc]
-        )
+        stage = dataset.stage("fold", number, _hyper_key(bench, parameters))
+        before = state_of(made)
+
+        def forecasts(fold: Fold = fold, number: int = number, before: Any = before, stage: Path = stage) -> Any:
+            return _fold_forecasts(bench, dataset, fold, parameters, number, before, stage.with_suffix(".pt"))
+
+        made = remembered_arrays(stage, forecasts)
         span = slice(fold.test.start, fold.test.end)
         raw[span], ridge[span] = made["raw"], made["ridge"]
     bench.progress("walk-forward", len(folds), len(folds))
@@ -125,7 +188,11 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
     raw, ridge = walk_forward(bench, dataset, study.best)
     forecast, calibration = calibrated(dataset, raw, bench.limits.round_trip)
     bench.progress("final forecaster", 0, 1)
-    model = _train(bench, dataset, dataset.folds.final, study.best, bench.training.seed)
+    key = content_key(study.best, _hyper_key(bench, study.best))
+    model = fitted(
+        bench, dataset, dataset.folds.final, study.best, bench.training.seed,
+        start=last_state(bench, dataset, study.best), checkpoint=dataset.stage("checkpoint", "final", key),
+    )  # fmt: skip
     span = dataset.folds.out_of_sample
     part = slice(span.start, span.end)
     seen = skill(
@@ -136,19 +203,26 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
         dataset.horizon,
     )
     features = dataset.feature_names
-    share = float(model.network.share[0])
-    settings = {"network": model.hyper.to_dict()}
+    settings = {"family": model.family, "weights": dict(model.weights), "parameters": study.best}
+    if model.network is not None:
+        settings["network"] = model.network.hyper.to_dict()
     card = card_of(bench, dataset, FORECASTER, sorted(_inputs(dataset)), dataset.folds.warm_up, settings, study.trials)
     card = card.model_copy(
         update={
             "metrics": {"walk_forward_correlation": estimate(seen.correlation)},
             "notes": (
-                f"epoch {model.kept_epoch} of {model.hyper.epochs} kept, {share:.2f} of the transformer's word used",
+                *model.notes,
+                *(f"trial {number} of the sweep: {reason}" for number, reason in study.failed.items()),
                 f"calibrated slope {calibration.slope:.2f} (t {calibration.slope_t:.1f}) on walk-forward forecasts",
             ),
         }
     )
-    version = seal(bench, card, lambda folder: artifact.write(folder, model, features, calibration, dataset.horizon))
+    width = conformal_width(np.abs(dataset.label[part] - calibration.expected(raw[part])))
+    version = seal(
+        bench,
+        card,
+        lambda folder: artifact.write(folder, model, features, calibration, dataset.horizon, width=width),
+    )
     lockbox = dataset.folds.lockbox
     ridge[lockbox.start :] = model.linear.predict(dataset.features, np.arange(lockbox.start, len(dataset.panel)))
     remembered_arrays(dataset.stage("oos", version), lambda: {**forecast_arrays(forecast, raw), "ridge": ridge})
@@ -158,9 +232,11 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
         "walk_forward_correlation_low": seen.correlation.low,
         "slope": calibration.slope,
         "slope_t": calibration.slope_t,
-        "kept_epoch": float(model.kept_epoch),
-        "transformer_share": share,
+        "interval_width": width,
     }
+    if model.network is not None:
+        metrics["kept_epoch"] = float(model.network.kept_epoch)
+        metrics["transformer_share"] = float(model.network.network.share[0])
     return Candidate(FORECASTER, version, dataset.version, metrics, card.notes)
 
 
@@ -169,8 +245,13 @@ def recorded_forecasts(bench: Bench, dataset: Dataset, version: str) -> tuple[Fo
 
     Returns
     -------
-    (forecast, raw, ridge) : Forecast and raw forecasts of the network and of ridge regression, all (T, P)
+    (forecast, raw, ridge) : Forecast and raw forecasts of the family and of ridge regression, all (T, P)
+
+    Raises
+    ------
+    ArtifactInvalid : the candidate's card names other data than these
     """
+    require_same_data(bench, dataset, version)
     made = load_arrays(dataset.stage("oos", version).with_suffix(".npz"))
     ridge = made.pop("ridge")
     raw, forecast = made["raw"], forecast_of(made)
@@ -183,7 +264,7 @@ def recorded_forecasts(bench: Bench, dataset: Dataset, version: str) -> tuple[Fo
     return forecast, raw, ridge
 
 
-def load_forecaster(bench: Bench, version: str) -> OnnxForecaster:
+def load_forecaster(bench: Bench, version: str) -> SealedForecaster:
     """The sealed forecaster as the live plane loads it."""
     from hydra_core.alpha.forecaster.artifact import load
 
@@ -204,37 +285,112 @@ def _lockbox_forecasts(bench: Bench, dataset: Dataset, version: str) -> dict[str
     return forecast_arrays(to_forecast(raw, dataset.sigma[rows], model.calibration, dataset.horizon), raw)
 
 
+def require_same_data(bench: Bench, dataset: Dataset, version: str) -> None:
+    """Raise ArtifactInvalid unless a candidate's card says that it was trained on exactly this dataset."""
+    card = bench.registry.card(FORECASTER, version)
+    said = card.data_hashes.get("dataset", "")
+    if said != dataset.version:
+        raise ArtifactInvalid(
+            f"forecaster {version[:12]} was trained on dataset {said[:12] or 'unnamed'}, judged on {dataset.version[:12]}",
+            "Judge it on its own dataset, or train on this one",
+        )
+
+
+_STATE: Final = "state/"
+
+
+def state_of(made: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The network's weights among a fold's arrays; None where there are none."""
+    found = {name.removeprefix(_STATE): value for name, value in made.items() if name.startswith(_STATE)}
+    return found or None
+
+
+def last_state(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """Weights of the last fold's network, for a warm start; None without warm starts."""
+    number = len(dataset.folds.folds) - 1
+    return state_of(load_arrays(dataset.stage("fold", number, _hyper_key(bench, parameters)).with_suffix(".npz")))
+
+
 def _fold_forecasts(
-    bench: Bench, dataset: Dataset, fold: Fold, parameters: dict[str, Any], number: int
+    bench: Bench,
+    dataset: Dataset,
+    fold: Fold,
+    parameters: dict[str, Any],
+    number: int,
+    before: dict[str, Any] | None,
+    checkpoint: Path,
 ) -> dict[str, Any]:
-    model = _train(bench, dataset, fold, parameters, bench.training.seed + number)
+    model = fitted(bench, dataset, fold, parameters, bench.training.seed + number, start=before, checkpoint=checkpoint)
     rows = fold.test.rows()
-    return {
+    made = {
         "raw": model.predict(dataset.features, rows, bench.training.threads),
         "ridge": model.linear.predict(dataset.features, rows),
     }
+    if bench.training.forecaster.warm_start and model.network is not None:
+        made |= {f"{_STATE}{name}": value for name, value in model.network.state().items()}
+    return made
 
 
-def _train(bench: Bench, dataset: Dataset, fold: Fold, parameters: dict[str, Any], seed: int) -> Any:
-    from hydra_core.alpha.forecaster.network import NetworkHyper
-    from hydra_core.alpha.forecaster.train import train_forecaster
-
+def fitted(
+    bench: Bench,
+    dataset: Dataset,
+    fold: Fold,
+    parameters: dict[str, Any],
+    seed: int,
+    *,
+    family: str = "",
+    progress: Any = None,
+    start: Mapping[str, Any] | None = None,
+    checkpoint: Path | None = None,
+) -> FamilyModel:
+    """A forecaster of the settings' family (or of another) with a sweep's parameters on a fold's training rows."""
     training = bench.training
-    return train_forecaster(
+    chosen = training.forecaster
+    asked = family or chosen.family
+    network = None
+    trees = TreesHyper(**parameters) if asked == TREES else TreesHyper()
+    if asked in (TRANSFORMER, STACKED):
+        from hydra_core.alpha.forecaster.network import NetworkHyper
+
+        first = NetworkHyper(
+            epochs=training.epochs, batch_rows=chosen.batch_rows, cross_layers=chosen.cross_layers
+        )  # fmt: skip
+        network = replace(first, **parameters)
+    return fit_family(
+        asked,
         dataset.features,
         dataset.label,
         fold.train.rows(training.stride_bars),
         fold.valid.rows(training.stride_bars),
-        replace(NetworkHyper(epochs=training.epochs), **parameters),
+        Recipe(network, trees, WINDOW, dataset.folds.gap, 1 if family else chosen.networks),
         seed=seed,
         threads=training.threads,
-        progress=lambda epoch, epochs, _: bench.progress("training", epoch, epochs),
+        progress=progress or (lambda epoch, epochs, _: bench.progress("training", epoch, epochs)),
+        checkpoint=checkpoint,
+        start=start,
+        more_labels=_more_labels(dataset, chosen.more_horizons),
+        runtime=_runtime(chosen.device, training.threads) if network is not None else None,
     )
+
+
+def _more_labels(dataset: Dataset, horizons: tuple[int, ...]) -> Floats | None:
+    """Scaled returns over further horizons, (T, P, H); None without any."""
+    if not horizons:
+        return None
+    return np.stack([scaled_return(dataset.panel, horizon) for horizon in horizons], axis=2)
+
+
+def _runtime(device: str, threads: int) -> Any:
+    from hydra_core.alpha.forecaster.batches import Runtime
+
+    return Runtime.best(threads) if device == "auto" else Runtime(threads=threads)
 
 
 def _hyper_key(bench: Bench, parameters: dict[str, Any]) -> str:
     training = bench.training
-    return content_key(parameters, training.epochs, training.stride_bars, training.seed)
+    return content_key(
+        parameters, training.epochs, training.stride_bars, training.seed, training.forecaster.model_dump()
+    )
 
 
 def _inputs(dataset: Dataset) -> frozenset[str]:

@@ -9,10 +9,11 @@ Not here: what a trial computes (``forecasters``, ``policies``). A study is name
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from hydra_core.domain.errors import InputMissing
 from hydra_core.research.outofsample import Progress, quiet
 from hydra_core.research.trials import trial_ledger, trials_of
 
@@ -22,6 +23,10 @@ Parameters = dict[str, Any]
 
 class TrialPruned(Exception):
     """Raised by a trial's report: it lies behind the others and need not go on."""
+
+
+class TrialFailed(Exception):
+    """Raised by an objective that came to no result; the study goes on with the next trial, this one counts."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class StudyResult:
     value : its objective (smaller is better)
     trials : trials made so far, pruned and aborted ones included
     finished : numbers of the trials that ran to their end
+    failed : number -> reason, of the trials that came to no result
     """
 
     study: str
@@ -43,6 +49,7 @@ class StudyResult:
     value: float
     trials: int
     finished: tuple[int, ...]
+    failed: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-serialisable form."""
@@ -53,6 +60,7 @@ class StudyResult:
             "value": self.value,
             "trials": self.trials,
             "finished": list(self.finished),
+            "failed": self.failed,
         }
 
     @classmethod
@@ -81,6 +89,10 @@ def sweep(
     suggest : Optuna trial -> parameters of a later one
     objective : (number, parameters, report) -> value, smaller is better; ``report(step, value)`` may raise TrialPruned, which
         the objective lets through
+
+    Raises
+    ------
+    InputMissing : no trial came to a result; says why each did not
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -97,7 +109,7 @@ def sweep(
         load_if_exists=True,
     )
     ledger = trial_ledger(studies)
-    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(first)
     while len(done := study.get_trials(deepcopy=False, states=ended)) < count:
@@ -115,10 +127,18 @@ def sweep(
             value = objective(trial.number, parameters, report)
         except TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        except TrialFailed as reason:
+            trial.set_user_attr("failed", str(reason))
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             study.tell(trial, value)
     progress("sweep", count, count)
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    lost = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.FAIL,))
+    failed = {str(trial.number): str(trial.user_attrs.get("failed", "it was cut off")) for trial in lost}
+    if not complete:
+        why = "; ".join(f"trial {number}: {reason}" for number, reason in failed.items()) or "all were pruned"
+        raise InputMissing(f"no trial of study {name} came to a result: {why}", "Look at the data, or lower the rates")
     best = study.best_trial
     return StudyResult(
         study=name,
@@ -127,4 +147,5 @@ def sweep(
         value=float(best.value or 0.0),
         trials=len(trials_of(studies, name)),
         finished=tuple(trial.number for trial in complete),
+        failed=failed,
     )

@@ -14,7 +14,7 @@ from walk_panel import walk
 
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster import artifact
-from hydra_core.alpha.forecaster.artifact import OnnxForecaster, to_forecast
+from hydra_core.alpha.forecaster.artifact import SealedForecaster, to_forecast
 from hydra_core.alpha.forecaster.calibration import Calibration, fit_calibration
 from hydra_core.alpha.forecaster.linear import fit_linear
 from hydra_core.alpha.forecaster.windows import WindowShape, common_weight, usable_rows
@@ -157,7 +157,7 @@ def test_the_artifact_says_what_training_saw_and_live_says_what_the_backtest_say
 
 
 def test_a_forecast_does_not_know_the_future(sealed: tuple[Path, Panel, np.ndarray]) -> None:
-    model: OnnxForecaster = artifact.load(sealed[0], "v1")
+    model: SealedForecaster = artifact.load(sealed[0], "v1")
     panel = sealed[1]
     noisy = noise_after(panel, 3_100, np.random.default_rng(3))
     before, after = model.forecast(panel, 300), model.forecast(noisy, 300)

@@ -110,6 +110,21 @@ def test_asking_for_the_last_rows_gives_the_same_as_asking_for_all(panel: Panel)
     assert LOOKBACK <= MAX_LOOKBACK_BARS
 
 
+def test_models_train_on_the_usual_features_and_the_others_must_be_named(panel: Panel) -> None:
+    """A set that names nothing is what champions were accepted on; the registry holds more, each with its lag."""
+    usual, every = FeatureSet(), FeatureSet.every()
+    assert len(usual) == 36
+    assert set(usual.names) < set(every.names)
+    assert len(every) >= 60
+    assert every.names == tuple(member.name for member in features())
+    named = FeatureSet(("skewness_288", "return_1", "breadth_48"))
+    one = named.compute(panel, 3)
+    np.testing.assert_array_equal(one[:, :, 1], usual.compute(panel, 3)[:, :, usual.names.index("return_1")])
+    by_name = {member.name: member for member in features()}
+    assert by_name["turnover_day"].delay_ms == 60_000
+    assert by_name["return_1"].delay_ms == 0
+
+
 def test_a_set_keeps_to_the_inputs_a_panel_holds() -> None:
     """Without open interest and ratio those columns are gone; asking for them anyway is an error naming them."""
     bare = example_panel(5, 2100, inputs=frozenset({FUNDING}))

@@ -46,6 +46,27 @@ def test_an_altered_artifact_is_refused_and_its_seat_stays_empty(registry: Model
     assert models.absent[CROWD] == "no crowd champion"
 
 
+def test_a_champion_that_held_its_seat_too_long_loses_it_until_it_is_promoted_again(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    day = 86_400_000
+    version = registry.save(CROWD, artifact(tmp_path / "a", kind=CROWD))
+    pins = {CROWD: version}
+
+    def reason(now_ms: int | None) -> str:
+        return load_models(registry, pins, now_ms=now_ms, max_age_days=28).absent[CROWD]
+
+    assert "days" not in reason(90 * day)  # it never held the seat: somebody pinned it on purpose
+    registry.promote(CROWD, version, {}, at_ms=2 * day)
+    assert "has held its seat for 29 days, limit 28" in reason(31 * day)
+    assert "days" not in reason(30 * day)
+    assert "days" not in reason(None)
+    registry.demote(CROWD, "old", at_ms=32 * day)
+    registry.promote(CROWD, version, {}, at_ms=33 * day)
+    assert registry.seated_ms(CROWD, version) == 33 * day
+    assert "days" not in reason(60 * day)
+
+
 def test_an_altered_card_is_refused_too(registry: ModelRegistry, tmp_path: Path) -> None:
     version = registry.save(FORECASTER, artifact(tmp_path / "a"))
     card = registry.root / FORECASTER / version / "card.json"

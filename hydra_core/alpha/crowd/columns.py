@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from hydra_core.alpha.crowd import liquidation_map
 from hydra_core.domain.errors import InputMissing
-from hydra_core.domain.market import CANDLES, FUNDING, LONG_SHORT, OPEN_INTEREST, Floats, Panel
+from hydra_core.domain.market import CANDLES, FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, Floats, Panel
 from hydra_core.statistics.rolling import change, exponential_mean, rolling_mean
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View, tail_view
 
@@ -197,6 +198,71 @@ def _quadrant_day(view: View) -> Floats:
 @_column("funding_with_oi", 3 * DAY + 1, odd=True, inputs=(FUNDING, OPEN_INTEREST))
 def _funding_with_oi(view: View) -> Floats:
     return np.asarray(_funding_excess(view) * change(view.log_open_interest, 3 * DAY))
+
+
+MAP_ROWS: Final = max(SIGMA_ROWS, liquidation_map.MAP_BARS + liquidation_map.HOUR + 1)
+"""One look-back for every column of the liquidation map, so that it is drawn once."""
+MAPPED: Final = (OPEN_INTEREST, LONG_SHORT, LIQUIDATIONS)
+"""What the map is drawn from; without recorded liquidations a model does without it."""
+
+
+def _both(name: str, lookback: int, inputs: Iterable[str], measure: Callable[[View], tuple[Floats, Floats]]) -> None:
+    """Register what is measured on each side as two columns: its sum, the same to both sides, and its difference.
+
+    A linear model of the two is a linear model of the own and of the other side's measure.
+    """
+
+    def total(view: View) -> Floats:
+        long, short = measure(view)
+        return np.asarray(long + short)
+
+    def gap(view: View) -> Floats:
+        long, short = measure(view)
+        return np.asarray(long - short)
+
+    _column(f"{name}_sum", lookback, odd=False, inputs=inputs)(total)
+    _column(f"{name}_gap", lookback, odd=True, inputs=inputs)(gap)
+
+
+def _forced(view: View, bars: int) -> tuple[Floats, Floats]:
+    """Log share of open interest that was forced out in the last bars, longs and shorts."""
+    worth = view.panel.open_interest * view.panel.close
+    sides = (view.panel.liquidated_long, view.panel.liquidated_short)
+    long, short = (np.log(bars * rolling_mean(forced, bars) / worth + 1e-4) for forced in sides)
+    return np.asarray(long), np.asarray(short)
+
+
+_both("forced_hour", 12, (OPEN_INTEREST, LIQUIDATIONS), lambda view: _forced(view, 12))
+_both("forced_day", DAY, (OPEN_INTEREST, LIQUIDATIONS), lambda view: _forced(view, DAY))
+
+
+def _waiting(view: View) -> Floats:
+    return view.memo("waiting", lambda: liquidation_map.waiting(view))
+
+
+def _trigger(view: View) -> tuple[Floats, Floats]:
+    """How far off the price lies at which a side would be forced out, in standard deviations of an hour."""
+    long, short = view.memo("trigger", lambda: liquidation_map.trigger_distance(_waiting(view)))
+    return long, short
+
+
+def _trigger_squared(view: View) -> tuple[Floats, Floats]:
+    """Square of that distance: the chance of a diffusion to get there falls with it."""
+    long, short = _trigger(view)
+    return long**2, short**2
+
+
+def _near(view: View, deviations: float) -> tuple[Floats, Floats]:
+    """Log share of open interest that waits within so many standard deviations of an hour."""
+    steps = round(deviations / liquidation_map.STEP)
+    long, short = np.log(_waiting(view)[..., :steps].sum(axis=-1) + 1e-3)
+    return long, short
+
+
+_both("map_trigger", MAP_ROWS, MAPPED, _trigger)
+_both("map_trigger_squared", MAP_ROWS, MAPPED, _trigger_squared)
+_both("map_near", MAP_ROWS, MAPPED, lambda view: _near(view, 1.0))
+_both("map_around", MAP_ROWS, MAPPED, lambda view: _near(view, 3.0))
 
 
 def compute(panel: Panel, chosen: tuple[Column, ...], last: int | None = None) -> Floats:

@@ -19,7 +19,7 @@ from hydra_core.alpha.crowd.score import CrowdMetrics, score_hazard
 from hydra_core.alpha.labels import forced_exit, forced_exit_events
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS
-from hydra_core.domain.market import Bools, Floats, Ints, Panel
+from hydra_core.domain.market import LIQUIDATIONS, Bools, Floats, Ints, Panel
 from hydra_core.statistics.rolling import rolling_max
 
 STRIDE: Final = 6
@@ -27,6 +27,11 @@ STRIDE: Final = 6
 RIDGE: Final = 20.0
 CALIBRATION_SHARE: Final = 0.2
 CALIBRATION_STRENGTH: Final = 30.0
+MIN_COVERAGE: Final = 0.9
+"""Share of the training rows on which what is read from liquidations must be known, or the model does without it: the
+stream has no history, so it begins when HYDRA first listened."""
+Labels = tuple[Floats, Floats]
+"""Whether longs, and whether shorts, are forced out within the horizon, (T, P) each; NaN where a row is not to be used."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,14 @@ class _Samples:
 
 
 def train_crowd(
-    panel: Panel, train_rows: Ints, valid_rows: Ints, seed: int, *, horizon: int = 48, stride: int = STRIDE
+    panel: Panel,
+    train_rows: Ints,
+    valid_rows: Ints,
+    seed: int,
+    *,
+    horizon: int = 48,
+    stride: int = STRIDE,
+    labels: Labels | None = None,
 ) -> CrowdCandidate:
     """Fit, calibrate and score a crowd model.
 
@@ -76,16 +88,17 @@ def train_crowd(
     seed : of the bootstrap (the fit itself has no chance in it)
     horizon : bars within which a forced exit counts
     stride : bars between two rows that are used
+    labels : what is to be foretold; by default :func:`hydra_core.alpha.labels.forced_exit` less rows inside an exit
 
     Raises
     ------
     InputMissing : no open interest, or too few forced exits to learn from
     """
-    chosen = tuple(column for column in crowd_columns.columns() if column.inputs <= panel.inputs)
     train = _thinned(np.asarray(train_rows, np.int64), stride)
     valid = _thinned(np.asarray(valid_rows, np.int64), stride)
     train = train[~_near(train, valid, 2 * horizon)]
-    values, labels = crowd_columns.compute(panel, chosen), _labels(panel, horizon)
+    labels = _labels(panel, horizon) if labels is None else labels
+    chosen, values = _known_enough(panel, train)
     names = tuple(column.name for column in chosen)
     levels = _pair_levels(values[train, :, names.index(LEVEL_COLUMN)], panel)
     levelled(values, names, levels)
@@ -112,19 +125,27 @@ def train_crowd(
 
 
 def evaluate_crowd(
-    artifact: CrowdArtifact, panel: Panel, rows: Ints, base_rate: float, seed: int, *, stride: int = STRIDE
+    artifact: CrowdArtifact,
+    panel: Panel,
+    rows: Ints,
+    base_rate: float,
+    seed: int,
+    *,
+    stride: int = STRIDE,
+    labels: Labels | None = None,
 ) -> CrowdMetrics:
     """Figures of a saved model on other rows, e.g. the lock-box.
 
     Parameters
     ----------
     base_rate : share of events in the model's training rows (``CrowdCandidate.train_base_rate``)
+    labels : as in :func:`train_crowd`
     """
     chosen = artifact.columns
     values = crowd_columns.compute(panel, chosen)
     names = artifact.hazard_model.names
     levelled(values, names, artifact.levels(panel))
-    labels = _labels(panel, artifact.horizon_bars)
+    labels = _labels(panel, artifact.horizon_bars) if labels is None else labels
     later = _samples(values, labels, chosen, _thinned(np.asarray(rows, np.int64), stride))
     narrow = [names.index(name) for name in artifact.baseline_model.names]
     return _score(panel, later, artifact.hazard_model, artifact.baseline_model, narrow, base_rate, seed)
@@ -146,7 +167,24 @@ def _near(rows: Ints, others: Ints, distance: int) -> Bools:
     return np.asarray(np.minimum(np.abs(ordered[after] - rows), np.abs(ordered[before] - rows)) <= distance)
 
 
-def _labels(panel: Panel, horizon: int) -> tuple[Floats, Floats]:
+def _known_enough(panel: Panel, train: Ints) -> tuple[tuple[crowd_columns.Column, ...], Floats]:
+    """The columns that the panel's inputs allow, and their values (T, P, C).
+
+    Those read from liquidations are left out unless they are known on nearly all the training rows where the others are.
+    """
+    allowed = tuple(column for column in crowd_columns.columns() if column.inputs <= panel.inputs)
+    values = crowd_columns.compute(panel, allowed)
+    optional = np.array([LIQUIDATIONS in column.inputs for column in allowed])
+    known = np.isfinite(values[train])
+    usual = known[..., ~optional].all(axis=-1)
+    covered = known[usual].mean(axis=0) if usual.any() else np.zeros(len(allowed))
+    kept = np.flatnonzero(~optional | (covered >= MIN_COVERAGE))
+    if kept.size == len(allowed):
+        return allowed, values
+    return tuple(allowed[k] for k in kept), np.ascontiguousarray(values[..., kept])
+
+
+def _labels(panel: Panel, horizon: int) -> Labels:
     """Labels of longs and shorts, NaN also where the side was forced out within the last horizon."""
     out = []
     for event, label in zip(forced_exit_events(panel), forced_exit(panel, horizon), strict=True):
@@ -164,9 +202,7 @@ def _pair_levels(log_sigma: Floats, panel: Panel) -> Floats:
     return np.asarray(np.where(known, log_sigma, 0.0).sum(axis=0) / known.sum(axis=0))
 
 
-def _samples(
-    values: Floats, labels: tuple[Floats, Floats], chosen: tuple[crowd_columns.Column, ...], rows: Ints
-) -> _Samples:
+def _samples(values: Floats, labels: Labels, chosen: tuple[crowd_columns.Column, ...], rows: Ints) -> _Samples:
     mirror = sides(chosen)
     parts = []
     for label, sign in zip(labels, (np.ones(len(chosen)), mirror), strict=True):

@@ -1,8 +1,12 @@
-"""The forecaster's sealed folder: written after training, read by the live plane with onnxruntime alone.
+"""The forecaster's sealed folder: written after training, read by the live plane without torch.
 
-``model.onnx`` takes raw feature windows (n, steps, F), normalisation inside, and gives standardised returns (n,);
-``forecaster.json`` names the features, the window and the calibration. Not here: the card's and the folder's hash
-(``alpha/registry``), training (``train``).
+``forecaster.json`` names the features, the window, the calibration and the parts whose weighted sum is the forecast. A
+network is ``model.onnx``: raw feature windows (n, steps, F), or (n, P, steps, F) where pairs attend to each other, with the
+normalisation inside, to standardised returns. Trees are ``trees.txt`` (LightGBM's own format), regressions ``linear.json``
+and ``polynomial.json``. ``network.npy`` holds the first network's weights, for a warm start. Each part's library is imported
+when it is opened.
+
+Not here: the card's and the folder's hash (``alpha/registry``), training (``families``).
 """
 
 from __future__ import annotations
@@ -17,7 +21,11 @@ import numpy as np
 
 from hydra_core.alpha import labels
 from hydra_core.alpha.features import FeatureSet
+from hydra_core.alpha.forecaster import trees
 from hydra_core.alpha.forecaster.calibration import Calibration
+from hydra_core.alpha.forecaster.families import LINEAR, POLYNOMIAL, TRANSFORMER, TREES, FamilyModel, Part, combined
+from hydra_core.alpha.forecaster.linear import LinearModel
+from hydra_core.alpha.forecaster.polynomial import PolynomialModel
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
 from hydra_core.alpha.models import Forecast
 from hydra_core.alpha.onnx_files import export, open_session
@@ -29,20 +37,31 @@ if TYPE_CHECKING:
     from hydra_core.alpha.forecaster.train import TrainedForecaster
 
 MODEL: Final = "model.onnx"
+WEIGHTS: Final = "network.npy"
 SETTINGS: Final = "forecaster.json"
+_FILES: Final = {LINEAR: "linear.json", POLYNOMIAL: "polynomial.json", TREES: "trees.txt"}
 _CHUNK: Final = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class OnnxForecaster:
-    """A forecaster read from its folder; satisfies :class:`hydra_core.alpha.models.ForecasterModel`."""
+class SealedForecaster:
+    """A forecaster read from its folder; satisfies :class:`hydra_core.alpha.models.ForecasterModel`.
+
+    Parameters
+    ----------
+    parts : (kind, weight, model); the forecast is the weighted sum
+    most_spread : standard deviation between networks above which nothing is said
+    width : half width of the interval that holds nine returns of ten, in horizon standard deviations; NaN where not measured
+    """
 
     version: str
     horizon_bars: int
     features: FeatureSet
     shape: WindowShape
     calibration: Calibration
-    session: Any
+    parts: tuple[tuple[str, float, Part], ...]
+    most_spread: float = np.inf
+    width: float = np.nan
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -50,9 +69,14 @@ class OnnxForecaster:
         return self.features.inputs
 
     @property
+    def reach(self) -> int:
+        """Rows of features before the newest one that it reads."""
+        return self.shape.reach if any(kind == TRANSFORMER for kind, _, _ in self.parts) else 0
+
+    @property
     def lookback(self) -> int:
         """Rows before and including the first one asked for."""
-        return max(self.features.lookback + self.shape.reach, SIGMA_LOOKBACK)
+        return max(self.features.lookback + self.reach, SIGMA_LOOKBACK)
 
     def forecast(self, panel: Panel, last: int) -> Forecast:
         """Forecast of the newest ``last`` rows.
@@ -61,23 +85,66 @@ class OnnxForecaster:
         ------
         InputMissing : a declared input is absent, or the panel is shorter than a window
         """
-        reach = self.shape.reach
-        columns = self.features.compute(panel, last + reach)
-        raw = self.raw(columns, np.arange(reach, reach + last))
-        sigma = labels.volatility_scale(panel.last(SIGMA_LOOKBACK + last - 1))[-last:]
+        raw, sigma = self._newest(panel, last)
         return to_forecast(raw, sigma, self.calibration, self.horizon_bars)
+
+    def interval(self, panel: Panel, last: int) -> tuple[Floats, Floats]:
+        """Log returns between which nine of ten fall, for the newest ``last`` rows, shape (last, P) each; NaN where unknown."""
+        raw, sigma = self._newest(panel, last)
+        scale = sigma * np.sqrt(self.horizon_bars)
+        expected = self.calibration.expected(raw)
+        return (expected - self.width) * scale, (expected + self.width) * scale
 
     def raw(self, columns: Features, rows: Ints) -> Floats:
         """Uncalibrated standardised returns for rows of feature columns (T, P, F), shape (n, P); NaN where unknown."""
-        pairs = columns.shape[1]
+        return self.word(columns, rows)[0]
+
+    def word(self, columns: Features, rows: Ints) -> tuple[Floats, Floats]:
+        """Uncalibrated standardised returns, and the standard deviation between the networks (0 with one), (n, P) each."""
+        said = {index: part.predict(columns, rows) for index, (_, _, part) in enumerate(self.parts)}
+        total, spread = combined(said, self.parts, (rows.size, columns.shape[1]))
+        return np.where(spread > self.most_spread, np.nan, total), spread
+
+    def _newest(self, panel: Panel, last: int) -> tuple[Floats, Floats]:
+        columns = self.features.compute(panel, last + self.reach)
+        raw = self.raw(columns, np.arange(self.reach, self.reach + last))
+        return raw, labels.volatility_scale(panel.last(SIGMA_LOOKBACK + last - 1))[-last:]
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxNetwork:
+    """A network's file, opened; ``together``: it takes all pairs of a row at once and masks those that are not there."""
+
+    shape: WindowShape
+    session: Any
+    together: bool = False
+
+    def predict(self, features: Features, rows: Ints) -> Floats:
+        """Standardised return for rows of a (T, P, F) array, shape (n, P); NaN where a window is."""
+        pairs = features.shape[1]
         out = np.empty((rows.size, pairs))
         for first in range(0, rows.size, _CHUNK):
             part = rows[first : first + _CHUNK]
-            windows = self.shape.gather(columns, part).reshape(part.size * pairs, self.shape.steps, -1)
-            known = np.isfinite(windows).all(axis=(1, 2))
-            values = self.session.run(None, {"windows": np.nan_to_num(windows)})[0].astype(np.float64)
-            out[first : first + part.size] = np.where(known, values, np.nan).reshape(part.size, pairs)
+            windows = self.shape.gather(features, part)
+            known = np.isfinite(windows).all(axis=(2, 3))
+            if not self.together:
+                windows = np.nan_to_num(windows).reshape(part.size * pairs, self.shape.steps, -1)
+            values = self.session.run(None, {"windows": windows})[0].astype(np.float64)
+            out[first : first + part.size] = np.where(known, values.reshape(part.size, pairs), np.nan)
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class OpenTrees:
+    """Trees from their text, opened."""
+
+    booster: Any
+    trees: int
+    share: float
+
+    def predict(self, features: Features, rows: Ints) -> Floats:
+        """Standardised return for rows of a (T, P, F) array, shape (n, P); NaN where a feature is."""
+        return self.share * trees.say(self.booster, features, rows, self.trees)
 
 
 def to_forecast(raw: Floats, sigma: Floats, calibration: Calibration, horizon_bars: int) -> Forecast:
@@ -90,7 +157,7 @@ def to_forecast(raw: Floats, sigma: Floats, calibration: Calibration, horizon_ba
     """
     horizon_sigma = sigma * np.sqrt(horizon_bars)
     with np.errstate(divide="ignore", invalid="ignore"):
-        known = np.isfinite(raw) & np.isfinite(horizon_sigma) & (horizon_sigma > 0)
+        known = np.isfinite(raw) & np.isfinite(horizon_sigma) & (sigma > labels.LEAST_SIGMA)
         return Forecast(
             expected_return=np.where(known, calibration.expected(raw) * horizon_sigma, np.nan),
             confidence=np.where(known, calibration.confidence(raw, horizon_sigma), np.nan),
@@ -100,44 +167,121 @@ def to_forecast(raw: Floats, sigma: Floats, calibration: Calibration, horizon_ba
 
 
 def write(
-    folder: Path, model: TrainedForecaster, features: Sequence[str], calibration: Calibration, horizon_bars: int
+    folder: Path,
+    model: FamilyModel | TrainedForecaster,
+    features: Sequence[str],
+    calibration: Calibration,
+    horizon_bars: int,
+    *,
+    width: float = np.nan,
 ) -> None:
-    """Export a trained forecaster into a folder (its card is the caller's)."""
-    import torch
-
+    """Write a trained forecaster into a folder (its card is the caller's); parts of no weight are left out."""
     folder.mkdir(parents=True, exist_ok=True)
-
-    class Export(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = model.network
-
-        def forward(self, windows: torch.Tensor) -> torch.Tensor:
-            value: torch.Tensor = self.network(windows)[0]
-            return value
-
-    example = torch.zeros(2, model.shape.steps, len(features))
-    export(Export(), example, folder / MODEL, given="windows", returned="value")
+    if not isinstance(model, FamilyModel):
+        model = FamilyModel(TRANSFORMER, ((TRANSFORMER, 1.0, model),), model.shape)
+    parts: list[dict[str, Any]] = []
+    for kind, weight, part in model.parts:
+        if weight:
+            number = sum(one["kind"] == TRANSFORMER for one in parts)
+            parts.append({"kind": kind, "weight": weight, **_write_part(folder, kind, part, len(features), number)})
     settings = {
         "features": list(features),
         "window": asdict(model.shape),
         "horizon_bars": horizon_bars,
         "calibration": calibration.to_dict(),
+        "family": model.family,
+        "parts": parts,
+        "most_spread": model.most_spread if np.isfinite(model.most_spread) else None,
+        "width": width if np.isfinite(width) else None,
     }
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True))
 
 
-def load(folder: Path, version: str) -> OnnxForecaster:
+def _write_part(folder: Path, kind: str, part: Any, features: int, number: int) -> dict[str, Any]:
+    """Write one part's file; returns what its entry says beside kind and weight."""
+    if kind == TRANSFORMER:
+        file = MODEL if number == 0 else f"model_{number}.onnx"
+        _export(folder / file, part, features)
+        entry = {"file": file, "together": bool(part.hyper.cross_layers)}
+        if number == 0:
+            state = part.state()
+            np.save(folder / WEIGHTS, np.concatenate([value.ravel() for value in state.values()]).astype(np.float32))
+            entry["state"] = [[name, list(value.shape)] for name, value in state.items()]
+        return entry
+    file = _FILES[kind]
+    if kind == TREES:
+        (folder / file).write_text(part.text)
+        return {"file": file, "trees": part.trees, "share": part.share}
+    (folder / file).write_text(json.dumps(part.to_dict()))
+    return {"file": file}
+
+
+def _export(file: Path, model: TrainedForecaster, features: int) -> None:
+    import torch
+
+    network = model.network.to("cpu")
+
+    class Export(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, windows: torch.Tensor) -> torch.Tensor:
+            value: torch.Tensor = self.network(windows)[0]
+            return value
+
+    leading = (2, 3) if model.hyper.cross_layers else (2,)
+    example = torch.zeros(*leading, model.shape.steps, features)
+    export(Export(), example, file, given="windows", returned="value", free=len(leading))
+
+
+def warm_state(folder: Path) -> dict[str, Any] | None:
+    """Weights of a sealed forecaster's first network to start a refit from; None where it has none."""
+    try:
+        entries = json.loads((folder / SETTINGS).read_text()).get("parts", [])
+        shapes = next((one["state"] for one in entries if "state" in one), None)
+        if shapes is None:
+            return None
+        flat = np.load(folder / WEIGHTS, allow_pickle=False)
+        sizes = [int(np.prod(shape)) for _, shape in shapes]
+        if sum(sizes) != flat.size:
+            raise ValueError(f"{flat.size} weights for {sum(sizes)}")
+        parts = np.split(flat, np.cumsum(sizes)[:-1])
+        return {name: part.reshape(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactInvalid(f"{folder / WEIGHTS} holds no weights: {error}", "Train the model again") from error
+
+
+def load(folder: Path, version: str) -> SealedForecaster:
     """The forecaster in a folder; raises ArtifactInvalid when a file is absent or does not make sense."""
     try:
         settings = json.loads((folder / SETTINGS).read_text())
-        return OnnxForecaster(
+        shape = WindowShape(**settings["window"])
+        entries = settings.get("parts", [{"kind": TRANSFORMER, "weight": 1.0, "file": MODEL}])
+        most, width = settings.get("most_spread"), settings.get("width")
+        return SealedForecaster(
             version=version,
             horizon_bars=int(settings["horizon_bars"]),
             features=FeatureSet(settings["features"]),
-            shape=WindowShape(**settings["window"]),
+            shape=shape,
             calibration=Calibration.from_dict(settings["calibration"]),
-            session=open_session(folder / MODEL),
+            parts=tuple((one["kind"], float(one["weight"]), _open(folder, one, shape)) for one in entries),
+            most_spread=np.inf if most is None else float(most),
+            width=np.nan if width is None else float(width),
         )
     except (OSError, ValueError, KeyError, TypeError, HydraError) as error:
         raise ArtifactInvalid(f"forecaster in {folder} cannot be loaded: {error}", "Train it again") from error
+
+
+def _open(folder: Path, entry: dict[str, Any], shape: WindowShape) -> Part:
+    """One part as its entry names it."""
+    kind, file = entry["kind"], folder / entry["file"]
+    if kind == TRANSFORMER:
+        return OnnxNetwork(shape, open_session(file), bool(entry.get("together", False)))
+    if kind == TREES:
+        return OpenTrees(trees.opened(file.read_text()), int(entry["trees"]), float(entry["share"]))
+    if kind == LINEAR:
+        return LinearModel.from_dict(json.loads(file.read_text()))
+    if kind == POLYNOMIAL:
+        return PolynomialModel.from_dict(json.loads(file.read_text()))
+    raise ValueError(f"unknown part {kind!r}")

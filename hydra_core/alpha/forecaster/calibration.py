@@ -120,8 +120,7 @@ def fit_calibration(
     known = np.isfinite(raw) & np.isfinite(realised)
     if known.sum() < 100 or np.unique(days[known.any(axis=1)]).size < 5:
         raise InputMissing(f"{int(known.sum())} out-of-sample forecasts to calibrate on", "Collect more history")
-    slope, t = _slope(np.where(known, raw, 0.0), np.where(known, realised, 0.0), days)
-    shrunk = float(min(slope * max(0.0, 1.0 - 1.0 / t**2), MAX_SLOPE)) if t > 1.0 else 0.0
+    shrunk, t = shrunk_slope(raw, realised, days)
     side = np.where(raw >= 0, 1.0, -1.0)
     size = shrunk * np.abs(raw)
     residuals = np.quantile((side * realised - size)[known], LEVELS)
@@ -136,6 +135,19 @@ def fit_calibration(
     residuals = np.maximum.accumulate(residuals + 1e-12 * np.arange(residuals.size))
     plain = Calibration(shrunk, t, residuals, mean, per_unit, round_trip)
     return replace(plain, margin=_margin(plain, raw, realised * horizon_sigma, horizon_sigma, days))
+
+
+def shrunk_slope(raw: Floats, realised: Floats, days: Ints) -> tuple[float, float]:
+    """What is left of a raw forecast, in [0, :data:`MAX_SLOPE`], and the t statistic of the unshrunk slope.
+
+    Parameters
+    ----------
+    raw, realised : arrays (n, P), standardised forecasts and returns; NaN where unknown
+    days : array (n,), block of each row
+    """
+    known = np.isfinite(raw) & np.isfinite(realised)
+    slope, t = _slope(np.where(known, raw, 0.0), np.where(known, realised, 0.0), days)
+    return (float(min(slope * max(0.0, 1.0 - 1.0 / t**2), MAX_SLOPE)) if t > 1.0 else 0.0), t
 
 
 def _margin(plain: Calibration, raw: Floats, returns: Floats, horizon_sigma: Floats, days: Ints) -> float:

@@ -7,11 +7,11 @@ cross-section is whitened as in :func:`hydra_core.alpha.forecaster.windows.commo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from hydra_core.alpha.forecaster.windows import Features, common_weight
+from hydra_core.alpha.forecaster.windows import Features, common_weight, whiten
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Bools, Floats, Ints
 
@@ -39,6 +39,19 @@ class LinearModel:
         standard = np.clip((features[rows] - self.center) / self.scale, -FEATURE_CLIP, FEATURE_CLIP)
         out: Floats = standard.astype(np.float64) @ self.weights + self.bias
         return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable form."""
+        arrays = {name: getattr(self, name).tolist() for name in ("center", "scale", "weights")}
+        return {**arrays, "bias": self.bias, "common": self.common, "penalty": self.penalty}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LinearModel:
+        """The inverse of :meth:`to_dict`; raises KeyError or ValueError for anything else."""
+        center, scale, weights = (np.asarray(values[name], np.float64) for name in ("center", "scale", "weights"))
+        if not center.shape == scale.shape == weights.shape or not np.isfinite([center, scale, weights]).all():
+            raise ValueError(f"{weights.size} finite weights for {center.size} features expected")
+        return cls(center, scale, weights, *(float(values[name]) for name in ("bias", "common", "penalty")))
 
 
 def fit_linear(
@@ -90,9 +103,5 @@ def _white(
     """Standardised features and clipped labels with the cross-section's mean weighted down, unknown ones dropped."""
     mask = known[rows]
     x = np.clip((features[rows] - center) / scale, -FEATURE_CLIP, FEATURE_CLIP)
-    x = np.where(mask[:, :, None], x, 0.0)
-    y = np.where(mask, np.clip(labels[rows], -LABEL_CLIP, LABEL_CLIP), 0.0)
-    count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
-    x = x - (1 - weight) * (x.sum(axis=1, keepdims=True) / count[:, :, None])
-    y = y - (1 - weight) * (y.sum(axis=1, keepdims=True) / count)
-    return x[mask], y[mask]
+    y = np.clip(labels[rows], -LABEL_CLIP, LABEL_CLIP)
+    return whiten(x, mask, weight)[mask], whiten(y, mask, weight)[mask]

@@ -1,33 +1,44 @@
 """Training of one forecaster: ridge first, then the network from it, the best epoch on later rows kept.
 
-Read top to bottom: settings come in, windows are gathered by index, one loss, one loop. Not here: which rows are whose
-(``research/folds``), what the result must pass (``research/gates``), the sealed artifact (``artifact``).
+Read top to bottom: settings come in, windows are gathered by index on the device, one loss, one loop. A training that was
+killed goes on from its checkpoint and ends with the same bits; one whose loss is no longer a number ends with the best
+epoch before that, and says so. Not here: which rows are whose (``research/folds``), what the result must pass
+(``research/gates``), the sealed artifact (``artifact``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from hydra_core.alpha.forecaster.linear import LABEL_CLIP, LinearModel, fit_linear
+from hydra_core.alpha.forecaster import checkpoints
+from hydra_core.alpha.forecaster.batches import CHUNK, Batches, Runtime
+from hydra_core.alpha.forecaster.linear import LinearModel, fit_linear
 from hydra_core.alpha.forecaster.network import ForecastNetwork, NetworkHyper
 from hydra_core.alpha.forecaster.windows import Features, WindowShape, usable_rows
-from hydra_core.domain.market import Bools, Floats, Ints
+from hydra_core.domain.market import Floats, Ints
 
-DIRECTION_WEIGHT = 0.1
-"""Weight of the direction loss: it shapes the shared layers, the forecast itself is the regression."""
-CAUTION = 0.7
-"""The transformer's share is fitted on few independent rows: this much of the fitted value is used."""
 WINDOW = WindowShape()
-_CHUNK = 1024
+CHECKPOINT_STEPS: Final = 500
+"""Steps between two checkpoints within an epoch; each epoch ends with one."""
+_FROM_RIDGE: Final = ("skip.weight", "skip.bias", "center", "scale")
+"""Weights that a warm start takes from the new ridge, not from the network before."""
 
 EpochReport = Callable[[int, int, float], None]
 """Called after every epoch with (epoch, epochs, validation loss); may raise to stop the training."""
+
+
+def warmed(hyper: NetworkHyper) -> NetworkHyper:
+    """Settings of a refit that starts from trained weights: a fifth of the learning rate, a third of the epochs."""
+    return replace(hyper, learning_rate=hyper.learning_rate / 5, epochs=max(1, hyper.epochs // 3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +48,8 @@ class TrainedForecaster:
     Parameters
     ----------
     losses : validation loss before training (the ridge) and after every epoch; the least one was kept
-    kept_epoch : 0 when the ridge alone was best
+    kept_epoch : 0 when what it started from was best: the ridge alone, or the network of a warm start
+    diverged : epoch after which the loss was no number and training stopped; 0 where that did not happen
     """
 
     network: ForecastNetwork
@@ -46,20 +58,26 @@ class TrainedForecaster:
     hyper: NetworkHyper
     losses: tuple[float, ...]
     kept_epoch: int
+    diverged: int = 0
 
     def predict(self, features: Features, rows: Ints, threads: int = 1) -> Floats:
         """Standardised expected return for rows of a (T, P, F) array, shape (n, P); NaN where a window is."""
         torch.set_num_threads(threads)
         usable = usable_rows(features, self.shape)[rows]
-        clean = np.nan_to_num(features)
+        clean = np.asarray(features) if self.hyper.cross_layers else np.nan_to_num(features)
+        device = self.network.center.device
         out = np.empty((rows.size, features.shape[1]))
         self.network.eval()
         with torch.inference_mode():
-            for first in range(0, rows.size, _CHUNK):
-                part = rows[first : first + _CHUNK]
-                windows = torch.from_numpy(self.shape.gather(clean, part)).flatten(0, 1)
-                out[first : first + part.size] = self.network(windows)[0].reshape(part.size, -1).numpy()
+            for first in range(0, rows.size, CHUNK):
+                part = rows[first : first + CHUNK]
+                windows = torch.from_numpy(self.shape.gather(clean, part)).to(device)
+                out[first : first + part.size] = self.network(windows)[0].cpu().numpy()
         return np.where(usable, out, np.nan)
+
+    def state(self) -> dict[str, Any]:
+        """The weights as arrays, for a later warm start."""
+        return {name: value.cpu().numpy().copy() for name, value in self.network.state_dict().items()}
 
 
 def train_forecaster(
@@ -73,6 +91,10 @@ def train_forecaster(
     threads: int = 1,
     shape: WindowShape = WINDOW,
     progress: EpochReport | None = None,
+    runtime: Runtime | None = None,
+    more_labels: Floats | None = None,
+    start: Mapping[str, Any] | None = None,
+    checkpoint: Path | None = None,
 ) -> TrainedForecaster:
     """Train on ``rows_train``, keep the epoch that is best on ``rows_valid``.
 
@@ -84,95 +106,142 @@ def train_forecaster(
     hyper : NetworkHyper
     seed : of initial weights, order and dropout
     progress : EpochReport, may raise to stop early (a pruned trial)
+    runtime : device and precision; default: one CPU thread, 32 bits
+    more_labels : (T, P, H), the same returns over the horizons of further heads; None: no such heads
+    start : weights of :meth:`TrainedForecaster.state` to start from, of a network of the same form
+    checkpoint : file of the state; removed at the end
 
     Raises
     ------
     InputMissing : too few usable rows
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
+    runtime = runtime or Runtime(threads=threads)
+    runtime.prepare(seed)
     usable = usable_rows(features, shape) & np.isfinite(labels)
     train = rows_train[usable[rows_train].any(axis=1)]
     valid = rows_valid[usable[rows_valid].any(axis=1)]
     linear = fit_linear(features, labels, usable, train, valid)
-    network = ForecastNetwork(shape, features.shape[2], hyper, linear)
-    data = _Batches(np.nan_to_num(features), labels, usable, shape, linear.common)
-    losses = [data.share_and_loss(network, valid)[1]]
-    best, kept = _copy(network, share=0.0), 0
-    steps = max(1, -(-train.size // hyper.batch_rows))
-    learning = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, hyper.learning_rate, total_steps=steps * hyper.epochs + 1, pct_start=0.2
-    )
-    order = np.random.default_rng(seed)
-    for epoch in range(1, hyper.epochs + 1):
-        network.train()
-        for part in np.array_split(order.permutation(train), steps):
-            optimizer.zero_grad(set_to_none=True)
-            data.loss(network, np.sort(part)).backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(learning, 1.0)
-            optimizer.step()
-            schedule.step()
-        share, loss = data.share_and_loss(network, valid)
-        losses.append(loss)
-        if share > 0 and loss < min(losses[:-1]):
-            best, kept = _copy(network, share), epoch
-        if progress is not None:
-            progress(epoch, hyper.epochs, loss)
-    network.load_state_dict(best)
+    network = ForecastNetwork(
+        shape, features.shape[2], hyper, linear, 0 if more_labels is None else more_labels.shape[2]
+    ).to(runtime.device)
+    if start is not None:
+        kept_weights = {name: torch.as_tensor(value) for name, value in start.items() if name not in _FROM_RIDGE}
+        network.load_state_dict({**network.state_dict(), **kept_weights})
+    data = Batches(
+        features, labels, usable, shape, linear.common, more=more_labels, keep_gaps=bool(hyper.cross_layers),
+        runtime=runtime,
+    )  # fmt: skip
+    key = ""
+    if checkpoint is not None:
+        key = checkpoints.training_key(
+            hyper, seed, shape, runtime, train, valid, labels, np.asarray(features[train[:: max(1, train.size // 512)]])
+        )
+    loop = _Loop(network, data, hyper, train, valid, seed, warm=start is not None)
+    loop.resume(None if checkpoint is None else checkpoints.found(checkpoint, key))
+    loop.run(runtime, more_labels is not None, progress, checkpoint, key)
+    network.load_state_dict(loop.best)
     network.eval()
-    return TrainedForecaster(network, linear, shape, hyper, tuple(losses), kept)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return TrainedForecaster(network, linear, shape, hyper, tuple(loop.losses), loop.kept, loop.diverged)
+
+
+class _Loop:
+    """The epochs of one training and all that a checkpoint must hold of them."""
+
+    def __init__(
+        self,
+        network: ForecastNetwork,
+        data: Batches,
+        hyper: NetworkHyper,
+        train: Ints,
+        valid: Ints,
+        seed: int,
+        *,
+        warm: bool,
+    ) -> None:
+        self.network, self.data, self.hyper = network, data, hyper
+        self.train, self.valid = train, valid
+        share, loss = data.share_and_loss(network, valid)
+        self.losses = [loss]
+        self.best, self.kept, self.diverged = _copy(network, share if warm else 0.0), 0, 0
+        self.steps = max(1, -(-train.size // hyper.batch_rows))
+        self.learning = [weight for weight in network.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.learning, lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, hyper.learning_rate, total_steps=self.steps * hyper.epochs + 1, pct_start=0.2
+        )
+        self.order = np.random.default_rng(seed)
+        self.epoch, self.step = 1, 0
+        network.share.fill_(1.0)
+
+    def run(
+        self, runtime: Runtime, heads: bool, progress: EpochReport | None, checkpoint: Path | None, key: str
+    ) -> None:
+        """Every epoch that is left."""
+        say: Any = self.network.heads if heads else self.network
+        if runtime.compiled:
+            say = torch.compile(say)
+        while self.epoch <= self.hyper.epochs and not self.diverged:
+            self.network.train()
+            before = json.dumps(self.order.bit_generator.state)
+            parts = np.array_split(self.order.permutation(self.train), self.steps)
+            for step in range(self.step, self.steps):
+                self.optimizer.zero_grad(set_to_none=True)
+                self.data.loss(self.network, np.sort(parts[step]), say).backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
+                self.optimizer.step()
+                self.schedule.step()
+                if checkpoint is not None and (step + 1) % CHECKPOINT_STEPS == 0:
+                    self.step = step + 1
+                    checkpoints.keep(checkpoint, key, self._state(before))
+            self._judge()
+            self.epoch, self.step = self.epoch + 1, 0
+            if checkpoint is not None:
+                checkpoints.keep(checkpoint, key, self._state(json.dumps(self.order.bit_generator.state)))
+            if progress is not None:
+                progress(self.epoch - 1, self.hyper.epochs, self.losses[-1])
+
+    def _judge(self) -> None:
+        share, loss = self.data.share_and_loss(self.network, self.valid)
+        if not math.isfinite(loss):
+            self.diverged = self.epoch
+            return
+        self.losses.append(loss)
+        if share > 0 and loss < min(self.losses[:-1]):
+            self.best, self.kept = _copy(self.network, share), self.epoch
+
+    def _state(self, order: str) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "best": self.best,
+            "losses": self.losses,
+            "kept": self.kept,
+            "diverged": self.diverged,
+            "epoch": self.epoch,
+            "step": self.step,
+            "order": order,
+            "random": torch.get_rng_state(),
+            "device_random": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
+
+    def resume(self, state: dict[str, Any] | None) -> None:
+        """Go on where a checkpoint was written."""
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.best, self.losses, self.kept = state["best"], list(state["losses"]), state["kept"]
+        self.diverged, self.epoch, self.step = state["diverged"], state["epoch"], state["step"]
+        self.order.bit_generator.state = json.loads(state["order"])
+        torch.set_rng_state(state["random"])
+        if state["device_random"] is not None:
+            torch.cuda.set_rng_state(state["device_random"])
 
 
 def _copy(network: ForecastNetwork, share: float) -> dict[str, Tensor]:
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    return {**state, "share": torch.full((1,), share)}
-
-
-class _Batches:
-    """Rows to losses: all pairs of a row go through the network together, so their errors can be whitened."""
-
-    def __init__(self, features: Features, labels: Floats, usable: Bools, shape: WindowShape, common: float) -> None:
-        self._features = features
-        self._labels = np.clip(np.nan_to_num(labels), -LABEL_CLIP, LABEL_CLIP).astype(np.float32)
-        self._usable = usable.astype(np.float32)
-        self._shape = shape
-        self._common = common
-
-    def loss(self, network: ForecastNetwork, rows: Ints, direction: float = DIRECTION_WEIGHT) -> Tensor:
-        """Whitened squared error plus the weighted direction loss, over the usable values of the rows."""
-        windows = torch.from_numpy(self._shape.gather(self._features, rows)).flatten(0, 1)
-        mask = torch.from_numpy(self._usable[rows])
-        label = torch.from_numpy(self._labels[rows])
-        value, logit = (each.reshape(mask.shape) for each in network(windows))
-        total = mask.sum().clamp_min(1)
-        loss = self._white(value - label, mask).square().sum() / total
-        if direction:
-            up = functional.binary_cross_entropy_with_logits(logit, (label > 0).float(), reduction="none")
-            loss = loss + direction * (up * mask).sum() / total
-        return loss
-
-    def share_and_loss(self, network: ForecastNetwork, rows: Ints) -> tuple[float, float]:
-        """Share of the transformer that fits these rows (times :data:`CAUTION`), in [0, 1], and the loss with it."""
-        network.eval()
-        learnt_left, learnt_square, left_square, count = 0.0, 0.0, 0.0, 0
-        with torch.inference_mode():
-            for first in range(0, rows.size, _CHUNK):
-                part = rows[first : first + _CHUNK]
-                windows = torch.from_numpy(self._shape.gather(self._features, part)).flatten(0, 1)
-                mask = torch.from_numpy(self._usable[part])
-                skip = network.skip_value(windows).reshape(mask.shape)
-                learnt = self._white(network(windows)[0].reshape(mask.shape) - skip, mask)
-                left = self._white(torch.from_numpy(self._labels[part]) - skip, mask)
-                learnt_left += float((learnt * left).sum())
-                learnt_square += float(learnt.square().sum())
-                left_square += float(left.square().sum())
-                count += int(mask.sum())
-        share = min(max(CAUTION * learnt_left / learnt_square, 0.0), 1.0) if learnt_square > 0 else 0.0
-        loss = (left_square - 2 * share * learnt_left + share**2 * learnt_square) / max(1, count)
-        return share, loss
-
-    def _white(self, error: Tensor, mask: Tensor) -> Tensor:
-        error = error * mask
-        return (error - (1 - self._common) * error.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)) * mask
+    return {**state, "share": torch.full_like(network.share, share)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hydra_core.domain.market import Floats, Ints
+from hydra_core.domain.market import Bools, Floats, Ints
 
 Features = npt.NDArray[np.float32]
 
@@ -63,11 +63,29 @@ def common_weight(labels: Floats) -> float:
     -------
     float in (0, 1]; 1 with a single pair or no correlation
     """
-    full = labels[np.isfinite(labels).all(axis=1)]
-    pairs = labels.shape[1]
+    known = np.isfinite(labels)
+    ever = known.any(axis=0)  # a pair that is never there says nothing of how the others move together
+    full = labels[known[:, ever].all(axis=1)][:, ever]
+    pairs = int(ever.sum())
     if pairs < 2 or full.shape[0] < 30:
         return 1.0
     correlation = np.corrcoef(full, rowvar=False)
     mean = float((correlation.sum() - pairs) / (pairs * (pairs - 1)))
     mean = min(max(mean, 0.0), 0.98)
     return float(np.sqrt((1 - mean) / (1 + (pairs - 1) * mean)))
+
+
+def whiten(values: Floats, known: Bools, weight: float) -> Floats:
+    """Values (n, P) or (n, P, K) with the mean of each row's known pairs weighted down to ``weight``; unknown ones are 0.
+
+    Parameters
+    ----------
+    known : array (n, P)
+    weight : as :func:`common_weight` gives it
+    """
+    mask = known if values.ndim == 2 else known[:, :, None]
+    kept = np.where(mask, values, 0.0)
+    if weight == 1.0:
+        return kept
+    count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
+    return np.asarray(np.where(mask, kept - (1 - weight) * kept.sum(axis=1, keepdims=True) / count, 0.0))
