@@ -8,21 +8,21 @@ from hydra_dagster.resources import WorkshopResource
 
 
 def build_research_defs(workshop: WorkshopResource | None = None, *, automation: bool | None = None) -> dg.Definitions:
-    """Market tables, learning, validation, champions, report; their checks, jobs, schedules and the failure sensor.
+    """Market tables, learning, champions and their shadows, report; their checks, jobs, schedules and the failure sensor.
 
     Parameters
     ----------
     workshop : which home to work in; None: from the environment
     automation : whether the schedules are on to begin with; None: the setting platform.live_sensor
     """
-    from hydra_dagster import checks
-    from hydra_dagster.assets import champions, external, market, models, report, research, validation
+    from hydra_dagster import checks, seats
+    from hydra_dagster.assets import champions, external, market, models, report, research, shadow, validation
 
-    groups = (market, research, models, validation, champions, report, external)
+    groups = (market, research, models, validation, champions, shadow, report, external)
     return dg.Definitions(
         assets=[asset for group in groups for asset in group.ASSETS],
         asset_checks=[*checks.CHECKS, *validation.LEAK_CHECKS],
-        jobs=[jobs.collect, jobs.reference, jobs.external, jobs.research, jobs.retrain],
+        jobs=[jobs.collect, jobs.reference, jobs.external, jobs.research, jobs.retrain, jobs.watch, seats.rollback],
         schedules=schedules.make_schedules(_automation(automation)),
         sensors=[sensors.make_failure_sensor()],
         resources={"workshop": workshop or WorkshopResource()},

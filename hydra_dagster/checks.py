@@ -1,4 +1,4 @@
-"""Checks of the market tables: Great Expectations over the rows of the run's partitions, and tables held against each other.
+"""Checks of the tables: Great Expectations over the rows of the run's partitions, and tables held against each other.
 
 One validation covers all pairs and months of a run, because the library's import alone costs seconds. *Critical* becomes a
 blocking error: what stands after it in the same run is stopped, the rows stay recorded, and nothing is promoted on them
@@ -13,7 +13,7 @@ import dagster as dg
 from hydra_core.domain.intervals import month_span
 from hydra_core.domain.market import CANDLES, FUNDING
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import REFERENCE_PRICES
+from hydra_core.domain.tables import CAPTURES, EXTERNAL_TABLES, REFERENCE_PRICES
 from hydra_dagster import keys, reporting
 from hydra_dagster.assets.market import LAKE_TABLES
 from hydra_dagster.partitions import PAIR_MONTH, months_by_pair
@@ -80,17 +80,50 @@ def _make(table: str) -> dg.AssetChecksDefinition:
     ) -> dg.AssetCheckResult:
         cells = months_by_pair(context.partition_keys)
         with reporting.plain_failures():
-            reports = {name: _reports(workshop, name, cells) for name in LAKE_TABLES[table]}
-        lines = [line for name, found in reports.items() for line in _lines(name, found)]
-        passed = all(report.passed for found in reports.values() for report in found.values())
-        rows = sum(report.rows for found in reports.values() for report in found.values())
-        broken = sum(line["severity"] == "critical" for line in lines)
-        return dg.AssetCheckResult(
-            passed=passed,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=f"{rows} rows as expected" if passed else f"{broken} critical expectations failed",
-            metadata={"rows": rows, "expectations": reporting.table(lines)},
-        )
+            return _result({name: _reports(workshop, name, cells) for name in LAKE_TABLES[table]})
+
+    return expectations
+
+
+def _result(reports: "Mapping[str, Mapping[Pair, SuiteReport]]") -> dg.AssetCheckResult:
+    """What was found in each lake table, as one check."""
+    lines = [line for name, found in reports.items() for line in _lines(name, found)]
+    passed = all(report.passed for found in reports.values() for report in found.values())
+    rows = sum(report.rows for found in reports.values() for report in found.values())
+    broken = sum(line["severity"] == "critical" for line in lines)
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{rows} rows as expected" if passed else f"{broken} critical expectations failed",
+        metadata={"rows": rows, "expectations": reporting.table(lines)},
+    )
+
+
+LOOKED_THROUGH: Final = 2
+"""Newest months of what comes from elsewhere that every look checks again."""
+
+
+def _make_external(table: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=keys.external(table),
+        name=keys.EXPECTATIONS,
+        blocking=True,
+        description="Columns, types, order and ranges of the newest rows, and that none was known before it was so.",
+    )
+    def expectations(workshop: dg.ResourceParam[Workshop]) -> dg.AssetCheckResult:
+        from hydra_core.lake.expectations import run_suites
+        from hydra_core.lake.quality import record
+
+        with reporting.plain_failures():
+            frames = {
+                pair: lake.read(table, pair, month_span(lake.months(table, pair)[-LOOKED_THROUGH:][0])[0])
+                for lake in workshop.lake.sources(table)
+                for pair in lake.pairs(table)
+            }
+            reports = run_suites(frames, table)
+            newest = {pair: int(frame["ts"].dt.epoch("ms")[-1]) for pair, frame in frames.items()}
+            record(workshop.lake, table, reports, newest)
+            return _result({table: reports})
 
     return expectations
 
@@ -137,9 +170,10 @@ def _make_cross(group: str) -> dg.AssetChecksDefinition:
     return cross_checks
 
 
-CROSS_CHECKED: Final = (CANDLES, FUNDING, REFERENCE_PRICES)
+CROSS_CHECKED: Final = (CANDLES, FUNDING, REFERENCE_PRICES, CAPTURES)
 """Market assets that have something to be compared with."""
 CHECKS: Final = [
     *(_make(table) for table in keys.MARKET_TABLES),
     *(_make_cross(table) for table in CROSS_CHECKED),
+    *(_make_external(table) for table in EXTERNAL_TABLES),
 ]

@@ -56,6 +56,13 @@ retrain: Final = dg.define_asset_job(
     tags=tags.lane(tags.TRAIN),
     executor_def=dg.in_process_executor,
 )
+watch: Final = dg.define_asset_job(
+    "watch",
+    selection=dg.AssetSelection.groups(keys.SHADOW),
+    description="Hold every champion's live skill against its promise, challengers beside them; demote who fell out of it.",
+    tags=tags.lane(tags.TRAIN),
+    executor_def=dg.in_process_executor,
+)
 live_window: Final = dg.define_asset_job(
     "live_window",
     selection=dg.AssetSelection.groups(keys.LIVE),

@@ -1,6 +1,6 @@
 """Every asset key and group, in one place, so that the lineage reads like the drawing of the platform.
 
-market → research → models → validation → champions → report, and live on its own.
+market → research → models → validation → champions → report; champions → shadow; live on its own.
 """
 
 from typing import Final
@@ -19,6 +19,7 @@ CHAMPIONS: Final = "champions"
 REPORT_GROUP: Final = "report"
 LIVE: Final = "live"
 EXTERNAL: Final = "external"
+SHADOW: Final = "shadow"
 
 EXTRA_TABLES: Final = (REFERENCE_PRICES, CAPTURES)
 """Market assets that no model needs; the job ``reference`` keeps them."""
@@ -42,6 +43,8 @@ GATES: Final = "gates"
 """Name of the check on a validation that says whether its candidate may hold the seat."""
 LEAKS: Final = "leaks"
 """First word of the names of the blocking checks on a candidate: ``leaks_L1_prefix_invariance``."""
+LIVE_SKILL: Final = "live_skill"
+"""Name of the check that holds a champion's live skill against its promise."""
 EXPECTATIONS: Final = "expectations"
 """Name of the blocking check on a market table."""
 CROSS_CHECKS: Final = "cross_checks"
@@ -71,6 +74,11 @@ def validation(kind: str) -> AssetKey:
 def champion(kind: str) -> AssetKey:
     """Asset of a seat: who holds it."""
     return AssetKey([CHAMPIONS, kind])
+
+
+def shadow(kind: str) -> AssetKey:
+    """Asset of how a seat's holder does live, the challenger beside it."""
+    return AssetKey([SHADOW, kind])
 
 
 def op_name(key: AssetKey) -> str:

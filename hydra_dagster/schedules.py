@@ -1,4 +1,4 @@
-"""What happens by the calendar: a daily refresh of the open months, a weekly retraining.
+"""What happens by the calendar: a daily refresh of the open months, a daily look at the champions, a weekly retraining.
 
 Cron runs on wall time; what is collected is decided by market time, handed to the run as ``as_of_ms``.
 """
@@ -20,6 +20,7 @@ DAILY: Final = "15 1 * * *"
 LATER: Final = "45 1 * * *"
 HOURLY: Final = "7 * * * *"
 WEEKLY: Final = "0 3 * * 0"
+WATCHING: Final = "30 2 * * *"
 NIGHTLY: Final = "40 4 * * *"
 
 
@@ -100,7 +101,11 @@ def make_schedules(running: bool) -> list[dg.ScheduleDefinition]:
         """Look at what comes from elsewhere, where there is a key or a list for it."""
         return external_request(workshop)
 
-    return [daily_refresh, daily_reference, weekly_retraining, hourly_external]
+    # After the daily refresh: it looks at what the lake holds, and needs no exchange.
+    daily_watch = dg.ScheduleDefinition(
+        name="daily_watch", job=jobs.watch, cron_schedule=WATCHING, execution_timezone="UTC", default_status=status
+    )
+    return [daily_refresh, daily_reference, daily_watch, weekly_retraining, hourly_external]
 
 
 def make_live_schedules(running: bool) -> list[dg.ScheduleDefinition]:

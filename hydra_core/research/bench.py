@@ -131,7 +131,9 @@ class Validation:
     backtest : trades, net_return, sharpe, max_drawdown in the lock-box
     curves : name -> ``ts`` (epoch ms) and ``value``
     calibration : ``said`` and ``came`` by bin
+    origins : as ``research.origins`` tells it; empty where nothing was traded
     pictures : name -> PNG
+    tables : name -> rows of plain values with the same columns, e.g. the walk-forward fold by fold
     """
 
     kind: str
@@ -142,7 +144,9 @@ class Validation:
     backtest: dict[str, float] = field(default_factory=dict)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     calibration: dict[str, list[float]] = field(default_factory=dict)
+    origins: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -161,6 +165,8 @@ class Validation:
             "backtest": self.backtest,
             "curves": self.curves,
             "calibration": self.calibration,
+            "origins": self.origins,
+            "tables": self.tables,
         }
 
     @classmethod

@@ -15,13 +15,10 @@ _STYLE = (
 )
 
 
-def write_report(card: Card, seen: Validation) -> bytes:
-    """The page of one model as UTF-8 bytes."""
-    rows = "".join(
-        f'<tr class="{"yes" if gate.passed else "no"}"><td>{escape(gate.name)}<td>{escape(gate.note)}</tr>'
-        for gate in seen.gates
-    )
+def card_facts(card: Card) -> dict[str, str]:
+    """What a card says, line by line, for people."""
     facts = {
+        "kind": card.kind,
         "version": card.version,
         "data": ", ".join(f"{name} {digest[:16]}" for name, digest in card.data_hashes.items()),
         "trained until": iso(card.trained_until_ms),
@@ -30,10 +27,34 @@ def write_report(card: Card, seen: Validation) -> bytes:
         "look-back": f"{card.lookback} bars of 5m",
         "horizon": f"{card.horizon_bars} bars of 5m",
         "trials": str(card.trials),
+        "seeds": ", ".join(str(seed) for seed in card.seeds),
         "code": card.code_version,
         "libraries": ", ".join(f"{name} {version}" for name, version in card.libraries.items()),
     }
-    about = "".join(f"<tr><th>{escape(name)}<td>{escape(value)}</tr>" for name, value in facts.items())
+    for name, seen in card.metrics.items():
+        interval = "" if seen.low is None or seen.high is None else f" ({seen.low:.4f} to {seen.high:.4f})"
+        facts[name.replace("_", " ")] = f"{seen.value:.4f}{interval}"
+    return facts
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def write_report(card: Card, seen: Validation) -> bytes:
+    """The page of one model as UTF-8 bytes."""
+    gates = "".join(
+        f'<tr class="{"yes" if gate.passed else "no"}"><td>{escape(gate.name)}<td>{escape(gate.note)}</tr>'
+        for gate in seen.gates
+    )
+    about = "".join(f"<tr><th>{escape(name)}<td>{escape(value)}</tr>" for name, value in card_facts(card).items())
+    tables = "".join(
+        f"<h2>{escape(name)}</h2><table><tr>{''.join(f'<th>{escape(head)}' for head in rows[0])}</tr>"
+        + "".join(f"<tr>{''.join(f'<td>{escape(_cell(value))}' for value in row.values())}</tr>" for row in rows)
+        + "</table>"
+        for name, rows in seen.tables.items()
+        if rows
+    )
     numbers = "".join(f"<tr><td>{escape(name)}<td>{value:.6g}</tr>" for name, value in sorted(seen.metrics.items()))
     pictures = "".join(
         f'<p><img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
@@ -45,6 +66,6 @@ def write_report(card: Card, seen: Validation) -> bytes:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(card.kind)} {card.version[:12]}</title>'
         f"<style>{_STYLE}</style><h1>{escape(card.kind)} {card.version[:12]}: {word}</h1><ul>{notes}</ul>"
-        f"<h2>Gates</h2><table>{rows}</table>{pictures}<h2>Card</h2><table>{about}</table>"
+        f"<h2>Gates</h2><table>{gates}</table>{pictures}{tables}<h2>Card</h2><table>{about}</table>"
         f"<h2>Figures</h2><table>{numbers}</table></html>"
     ).encode()

@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
 from hydra_core.alpha.registry import write_atomically
-from hydra_core.domain.errors import ArtifactInvalid, UsageError
+from hydra_core.domain.errors import ArtifactInvalid, InputMissing, UsageError
 from hydra_core.domain.intervals import FORECAST_INTERVAL
 from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.tables import candle_table
@@ -29,6 +29,20 @@ from hydra_core.research.modelreport import write_report
 from hydra_core.research.sweeps import StudyResult
 
 TABLES = (candle_table(FORECAST_INTERVAL), FUNDING, OPEN_INTEREST, LONG_SHORT, LIQUIDATIONS)
+
+
+def newest_close(bench: Bench) -> int:
+    """Close of the newest 5m candle of the lake, epoch ms: with it nothing has to be asked of an exchange.
+
+    Raises
+    ------
+    InputMissing : the lake holds no candles
+    """
+    entries = bench.lake.entries(TABLES[0]).values()
+    opens = [entry.last_ms for months in entries for entry in months.values() if entry.rows]
+    if not opens:
+        raise InputMissing(f"the lake {bench.lake.root} holds no candles", "Run the job `collect`, or `hydra backfill`")
+    return max(opens) + FORECAST_INTERVAL.ms
 
 
 def prepare(bench: Bench, as_of_ms: int, start_ms: int | None = None) -> Dataset:

@@ -13,13 +13,14 @@ import numpy as np
 
 from hydra_core.alpha.models import FORECASTER, KINDS, Forecast, Models, load_models
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
+from hydra_core.domain.intervals import iso
 from hydra_core.domain.market import Floats
 from hydra_core.research import plots
 from hydra_core.research.audit.lines import leaks
 from hydra_core.research.audit.suite import audit_candidate
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.books import Book, aligned, buy_and_hold, trade_forecast, trade_models
-from hydra_core.research.dataset import Dataset, content_key, remembered_arrays
+from hydra_core.research.dataset import Dataset, content_key, remembered, remembered_arrays
 from hydra_core.research.evaluation import correlation, likeness, reliability, skill
 from hydra_core.research.folds import Span
 from hydra_core.research.forecasters import judged_span, load_forecaster, recorded_forecasts, trial_raw
@@ -33,12 +34,14 @@ from hydra_core.research.gates import (
 )
 from hydra_core.research.hac import sharpe_error
 from hydra_core.research.metrics import DAYS_A_YEAR, annual_sharpe, dsr, max_drawdown, psr, sharpe
+from hydra_core.research.origins import origins
 from hydra_core.research.outofsample import baseline_raw, calibrated
 from hydra_core.research.sweeps import StudyResult
 from hydra_core.research.trackrecord import good_periods, overfitting, superiority, until
 from hydra_core.research.trials import read_lockbox
 
 COMMITTEE: Final = "committee"
+WALK_FORWARD: Final = "walk-forward"
 STRESS: Final = 1.5
 CURVE_POINTS: Final = 300
 
@@ -104,6 +107,10 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
     )
     gates = tuple(forecaster_gates(evidence))
     bench.progress("gates", 1, 1)
+    whence = remembered(
+        dataset.stage("origins", version, bench.settings_key),
+        lambda: origins(dataset.panel, forecast, bench.limits, _lockbox(dataset)),
+    )
     return Validation(
         kind=FORECASTER,
         version=version,
@@ -134,12 +141,47 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
         backtest=_summary(inside),
         curves=_curves({"forecaster": own, **{name: books[name] for name in _RULES}}),
         calibration={"said": list(reliable.confidence), "came": list(reliable.won)},
+        origins=whence,
         pictures={
             "equity": plots.equity_picture({"forecaster": own, **{n: books[n] for n in _RULES}}, lockbox_ms),
             "calibration": plots.calibration_picture(reliable),
+            "attribution": plots.attribution_picture(whence["attribution"]),
+            **({"paths": plots.paths_picture(whence["paths"])} if whence["paths"] else {}),
             "gates": plots.gates_picture(gates),
         },
+        tables={WALK_FORWARD: walk_forward_table(dataset, forecast, ridge, own)},
     )
+
+
+def walk_forward_table(dataset: Dataset, forecast: Forecast, ridge: Floats, book: Book) -> list[dict[str, Any]]:
+    """Every test block and the lock-box, each forecast by a model that saw nothing of it, in one line.
+
+    Parameters
+    ----------
+    forecast, ridge : (T, P), of the candidate's family and of ridge regression alone
+    book : what trading the forecast came to
+    """
+    lines: list[dict[str, Any]] = []
+    for number, fold in enumerate((*dataset.folds.folds, dataset.folds.final), 1):
+        rows = slice(fold.test.start, fold.test.end)
+        realised = dataset.label[rows]
+        first, last = int(dataset.panel.ts[fold.test.start]), int(dataset.panel.close_ms[fold.test.end - 1])
+        daily = book.daily[(book.days >= first) & (book.days < last)]
+        said, known = forecast.z[rows], np.isfinite(forecast.z[rows]) & np.isfinite(realised)
+        lines.append(
+            {
+                "block": "lock-box" if fold is dataset.folds.final else str(number),
+                "from": iso(first),
+                "until": iso(last),
+                "rows trained on": len(fold.train),
+                "IC": correlation(said, realised),
+                "IC of ridge": correlation(ridge[rows], realised),
+                "right signs": float((np.sign(said) == np.sign(realised))[known].mean()) if known.any() else math.nan,
+                "net return": float(np.prod(1 + daily) - 1),
+                "Sharpe": annual_sharpe(daily) if daily.size > 1 else 0.0,
+            }
+        )
+    return lines
 
 
 def validate_committee(bench: Bench, dataset: Dataset, versions: Mapping[str, str], trials: int) -> Validation:

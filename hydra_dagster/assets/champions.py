@@ -75,20 +75,8 @@ def _refused_together(instance: dg.DagsterInstance, kind: str) -> str:
 
 
 def _roll_back(workshop: Workshop, kind: str, config: ChampionConfig, at_ms: int) -> Seat:
-    registry = workshop.registry
     reason = config.reason or "rolled back by hand"
-    if not config.version:
-        return Seat(registry.rollback(kind, reason, at_ms=at_ms), "rolled back", reason)
-    former = {str(row["version"]) for row in registry.history(kind) if row["version"]}
-    found = sorted(version for version in former if version.startswith(config.version))
-    if len(found) != 1:
-        known = ", ".join(version[:12] for version in sorted(former)) or "none"
-        raise dg.Failure(
-            f"{config.version!r} names {len(found)} former {kind} champions. Former champions: {known}",
-            allow_retries=False,
-        )
-    registry.promote(kind, found[0], {"reason": reason}, at_ms=at_ms)
-    return Seat(found[0], "rolled back", reason)
+    return Seat(workshop.registry.give_back(kind, config.version, reason, at_ms=at_ms), "rolled back", reason)
 
 
 def _history(workshop: Workshop, kind: str) -> dg.MetadataValue:
@@ -118,15 +106,15 @@ def _make(kind: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ChampionConfig, workshop: dg.ResourceParam[Workshop]
     ) -> dg.MaterializeResult[None]:
         with reporting.plain_failures():
-            seat = settle(context.instance, workshop, kind, config, _market_time(workshop))
-            metadata = _metadata(workshop, kind, seat)
+            seat = settle(context.instance, workshop, kind, config, market_time(workshop))
+            metadata = seat_metadata(workshop, kind, seat)
         context.log.info(f"{kind}: {seat.action}, holder {(seat.holder or VACANT)[:12]}: {seat.why}")
         return dg.MaterializeResult(data_version=dg.DataVersion(seat.holder or VACANT), metadata=metadata)
 
     return champion
 
 
-def _market_time(workshop: Workshop) -> int:
+def market_time(workshop: Workshop) -> int:
     """Market time for the history; a roll-back must work with the venue down, so then it is the newest known."""
     from hydra_core.domain.errors import VenueError
 
@@ -137,7 +125,8 @@ def _market_time(workshop: Workshop) -> int:
         return max((int(row["at_ms"]) for row in rows), default=0)
 
 
-def _metadata(workshop: Workshop, kind: str, seat: Seat) -> dict[str, Any]:
+def seat_metadata(workshop: Workshop, kind: str, seat: Seat) -> dict[str, Any]:
+    """What the asset's page tells of a seat."""
     return {
         "holder": seat.holder or VACANT,
         "action": seat.action,

@@ -7,6 +7,7 @@ stops nothing. Rows carry when they could be known, so that being fetched late n
 
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from hydra_core.lake.gather import Gathered, Sources
 
 ANSWERED: Final = "answered"
+HOURLY: Final = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=6), fail_window=timedelta(hours=26))
+"""Looks failed, or nobody looked, for hours."""
 _DEPENDS_ON: Final[Mapping[str, tuple[str, ...]]] = {NEWS_SENTIMENT: (NEWS,)}
 
 
@@ -96,6 +99,7 @@ def _make(table: str) -> dg.AssetsDefinition:
         ],
         kinds={"parquet"},
         description=f"{spec.source}. Absent without them.",
+        freshness_policy=HOURLY,
     )
     def external_table(config: LookConfig, workshop: dg.ResourceParam[Workshop]) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from hydra_core.lake.gather import Gathered

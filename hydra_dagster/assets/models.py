@@ -10,6 +10,7 @@ from hydra_dagster.assets.research import at_hand, candidate_of, study_of
 from hydra_dagster.resources import Workshop
 
 if TYPE_CHECKING:
+    from hydra_core.alpha.registry import Card
     from hydra_core.research.bench import Bench, Candidate
 
 
@@ -83,11 +84,21 @@ def _told(bench: "Bench", made: "Candidate") -> dg.MaterializeResult[None]:
         "version": made.version,
         "folder": dg.MetadataValue.path(bench.registry.path(made.kind, made.version)),
         "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in made.notes) or "none"),
+        "model card": dg.MetadataValue.md(_in_words(card)),
         "card": reporting.as_json(card.model_dump(mode="json")),
         **{name: reporting.number(value) for name, value in made.metrics.items()},
         **result,
     }
     return dg.MaterializeResult(data_version=dg.DataVersion(made.version), metadata=metadata)
+
+
+def _in_words(card: "Card") -> str:
+    """The card as a page that a person reads."""
+    from hydra_core.research.modelreport import card_facts
+
+    table = "\n".join(f"| {name} | {value} |" for name, value in card_facts(card).items())
+    notes = "\n".join(f"- {note}" for note in card.notes)
+    return f"| | |\n| --- | --- |\n{table}\n\n{notes}"
 
 
 ASSETS: Final = [forecaster_candidate, crowd_candidate, policy_candidate]

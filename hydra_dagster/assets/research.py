@@ -10,11 +10,9 @@ import dagster as dg
 from pydantic import Field
 
 from hydra_core.alpha.models import FORECASTER
-from hydra_core.domain.errors import InputMissing
-from hydra_core.domain.intervals import FORECAST_INTERVAL, iso
+from hydra_core.domain.intervals import iso
 from hydra_core.domain.market import INPUTS
 from hydra_core.domain.pairs import Pair, parse_pair
-from hydra_core.domain.tables import candle_table
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.resources import Workshop
 
@@ -39,15 +37,6 @@ class DatasetConfig(dg.Config):
     )
 
 
-def _newest_close(bench: "Bench") -> int:
-    """Close of the newest 5m candle of the lake, epoch ms: with it a training needs no exchange."""
-    entries = bench.lake.entries(candle_table(FORECAST_INTERVAL)).values()
-    opens = [entry.last_ms for months in entries for entry in months.values() if entry.rows]
-    if not opens:
-        raise InputMissing(f"the lake {bench.lake.root} holds no candles", "Run the job `collect`, or `hydra backfill`")
-    return max(opens) + FORECAST_INTERVAL.ms
-
-
 def at_hand(context: Context, workshop: Workshop) -> "tuple[Bench, Dataset]":
     """The newest dataset, and the bench with the pairs it holds."""
     from hydra_core.research.pipeline import dataset_of
@@ -70,12 +59,12 @@ def dataset(
     context: dg.AssetExecutionContext, config: DatasetConfig, workshop: dg.ResourceParam[Workshop]
 ) -> dg.MaterializeResult[None]:
     """Prepare the dataset of a history that ends at market time."""
-    from hydra_core.research.pipeline import prepare
+    from hydra_core.research.pipeline import newest_close, prepare
 
     with reporting.plain_failures():
         pairs = [parse_pair(pair) for pair in config.pairs]
         bench = workshop.bench(reporting.progress_to(context.log), pairs, config.candles)
-        made = prepare(bench, config.as_of_ms or _newest_close(bench))
+        made = prepare(bench, config.as_of_ms or newest_close(bench))
         told = made.summary()
     metadata: dict[str, Any] = {
         reporting.ROWS: told["rows"] * len(told["pairs"]),

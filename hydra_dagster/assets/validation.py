@@ -86,13 +86,19 @@ def _told(found: "Validation") -> dg.MaterializeResult[Any]:
     said = "; ".join(f"{gate.name}: {gate.note}" for gate in failed[:4])
     description = f"{len(failed)} of {len(found.gates)} gates failed: {said}" if failed else "every gate passed"
     gates = reporting.table([gate.to_json() for gate in found.gates])
-    kept = {name: value for name, value in found.to_json().items() if name not in ("curves", "calibration")}
+    kept = {name: value for name, value in found.to_json().items() if name not in ("curves", "calibration", "tables")}
     metadata: dict[str, Any] = {
         "passed": found.passed,
         "gates passed": len(found.gates) - len(failed),
         "gates": gates,
         **{name: reporting.number(value) for name, value in (found.metrics | found.backtest).items()},
-        **{name: reporting.picture(png, name.replace("_", " ")) for name, png in found.pictures.items()},
+        **{name: reporting.table(rows) for name, rows in found.tables.items()},
+        # The verdicts stand there as a table: their picture would take its place.
+        **{
+            name: reporting.picture(png, name.replace("_", " "))
+            for name, png in found.pictures.items()
+            if name != keys.GATES
+        },
         versions.RESULT: reporting.as_json(kept),
     }
     check = dg.AssetCheckResult(

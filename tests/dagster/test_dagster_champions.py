@@ -11,10 +11,12 @@ from dagster_moment import NOW_MS
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS
 from hydra_core.alpha.registry import Card, write_card
+from hydra_core.domain.errors import ArtifactInvalid
 from hydra_core.research.validation import committee_version
 from hydra_dagster import keys, versions
 from hydra_dagster.assets import champions
 from hydra_dagster.assets.champions import ChampionConfig, settle
+from hydra_dagster.build import build_research_defs
 from hydra_dagster.resources import Workshop
 
 
@@ -156,7 +158,7 @@ def test_a_roll_back_gives_the_seat_to_the_one_before_or_to_a_named_former_champ
         seat(instance, workshop)
     assert seat(instance, workshop, action="rollback").holder == first
     assert seat(instance, workshop, action="rollback", version=second[:10]).holder == second
-    with pytest.raises(dg.Failure, match="names 0 former"):
+    with pytest.raises(ArtifactInvalid, match="names 0 former"):
         seat(instance, workshop, action="rollback", version="ffff")
     assert seat(instance, workshop, action="vacate", reason="under review").holder is None
     assert workshop.registry.champion(FORECASTER) is None
@@ -179,3 +181,21 @@ def test_the_asset_records_holder_reason_and_history(instance, workshop, resourc
         run_config={"ops": {keys.op_name(crowd.key): {"config": {"action": "vacate"}}}},
     )
     assert rolled.success
+
+
+def test_the_job_gives_a_seat_back_and_the_asset_tells_of_it(instance, workshop, resource, first, second) -> None:
+    """Launched with nothing filled in it rolls the forecaster back; it never promotes."""
+    for at, version in enumerate((first, second)):
+        workshop.registry.promote(FORECASTER, version, {}, at_ms=NOW_MS + at)
+    job = build_research_defs(resource, automation=False).resolve_job_def("rollback")
+    assert job.execute_in_process(instance=instance).success
+    assert workshop.registry.champion(FORECASTER) == first
+    told = versions.latest(instance, keys.champion(FORECASTER))
+    assert (told.metadata["holder"], told.metadata["action"]) == (first, "rolled back")
+    config = {"ops": {"give_seat_back": {"config": {"version": second[:9], "reason": "it was better"}}}}
+    assert job.execute_in_process(instance=instance, run_config=config).success
+    assert workshop.registry.champion(FORECASTER) == second
+    config["ops"]["give_seat_back"]["config"]["version"] = "ffff"
+    refused = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+    assert not refused.success
+    assert workshop.registry.champion(FORECASTER) == second

@@ -32,6 +32,8 @@ UPSTREAM = {
     "champions/forecaster": {"models/forecaster_candidate", "validation/forecaster", "validation/committee"},
     "champions/crowd": {"models/crowd_candidate", "validation/crowd"},
     "champions/policy": {"models/policy_candidate", "validation/policy"},
+    "shadow/forecaster": {"market/candles", "champions/forecaster", "models/forecaster_candidate"},
+    "shadow/crowd": {"market/candles", "champions/crowd", "models/crowd_candidate"},
     "report/research": {
         "validation/committee", "champions/forecaster", "champions/crowd", "champions/policy",
     },
@@ -67,29 +69,33 @@ def test_the_checks_and_which_of_them_stop_a_run(research: dg.Definitions) -> No
     found = {(key.asset_key.to_user_string(), key.name): graph.get(key).blocking for key in graph.asset_check_keys}
     gates = {(f"validation/{kind}", "gates"): False for kind in ("forecaster", "crowd", "policy", "committee")}
     expectations = {(f"market/{table}", "expectations"): True for table in (*TABLES, *EXTRA)}
+    expectations |= {(f"external/{table}", "expectations"): True for table in EXTERNAL_TABLES}
     gaps = {(f"market/{table}", "no_gaps"): False for table in (*TABLES, *EXTRA) if table not in CAPTURED}
     cross = {("market/candles", "cross_checks"): False, ("market/funding", "cross_checks"): False}
+    cross[("market/captures", "cross_checks")] = False
     cross[("market/reference_prices", "cross_checks")] = True
     answered = {(f"external/{table}", "answered"): False for table in EXTERNAL_TABLES}
     leaks = {(f"models/{kind}_candidate", leak_check(check)): True for kind in BY_KIND for check in BY_KIND[kind]}
     assert {name for _, name in leaks} >= {"leaks_L1_prefix_invariance", "leaks_L10_survivorship"}
     intervals = {("market/candles", "intervals_agree"): False}
-    assert found == gates | leaks | expectations | gaps | cross | answered | intervals
+    live = {(f"shadow/{kind}", "live_skill"): False for kind in ("forecaster", "crowd")}
+    assert found == live | gates | leaks | expectations | gaps | cross | answered | intervals
 
 
 def test_every_market_table_has_a_freshness_policy(research: dg.Definitions) -> None:
     policies = {spec.key.to_user_string(): spec.freshness_policy for spec in research.resolve_all_asset_specs()}
     assert all(policies[f"market/{table}"] is not None for table in (*TABLES, *EXTRA))
+    assert all(policies[f"external/{table}"] is not None for table in EXTERNAL_TABLES)
     assert {table for group in keys.MARKET_TABLES for table in LAKE_TABLES[group]} == set(SCHEMAS)
 
 
 def test_jobs_schedules_and_sensors(research: dg.Definitions) -> None:
     repository = research.get_repository_def()
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
-        "collect", "reference", "external", "research", "retrain",
+        "collect", "reference", "external", "research", "retrain", "watch", "rollback",
     }  # fmt: skip
     assert {each.name for each in repository.schedule_defs} == {
-        "daily_refresh", "daily_reference", "weekly_retraining", "hourly_external",
+        "daily_refresh", "daily_reference", "daily_watch", "weekly_retraining", "hourly_external",
     }  # fmt: skip
     assert {each.name for each in repository.sensor_defs} == {"failed_runs"}
     live = build_live_defs(automation=False).get_repository_def()
@@ -103,9 +109,9 @@ def test_jobs_schedules_and_sensors(research: dg.Definitions) -> None:
 def test_one_run_holds_the_whole_of_a_retraining(research: dg.Definitions) -> None:
     """Blocking checks stop only their own run, so collecting and training are one."""
     job = research.resolve_job_def("retrain")
-    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(UPSTREAM) | {
-        f"market/{table}" for table in TABLES
-    }
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == {
+        key for key in UPSTREAM if not key.startswith("shadow/")
+    } | {f"market/{table}" for table in TABLES}
 
 
 @pytest.mark.parametrize("automation", [True, False])

@@ -8,13 +8,15 @@ from dagster_moment import NOW_MS
 from market_double import collecting, first_price_negative
 
 from hydra_core.domain.errors import DataCorrupt, Refused, VenueUnavailable
-from hydra_core.domain.intervals import DAY_MS
+from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import Liquidation
 from hydra_core.domain.pairs import DEFAULT_PAIRS
+from hydra_core.domain.tables import BOOK, TRADES
 from hydra_core.lake.spool import Spool
 from hydra_dagster import checks, keys, reporting
 from hydra_dagster.assets import market
 from hydra_dagster.jobs import collect as collect_job
+from hydra_dagster.jobs import reference as reference_job
 from hydra_dagster.partitions import range_tags
 from hydra_dagster.resources import Workshop, WorkshopResource
 from hydra_dagster.schedules import collect_config, open_months
@@ -36,7 +38,7 @@ def run(resource: WorkshopResource, instance: dg.DagsterInstance, more: tuple = 
     )
     return definitions.resolve_job_def(job.name).execute_in_process(
         instance=instance,
-        run_config=collect_config(NOW_MS, start_ms=START, end_ms=END) | config,
+        run_config=config or collect_config(NOW_MS, start_ms=START, end_ms=END),
         tags=range_tags(MONTHS, [BTC, ETH]),
         raise_on_error=False,
     )
@@ -74,6 +76,34 @@ def test_a_range_of_months_and_pairs_is_one_run_with_each_partition_told(
         ("candles", "intervals_agree"),
         ("funding", "no_gaps"),
     }
+
+
+def test_what_the_trader_heard_is_taken_up_compared_and_forgotten_in_time(
+    monkeypatch, instance, resource, workshop
+) -> None:
+    """Books and trades through the job ``reference``; a trade that no candle knows is a warning, and old candles go."""
+    monkeypatch.setattr("hydra_core.lake.collect.collect", collecting())
+    collecting()(None, workshop.lake, [BTC], ["2024-08"], ["candles_1m"], NOW_MS, clip=(START, END))
+    minute = START - START % 60_000 + 60_000
+    with Spool(workshop.home.spool) as spool:
+        for place in range(12):
+            ts = minute + place * 20_000
+            spool.add_trade(BTC, 100 + place, ts, 100.0, 1 / 3 if place != 7 else 5.0, False)
+            spool.add_book(BTC, ts, [(99.5, 1.0)], [(100.5, 2.0)])
+        spool.add_candle(BTC, Interval.M1, minute, (100.0, 100.0, 100.0, 100.0, 1.0))
+    config = collect_config(NOW_MS, start_ms=START, end_ms=END, tables=keys.EXTRA_TABLES)
+    done = run(resource, instance, job=reference_job, **config)
+    assert done.success
+    assert workshop.lake.read(TRADES, BTC).height == workshop.lake.read(BOOK, BTC).height == 12
+    words = {(e.asset_key.path[-1], e.check_name): e for e in done.get_asset_check_evaluations()}
+    assert words["captures", "expectations"].passed
+    compared = words["captures", "cross_checks"]
+    assert (compared.passed, compared.severity) == (False, dg.AssetCheckSeverity.WARN)
+    [said] = [row.data for row in compared.metadata["comparisons"].records]
+    assert (said["comparison"], said["pair"]) == ("trades_make_the_candle", BTC)
+    assert said["detail"].startswith("1 of 2 minutes")
+    assert not list(workshop.home.spool.rglob("*.jsonl")), "all of it is weeks old and in the lake"
+    assert newest(instance, "captures").metadata["rows_in_run"].value == 24
 
 
 def test_collecting_again_gives_the_same_data_version(monkeypatch, instance, resource) -> None:

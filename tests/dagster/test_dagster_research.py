@@ -79,8 +79,9 @@ def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
             GateVerdict("pbo", good, float("nan"), 0.2, "cannot be computed"),
         )
         return Validation(
-            made.kind, made.version, dataset.version, gates, {"ic": np.float64(0.3)}, pictures={"gates": b"png"}
-        )
+            made.kind, made.version, dataset.version, gates, {"ic": np.float64(0.3)}, pictures={"gates": b"png"},
+            tables={"walk-forward": [{"block": "1", "IC": np.float64(0.2)}, {"block": "lock-box", "IC": 0.1}]},
+        )  # fmt: skip
 
     def committee(bench, dataset, validations, trials):
         assert trials == 2 * STUDY.trials
@@ -179,10 +180,15 @@ def test_a_person_finds_figures_gates_and_pictures_in_the_metadata(instance, res
     seen = told(instance, keys.validation(FORECASTER))
     assert seen["gates passed"] == 3
     assert seen["ic"] == pytest.approx(0.3)
+    assert [row.data["name"] for row in seen["gates"].records] == ["trades", "dsr", "pbo"]
+    assert [row.data["block"] for row in seen["walk-forward"].records] == ["1", "lock-box"]
     assert latest(instance, keys.validation(FORECASTER)).result["gates"][2]["value"] is None
     assert told(instance, keys.candidate(FORECASTER))["undefined"] == "nan"
     card = told(instance, keys.candidate(FORECASTER))["card"]
     assert json.loads(json.dumps(card))["kind"] == FORECASTER
+    page = told(instance, keys.candidate(FORECASTER))["model card"]
+    assert "| inputs | candles |" in page
+    assert "| horizon | 48 bars of 5m |" in page
     assert told(instance, keys.FORECASTER_SWEEP)["trials"] == 3
 
 

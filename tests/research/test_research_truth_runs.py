@@ -43,7 +43,7 @@ def test_the_crowds_fit_finds_a_known_hazard() -> None:
 
 def test_the_table_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_DATA_ROOT", str(tmp_path))
-    asked = ["bench", "truth", "--quick", "--rows", "hawkes", "--seeds", "4,8", "--jobs", "1"]
+    asked = ["bench", "truth", "--quick", "--rows", "hawkes real", "--seeds", "4,8", "--jobs", "1"]
     said = CliRunner().invoke(app, [*asked, "--json"])
     assert said.exit_code == 0, said.output
     rows = json.loads(said.stdout.splitlines()[-1])

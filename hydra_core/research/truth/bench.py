@@ -20,8 +20,9 @@ from hydra_core.domain.intervals import Interval
 from hydra_core.domain.market import Floats
 from hydra_core.research.dataset import content_key
 from hydra_core.research.outofsample import Progress, quiet
-from hydra_core.research.trials import Journal
+from hydra_core.research.trials import Journal, read_lockbox
 from hydra_core.research.truth.measures import Reading, null_run_on
+from hydra_core.research.truth.realdata import span_of
 from hydra_core.research.truth.rows import ROWS, Row, Spec, combine
 
 NULL: Final = "null"
@@ -39,13 +40,15 @@ class Plan:
     quick : one seed a row (ten research runs each), and a row falls short only where its interval excludes the goal
     seeds : fresh seeds; a row that needs more goes on from the last
     only : words, one of which is in the key or name of each row wanted; all rows where empty
-    data : folder of recorded history, for null histories made of it by random signs
+    data : folder of recorded history, for null histories made of it by random signs and for the rows on real data
+    later : folder of the sealed period that follows it: models learn from ``data`` and are judged here, once
     """
 
     quick: bool = False
     seeds: tuple[int, ...] = ()
     only: tuple[str, ...] = ()
     data: Path | None = None
+    later: Path | None = None
 
     @classmethod
     def of(
@@ -55,17 +58,31 @@ class Plan:
         seeds: tuple[int, ...] = (),
         only: tuple[str, ...] = (),
         data: Path | None = None,
+        later: Path | None = None,
     ) -> Plan:
-        """A plan; raises UsageError when its words name no row."""
-        plan = cls(quick, seeds, only, data)
-        if not plan.rows:
+        """A plan; raises UsageError when its words name no row, or a later period without what precedes it."""
+        plan = cls(quick, seeds, only, data, later)
+        if not plan.named:
             raise UsageError(f"no row named {', '.join(only)}", f"Rows: {', '.join(spec.key for spec in ROWS)}")
+        if later is not None and data is None:
+            raise UsageError("--later without --data", "Give the folder that models learn from as --data")
         return plan
 
     @property
-    def rows(self) -> tuple[Spec, ...]:
+    def named(self) -> tuple[Spec, ...]:
         """The rows wanted."""
         return tuple(s for s in ROWS if not self.only or any(word in s.key or word in s.name for word in self.only))
+
+    @property
+    def rows(self) -> tuple[Spec, ...]:
+        """Those of them that can be measured with what is at hand."""
+        return tuple(spec for spec in self.named if spec.recorded is None or self.data is not None)
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """The other ones, and why."""
+        why = "needs recorded history: --data FOLDER with candles/1h and candles/5m"
+        return {spec.name: why for spec in self.named if spec not in self.rows}
 
     def seeds_of(self, spec: Spec) -> tuple[int, ...]:
         """The seeds of a row."""
@@ -95,11 +112,14 @@ def measure(plan: Plan, folder: Path, *, jobs: int = 2, fresh: bool = False, pro
     jobs : processes at once; with one everything is done here
     fresh : forget earlier readings
     """
+    if plan.later is not None:
+        read_lockbox(folder, span_ms=span_of(plan.later), kind="recorded history", version=content_key(__version__))
     journal = Journal(folder / READINGS)
     if fresh and journal.path.exists():
         journal.path.unlink()
     known = {row["key"]: row for row in journal.records()}
-    wanted = [(spec, seed) for spec in plan.rows for seed in plan.seeds_of(spec)]
+    sources = {spec.source for spec in plan.rows}
+    wanted = [(spec, seed) for spec in ROWS if spec.key in sources for seed in plan.seeds_of(spec)]
     todo = [(spec, seed) for spec, seed in wanted if _key(plan, spec, seed) not in known]
     done = len(wanted) - len(todo)
     progress("readings", done, len(wanted))
@@ -112,35 +132,28 @@ def measure(plan: Plan, folder: Path, *, jobs: int = 2, fresh: bool = False, pro
 
     if jobs == 1:
         for spec, seed in todo:
-            keep(spec, seed, _measure(spec, seed, plan.size_of(spec), plan.data))
+            keep(spec, seed, _measure(spec, seed, plan.size_of(spec), plan.data, plan.later))
     else:
         _in_processes(plan, todo, jobs, keep)
     known = {row["key"]: row for row in journal.records()}
     made = [
-        combine(spec, [_reading(known[_key(plan, spec, seed)]) for seed in plan.seeds_of(spec)], quick=plan.quick)
+        combine(spec, [_reading(known[_key(plan, spec, seed)], spec) for seed in plan.seeds_of(spec)], quick=plan.quick)
         for spec in plan.rows
     ]
-    return Table(tuple(made), dict(ABSENT))
-
-
-ABSENT: Final = {
-    "crowd on the agent market": "there is no market of leveraged agents with known liquidation prices yet",
-    "real data": "its figures stand in the report of `hydra train` on a recorded home",
-}
-"""Rows of the goals that nothing here measures, and why."""
+    return Table(tuple(made), plan.absent)
 
 
 def _in_processes(plan: Plan, todo: list[tuple[Spec, int]], jobs: int, keep: Any) -> None:
     """Readings by several processes; longest rows first, so that none is waited for alone at the end."""
     context = multiprocessing.get_context("spawn")
-    queue = list(todo)
+    queue = sorted(todo, key=lambda one: one[0].recorded is None)
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
         running: dict[Future[Reading], tuple[Spec, int]] = {}
         try:
             while queue or running:
                 while queue and len(running) < jobs:
                     spec, seed = queue.pop(0)
-                    asked = pool.submit(_measure_named, spec.key, seed, plan.size_of(spec), plan.data)
+                    asked = pool.submit(_measure_named, spec.key, seed, plan.size_of(spec), plan.data, plan.later)
                     running[asked] = (spec, seed)
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
                 for one in ended:
@@ -159,14 +172,19 @@ def _one_thread() -> None:
         os.environ[name] = "1"
 
 
-def _measure_named(key: str, seed: int, size: int, data: Path | None) -> Reading:
-    return _measure(next(spec for spec in ROWS if spec.key == key), seed, size, data)
+def _measure_named(key: str, seed: int, size: int, data: Path | None, later: Path | None) -> Reading:
+    return _measure(next(spec for spec in ROWS if spec.key == key), seed, size, data, later)
 
 
-def _measure(spec: Spec, seed: int, size: int, data: Path | None) -> Reading:
-    if spec.key == NULL and data is not None:
-        return null_run_on(_hourly(data))(seed, size)
-    return spec.measure(seed, size)
+def _measure(spec: Spec, seed: int, size: int, data: Path | None, later: Path | None) -> Reading:
+    measure = spec.measure
+    if data is not None and spec.recorded is not None:
+        measure = spec.recorded(data, later)
+    elif data is not None and spec.key == NULL:
+        measure = null_run_on(_hourly(data))
+    if measure is None:
+        raise UsageError(f"{spec.name} needs recorded history", "Give --data FOLDER")
+    return measure(seed, size)
 
 
 @cache
@@ -184,9 +202,13 @@ def _hourly(folder: Path) -> Floats:
 
 
 def _key(plan: Plan, spec: Spec, seed: int) -> str:
-    kind = f"{spec.key}+signs" if spec.key == NULL and plan.data else spec.key
-    return f"{kind}/{plan.size_of(spec)}/{seed}/{content_key(__version__, spec.key)[:8]}"
+    kind = f"{spec.key}+signs" if spec.key == NULL and plan.data else spec.source
+    if spec.recorded is not None:
+        kind += f"@{content_key(str(plan.data), str(plan.later))[:8]}"
+    return f"{kind}/{plan.size_of(spec)}/{seed}/{content_key(__version__, spec.source)[:8]}"
 
 
-def _reading(row: dict[str, Any]) -> Reading:
+def _reading(row: dict[str, Any], spec: Spec) -> Reading:
+    if spec.part:
+        return Reading(**row["notes"]["parts"][spec.part])
     return Reading(row["ours"], row["reference"], row["value"], row["error"], row["notes"])

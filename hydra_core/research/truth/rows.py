@@ -6,11 +6,12 @@ Not here: the measures (``measures``), running them (``bench``).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
-from hydra_core.research.truth import measures
+from hydra_core.research.truth import forced, measures, realdata
 from hydra_core.research.truth.measures import Measure, Reading
 
 Z: Final = 1.96
@@ -24,16 +25,18 @@ class Spec:
     ----------
     key : short and unique, for resuming and for choosing rows
     name : what a person reads
-    measure, size : what is called with each seed
+    measure, size : what is called with each seed; None for what is measured on recorded history alone
     goal, sense : the judged value has to be at least, or at most, the goal
     seeds, quick : number of seeds of a full and of a quick run
     quick_size : size of a quick run; the full one where 0
     count : the readings are successes: the interval is that of a binomial share
+    recorded : makes the measure from folders of recorded history, the second one the sealed period after it or None
+    part : name of the part of another row's reading that this row is; its key begins with that row's and a slash
     """
 
     key: str
     name: str
-    measure: Measure
+    measure: Measure | None
     size: int
     goal: float
     sense: Literal["least", "most"]
@@ -41,6 +44,13 @@ class Spec:
     quick: int = 1
     quick_size: int = 0
     count: bool = False
+    recorded: Callable[[Path, Path | None], Measure] | None = None
+    part: str = ""
+
+    @property
+    def source(self) -> str:
+        """Key of the row whose reading this one is read off."""
+        return self.key.partition("/")[0] if self.part else self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,8 @@ class Row:
     ours, reference, ratio : means over the seeds; ``ratio`` is what is judged
     low, high : its 95 % interval
     goal, sense : as in :class:`Spec`
-    holds : whether the goal is met; after a quick run, whether the interval does not exclude it
+    holds : whether the goal is met; after a quick run, and on history that cannot be drawn anew, whether the interval does
+        not exclude it
     """
 
     name: str
@@ -86,6 +97,8 @@ class Row:
         }
 
 
+_REAL: Final = realdata.real_row
+
 ROWS: Final = (
     Spec(
         "linear", "share of Bayes IC, linear, rho .05", measures.share_found("linear", 0.05), 150_000, 0.95, "least", 5
@@ -108,13 +121,35 @@ ROWS: Final = (
     Spec("recall", "cascades: recall", measures.cascade_recall, 60, 0.95, "least", 10, 3),
     Spec("alarms", "cascades: false alarms a day", measures.cascade_alarms, 60, 0.2, "most", 10, 3),
     Spec("volatility", "QLIKE of a day over random walk", measures.volatility_loss, 1_500, 0.80, "most", 20, 5),
+    Spec("crowd", "crowd: 90 % of the oracle's AP on the agent market", forced.crowd_found, 365, 0.90, "least", 5, 1, 240),
     Spec(
         "reversal", "L4: nothing found in reversed time", measures.reversed_share, 20_000, 1.0, "least", 10, count=True
     ),
     Spec(
         "embargo", "L7: skill does not hang on the embargo", measures.embargo_flat, 20_000, 1.0, "least", 10, count=True
     ),
-)
+    Spec("real", "real data: IC 1h less the best plain one's", None, 9, 0.0, "least", 1, 1, 1, recorded=_REAL),
+    Spec(
+        "real/loss", "real data: log-loss skill 1h less the best's", None, 9, 0.0, "least", 1, 1, 1, recorded=_REAL,
+        part="loss",
+    ),
+    Spec(
+        "real/sharpe", "real data: net Sharpe 4h less the best's", None, 9, 0.0, "least", 1, 1, 1, recorded=_REAL,
+        part="sharpe",
+    ),
+    Spec(
+        "real/leaks", "real data: findings of the leak audit", None, 9, 0.0, "most", 1, 1, 1, recorded=_REAL,
+        part="leaks",
+    ),
+    Spec(
+        "hours", "real data: QLIKE 1h over the best other", None, 6, 1.0, "most", 1, 1, 2,
+        recorded=realdata.volatility_row,
+    ),
+    Spec(
+        "days", "real data: QLIKE of a day over the best other", None, 6, 1.0, "most", 1, 1, 2,
+        recorded=realdata.day_volatility_row,
+    ),
+)  # fmt: skip
 
 
 def combine(spec: Spec, readings: Sequence[Reading], *, quick: bool) -> Row:
@@ -144,7 +179,7 @@ def combine(spec: Spec, readings: Sequence[Reading], *, quick: bool) -> Row:
         high=high,
         goal=spec.goal,
         sense=spec.sense,
-        holds=met or (quick and allowed),
+        holds=met or ((quick or spec.recorded is not None) and allowed),
         sample=f"{count} of size {spec.quick_size if quick and spec.quick_size else spec.size}",
     )
 

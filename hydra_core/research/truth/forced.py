@@ -1,0 +1,73 @@
+"""The crowd model on the market of agents: how much of what the oracle knows it foretells from what is published.
+
+Not here: the market and its oracle (``agents``), the model (``alpha.crowd``), the table (``rows``, ``bench``).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from hydra_core.alpha.crowd import CrowdArtifact, train_crowd
+from hydra_core.alpha.crowd import columns as crowd_columns
+from hydra_core.alpha.crowd.model import levelled, sides
+from hydra_core.alpha.crowd.score import average_precision
+from hydra_core.domain.market import Floats, Ints, Panel
+from hydra_core.domain.panel import MAX_LOOKBACK_BARS
+from hydra_core.research.bootstrap import stationary_indices
+from hydra_core.research.truth.agents import HOUR, agent_market
+from hydra_core.research.truth.measures import Reading
+
+PAIRS: Final = 4
+DAY_ROWS: Final = 24
+"""Foretold hours of a day."""
+
+
+def crowd_found(seed: int, size: int) -> Reading:
+    """Average precision of the crowd model over the oracle's on the same hours, longs and shorts together.
+
+    The size is the days of training; as many follow as test. The notes hold the base rate and volatility alone.
+    """
+    market = agent_market(2 * size * DAY_ROWS, seed, PAIRS)
+    rows = market.decided[market.decided >= MAX_LOOKBACK_BARS][:-1]
+    cut = int(np.searchsorted(rows, size * DAY_ROWS * HOUR))
+    labels = (market.forced[0], market.forced[1])
+    made = train_crowd(market.panel, rows[:cut], rows[cut:], seed, horizon=HOUR, stride=1, labels=labels)
+    test = rows[cut:]
+    said, alone = _hazards(made.artifact, market.panel, test)
+    oracle, happened = market.hazard[:, test], market.forced[:, test]
+    known = np.isfinite(said) & np.isfinite(alone) & np.isfinite(happened)
+    day = np.broadcast_to((np.arange(test.size) // DAY_ROWS)[None, :, None], known.shape)[known]
+    label = happened[known]
+    ours, best, volatility = (average_precision(each[known], label) for each in (said, oracle, alone))
+    notes = {
+        "base rate": float(label.mean()),
+        "events": int(label.sum()),
+        "volatility alone": volatility,
+        "over volatility": ours / volatility,
+        "Brier skill": made.metrics.brier_skill,
+        "calibration slope": made.metrics.calibration_slope,
+    }
+    return Reading(ours, best, ours / best, _quotient_error(said[known], oracle[known], label, day, seed), notes)
+
+
+def _hazards(artifact: CrowdArtifact, panel: Panel, rows: Ints) -> tuple[Floats, Floats]:
+    """Hazards of longs and shorts (2, n, P) by the model and by volatility alone, its columns computed once."""
+    model, baseline = artifact.hazard_model, artifact.baseline_model
+    values = crowd_columns.compute(panel, artifact.columns, len(panel) - int(rows[0]))[rows - rows[0]]
+    levelled(values, model.names, artifact.levels(panel))
+    both = np.stack([values, values * sides(artifact.columns)])
+    narrow = [model.names.index(name) for name in baseline.names]
+    return model.probability(both), baseline.probability(both[..., narrow])
+
+
+def _quotient_error(said: Floats, oracle: Floats, label: Floats, day: Ints, seed: int, draws: int = 100) -> float:
+    """Standard error of the quotient of two average precisions, days of all pairs drawn in blocks."""
+    count = int(day.max()) + 1
+    rng = np.random.default_rng(seed)
+    found = np.empty(draws)
+    for draw, drawn in enumerate(stationary_indices(count, 3.0, draws, rng)):
+        weight = np.bincount(drawn, minlength=count)[day].astype(np.float64)
+        found[draw] = average_precision(said, label, weight) / average_precision(oracle, label, weight)
+    return float(np.nanstd(found))

@@ -1,0 +1,143 @@
+"""The market of leveraged agents: its oracle is right, its liquidations are what was triggered, the crowd model finds them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from hydra_core.alpha.crowd import columns as crowd_columns
+from hydra_core.alpha.crowd import liquidation_map
+from hydra_core.alpha.crowd.train import train_crowd
+from hydra_core.domain.market import INPUTS, LIQUIDATIONS
+from hydra_core.research.truth import forced
+from hydra_core.research.truth.agents import FORCED_SHARE, HOUR, AgentMarket, agent_market, reach_probability, trigger
+from hydra_core.statistics.view import View
+
+
+@pytest.fixture(scope="module")
+def market() -> AgentMarket:
+    return agent_market(24 * 60, 5, pairs=2)
+
+
+def test_the_panel_is_a_market_that_could_have_been_published(market: AgentMarket) -> None:
+    panel = market.panel
+    assert panel.inputs == frozenset(INPUTS)
+    assert (panel.high >= np.maximum(panel.open, panel.close)).all()
+    assert (panel.low <= np.minimum(panel.open, panel.close)).all()
+    np.testing.assert_allclose(panel.open[1:], panel.close[:-1])
+    assert (panel.open_interest > 0).all()
+    assert (panel.liquidated_long >= 0).all()
+    assert (panel.long_short > 0).all()
+    draws = [agent_market(24 * 10, seed, pairs=1) for seed in (6, 6, 7)]
+    np.testing.assert_array_equal(draws[0].panel.close, draws[1].panel.close)
+    np.testing.assert_array_equal(draws[0].hazard, draws[1].hazard)
+    assert not np.array_equal(draws[0].panel.close, draws[2].panel.close)
+
+
+def test_a_forced_exit_is_what_the_published_liquidations_say(market: AgentMarket) -> None:
+    panel = market.panel
+    rows = market.decided[:-1]
+    for which, forced_notional in enumerate((panel.liquidated_long, panel.liquidated_short)):
+        units = forced_notional / panel.close
+        hour = np.stack([units[row + 1 : row + 1 + HOUR].sum(axis=0) for row in rows])
+        # Open interest at the decision shows in the row after it.
+        seen = (hour > FORCED_SHARE * panel.open_interest[rows + 1]).astype(float)
+        np.testing.assert_array_equal(seen, market.forced[which, rows])
+    assert np.isnan(market.forced[:, rows[0] + 1]).all()
+
+
+def test_the_oracle_is_right_on_average_and_bin_by_bin(market: AgentMarket) -> None:
+    rows = market.decided[:-1]
+    said, came = market.hazard[:, rows].ravel(), market.forced[:, rows].ravel()
+    edges = [0.0, 0.01, 0.05, 0.15, 0.4, 1.01]
+    for low, high in itertools.pairwise(edges):
+        inside = (said >= low) & (said < high)
+        error = math.sqrt((said[inside] * (1 - said[inside])).sum()) / inside.sum()
+        assert inside.sum() > 20
+        assert abs(came[inside].mean() - said[inside].mean()) < 4 * error, (low, high)
+
+
+def test_the_chance_to_reach_a_price_is_the_reflection_principles() -> None:
+    rng = np.random.default_rng(1)
+    steps = rng.standard_normal((20_000, 400)) / math.sqrt(400)
+    lowest = np.cumsum(steps, axis=1).min(axis=1)
+    # A walk of 400 steps stops short of a diffusion's minimum by about 0.58 of a step.
+    share = (lowest < -(1.0 - 0.5826 / math.sqrt(400))).mean()
+    assert reach_probability(1.0, 1.0) == pytest.approx(share, abs=0.01)
+    assert reach_probability(0.0, 1.0) == 1.0
+    assert reach_probability(math.inf, 1.0) == 0.0
+
+
+def test_the_trigger_is_where_one_exit_brings_the_next() -> None:
+    """Held against walking the price down in small steps; without pressure it is the level that completes the sum."""
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        levels = np.sort(-rng.random(30) * 0.1)[::-1]
+        sizes, push, needed = rng.lognormal(size=30), 0.002, 12.0
+        found = trigger(levels, sizes, needed, push)
+        price, out, k = 0.0, 0.0, 0
+        while out <= needed and price > -0.5:
+            price -= 1e-5
+            while k < 30 and price - push * out <= levels[k]:
+                out += sizes[k]
+                k += 1
+        assert found == pytest.approx(price, abs=3e-5)
+        plain = trigger(levels, sizes, needed, 0.0)
+        assert plain == levels[int(np.argmax(np.cumsum(sizes) > needed))]
+        assert found >= plain
+    assert trigger(levels, sizes, sizes.sum() + 1, push) == -np.inf
+
+
+def test_the_estimated_map_knows_where_the_agents_wait(market: AgentMarket) -> None:
+    """Rank correlation of the estimated trigger with the oracle's hazard; a price traded since holds nobody."""
+    near = liquidation_map.trigger_distance(liquidation_map.waiting(View(market.panel)))
+    rows = market.decided[market.decided >= crowd_columns.MAP_ROWS][:-1]
+    estimated, true = near[:, rows].ravel(), np.log(market.hazard[:, rows] + 1e-9).ravel()
+    assert np.isfinite(estimated).all()
+    ranks = [np.argsort(np.argsort(values)) for values in (-estimated, true)]
+    assert np.corrcoef(*ranks)[0, 1] > 0.5
+    assert ((estimated >= 0) & (estimated <= liquidation_map.REACH)).all()
+
+
+def test_a_trigger_is_interpolated_and_far_ones_are_all_alike() -> None:
+    shares = np.zeros((3, liquidation_map.STEPS))
+    shares[0, 4] = 2 * liquidation_map.FORCED_SHARE
+    shares[2] = np.nan
+    found = liquidation_map.trigger_distance(shares)
+    assert found[0] == pytest.approx(liquidation_map.STEP * 4.5)
+    assert found[1] == liquidation_map.REACH
+    assert np.isnan(found[2])
+
+
+def test_the_crowd_model_finds_most_of_it_and_far_more_than_volatility() -> None:
+    made = forced.crowd_found(3, 30)
+    assert made.value > 0.6
+    assert made.notes["over volatility"] > 2
+    assert made.notes["Brier skill"] > 0
+    assert 0 < made.error < 0.2
+
+
+def test_liquidations_that_began_late_are_left_out_of_the_model(market: AgentMarket) -> None:
+    """The stream has no history: where it began in the last third, the model is what it is without it."""
+    panel, labels = market.panel, (market.forced[0], market.forced[1])
+    rows = market.decided[market.decided > 2400][:-1]
+    cut = int(rows.size * 0.6)
+    began = int(len(panel) * 0.5)
+    late = panel.liquidated_long.copy(), panel.liquidated_short.copy()
+    for side in late:
+        side[:began] = np.nan
+    fields = {name: getattr(panel, name) for name in panel.__dataclass_fields__}
+    partly = type(panel)(**{**fields, "liquidated_long": late[0], "liquidated_short": late[1]})
+    without = type(panel)(**{**fields, "inputs": panel.inputs - {LIQUIDATIONS}})
+    made = [
+        train_crowd(each, rows[:cut], rows[cut:], 1, horizon=HOUR, stride=1, labels=labels)
+        for each in (partly, without)
+    ]
+    assert made[0].artifact.hazard_model == made[1].artifact.hazard_model
+    assert LIQUIDATIONS not in made[0].artifact.inputs
+    full = train_crowd(panel, rows[:cut], rows[cut:], 1, horizon=HOUR, stride=1, labels=labels)
+    assert LIQUIDATIONS in full.artifact.inputs
+    assert full.metrics.pr_auc > made[1].metrics.pr_auc
