@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from hydra_core.cli.common import JsonFlag, MarketOption, account_of, open_ledger, out, reporting_errors, say_json
-from hydra_core.domain.errors import UsageError
+from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.intervals import iso, parse_time
 from hydra_core.domain.trading import PairDecision
 from hydra_core.ledger.records import ADL, EXTERNAL, LIQUIDATION, STRATEGY, BookedFill, DecisionRecord, OrderRecord
@@ -88,16 +88,18 @@ def _cycle(ledger: Ledger, what: str, account: str, quiet: bool) -> dict[str, An
 
     Raises
     ------
-    UsageError : neither an order nor a grid point that was decided
+    InputMissing : neither an order nor a grid point that was decided
     """
     try:
         cycle_ms = int(what) if what.isdigit() else parse_time(what)
     except UsageError:
-        raise UsageError(f"no order {what!r}, and no time either", "Name an order id, or 2024-10-29T01:30:00") from None
+        raise InputMissing(
+            f"no order {what!r}, and no time either", "Name an order id, or 2024-10-29T01:30:00"
+        ) from None
     name = account_of(ledger, account).name
     record = ledger.decision(name, STRATEGY, cycle_ms)
     if record is None:
-        raise UsageError(
+        raise InputMissing(
             f"{name} decided nothing at {iso(cycle_ms)}", "`hydra portfolio refusals` and the report name cycles"
         )
     decision = record.decision

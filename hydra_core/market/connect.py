@@ -6,8 +6,6 @@ The only module that touches ccxt's insides. Which URLs a venue answers on is th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
-from functools import cache
 from typing import Any, Final
 
 from hydra_core.market.endpoint import Credentials, Endpoint
@@ -65,7 +63,7 @@ def open_exchange(
     """
     import ccxt.pro
 
-    base = _described(getattr(ccxt.pro, known_exchange(endpoint.exchange)))
+    base = getattr(ccxt.pro, known_exchange(endpoint.exchange))
     kind = hooks(base) if hooks else base
     spaced = (limiter if limiter is not None else not endpoint.local) and gauge is None
     exchange = kind(_config(credentials, spaced, timeout_ms, adapter_for(endpoint.exchange).market_types))
@@ -81,20 +79,6 @@ def open_exchange(
     if now_ms is not None:
         exchange.milliseconds = now_ms
     return exchange
-
-
-@cache
-def _described(base: type[Any]) -> type[Any]:
-    """A class of ccxt's whose description is made once: making it takes half of the time of opening."""
-    made: list[Any] = []
-
-    class Described(base):  # type: ignore[misc, valid-type]
-        def describe(self) -> Any:
-            if not made:
-                made.append(super().describe())
-            return deepcopy(made[0])  # addresses are written into it below
-
-    return Described
 
 
 def point_at_venue(exchange: Any, base_url: str) -> None:

@@ -263,7 +263,7 @@ async def test_what_a_delivery_raises_ends_the_delivering() -> None:
 # -- door ------------------------------------------------------------------------------------------------------------------
 
 
-def test_pauses_grow_to_their_caps_and_obey_what_was_asked() -> None:
+async def test_pauses_grow_to_their_caps_and_obey_what_was_asked() -> None:
     door = Door(random.Random(1))
     for failures, refused, asked, low, high in [
         (1, False, 0.0, 0.05, 0.1), (40, False, 0.0, NOBODY_CAP_S / 2, NOBODY_CAP_S),

@@ -11,8 +11,10 @@ import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
+from hydra_core.statistics.correlation import FAST_BARS, FAST_HALF_LIFE
 from hydra_core.statistics.regimes import EXTREME, TURBULENT
 from hydra_core.statistics.registry import Statistic
+from hydra_core.statistics.rolling import exponential_mean
 from hydra_core.statistics.state import MEMBERS
 from hydra_core.statistics.view import View
 
@@ -54,5 +56,14 @@ for _name, _member, _least in (
     ("log_intensity", "hawkes_intensity", 1e-4),
 ):
     feature(_name, lookback=MEMBERS[_member].lookback, usual=False)(_log_of(MEMBERS[_member], _least))
-for _name in ("branching", "jump_rate", "move_60m", "mean_correlation"):
+for _name in ("branching", "jump_rate", "move_60m"):
     feature(_name, lookback=MEMBERS[_name].lookback, usual=False)(_itself(MEMBERS[_name]))
+
+
+@feature("mean_correlation", lookback=MEMBERS["mean_correlation"].lookback, usual=False)
+def _mean_correlation(view: View) -> Floats:
+    """The market's mean correlation; 0 while a single pair is known, as in a market of one pair."""
+    values = MEMBERS["mean_correlation"].compute(view)
+    known = np.isfinite(exponential_mean(view.log_return**2, FAST_HALF_LIFE, FAST_BARS)).sum(axis=1)
+    values = np.where(np.isnan(values) & (known == 1), 0.0, values)
+    return np.broadcast_to(values[:, None], view.panel.close.shape)

@@ -27,6 +27,8 @@ from hydra_core.alpha.forecaster.windows import Features, WindowShape, usable_ro
 from hydra_core.domain.market import Floats, Ints
 
 WINDOW = WindowShape()
+_LEAST_STEPS: Final = 10
+"""Of a schedule: with fewer its warm-up has no length."""
 CHECKPOINT_STEPS: Final = 500
 """Steps between two checkpoints within an epoch; each epoch ends with one."""
 _FROM_RIDGE: Final = ("skip.weight", "skip.bias", "center", "scale")
@@ -169,7 +171,10 @@ class _Loop:
         self.learning = [weight for weight in network.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.learning, lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, hyper.learning_rate, total_steps=self.steps * hyper.epochs + 1, pct_start=0.2
+            self.optimizer,
+            hyper.learning_rate,
+            total_steps=max(self.steps * hyper.epochs + 1, _LEAST_STEPS),
+            pct_start=0.2,
         )
         self.order = np.random.default_rng(seed)
         self.epoch, self.step = 1, 0

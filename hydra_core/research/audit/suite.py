@@ -41,6 +41,8 @@ HISTORY_ROWS: Final = 200
 CANDIDATE_ROWS: Final = 12
 MOST_BARS: Final = 12_000
 """Bars of a history that the learners of the suite see."""
+LEARNER_COLUMNS: Final = 40
+"""Features that one of them sees at most."""
 HORIZON: Final = 48
 TRAIN_SHARE: Final = 0.65
 
@@ -158,9 +160,18 @@ def _forecaster_skill(bench: Bench, dataset: Dataset, version: str) -> list[Audi
 
 
 def _learners(panel: Panel, seed: int) -> list[AuditLine]:
-    """L2, L5 and L6 with ridge and trees on the registered features of the newest bars."""
+    """L2, L5 and L6 with ridge and trees on the registered features of the newest bars, some columns at a time: a learner
+    of all at once would ask for more history than an audit needs."""
+    every = FeatureSet.every().available(panel.inputs).names
+    groups = -(-len(every) // LEARNER_COLUMNS)
+    made = [line for first in range(groups) for line in _learned(panel, FeatureSet(every[first::groups]), seed)]
+    found = [line for line in made if not line.clean]
+    sound = {(line.name, line.check): line for line in made if line.clean}
+    return [*found, *(line for key, line in sound.items() if key not in {(one.name, one.check) for one in found})]
+
+
+def _learned(panel: Panel, chosen: FeatureSet, seed: int) -> list[AuditLine]:
     part = panel.last(MOST_BARS)
-    chosen = FeatureSet.every().available(part.inputs)
     features = chosen.compute(part)
     label = labels.scaled_return(part, HORIZON)
     rows = np.arange(chosen.lookback, len(part) - HORIZON - 1)
