@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_market import LIMITS, SEATS, FixedCrowd, FixedForecaster, market
+from numba import typeof
 
 from hydra_core.alpha.models import Models
 from hydra_core.decision import Limits, assemble
@@ -199,3 +200,11 @@ def test_judged_books_are_the_row_by_row_backtests():
     several = trade_models(panel, models, limits, span)
     alone = book_of(backtest(part, models, limits, span.start, span.end), part)
     np.testing.assert_allclose(several.equity, alone.equity, rtol=1e-12)
+
+
+def test_resampled_days_are_traded_by_the_engine_as_it_is_compiled():
+    panel, signals = market(4, rows=1_200)
+    prepared = Prepared.of(panel, signals, LIMITS)
+    drawn = resampled(prepared, resampled_rows(prepared.market.close_ms, 1, np.random.default_rng(1)))
+    for before, after in ((prepared.market, drawn.market), (prepared.signals, drawn.signals)):
+        assert [typeof(one) for one in before] == [typeof(one) for one in after]

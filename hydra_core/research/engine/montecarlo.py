@@ -123,7 +123,8 @@ def resampled(prepared: Prepared, rows: Ints) -> Prepared:
     pairs = said.multiplier.size
     shape = (-1, pairs)
     flat = (rows[:, None] * pairs + np.arange(pairs)).reshape(-1)
-    numbers = market.numbers[:, flat]
+    # np.take keeps rows contiguous where indexing would not: another layout would have the engine compiled once more
+    numbers = np.take(market.numbers, flat, axis=1)
     close = market.numbers[CLOSE].reshape(shape)
     before = np.vstack([market.numbers[OPEN].reshape(shape)[:1], close[:-1]])
     move = np.log(close / before)[rows]
@@ -147,7 +148,7 @@ def resampled(prepared: Prepared, rows: Ints) -> Prepared:
         market.correlation_at[rows],
         np.ascontiguousarray(market.stress[:, rows]),
     )
-    signals = Signals(said.numbers[:, flat], said.multiplier)
+    signals = Signals(np.take(said.numbers, flat, axis=1), said.multiplier)
     return replace(prepared, start=0, end=rows.size, market=drawn, signals=signals)
 
 
