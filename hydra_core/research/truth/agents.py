@@ -25,6 +25,7 @@ from hydra_core.domain.intervals import HOUR_MS, Interval
 from hydra_core.domain.market import INPUTS, Floats, Ints, Panel
 from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.research.truth.histories import START_MS
+from hydra_core.research.truth.planted import persistent
 
 HOUR: Final = 12
 """Bars of an hour: within one the agents change only by being forced out."""
@@ -106,9 +107,9 @@ def _one(hours: int, seed: int, number: int) -> dict[str, Floats]:
     """One pair: what is published, by the name of the panel's field, and what only the oracle knows."""
     rng = np.random.default_rng((seed, 9, number))
     total = hours + WARM_UP
-    sentiment = _persistent(rng.standard_normal(total), SENTIMENT_LIFE)
-    sigma = SIGMA * np.exp(SIGMA_SPREAD * _persistent(rng.standard_normal(total), SIGMA_LIFE))
-    busy = np.exp(0.4 * _persistent(rng.standard_normal(total), 24.0) + 0.4 * rng.standard_normal(total))
+    sentiment = persistent(rng.standard_normal(total), SENTIMENT_LIFE)
+    sigma = SIGMA * np.exp(SIGMA_SPREAD * persistent(rng.standard_normal(total), SIGMA_LIFE))
+    busy = np.exp(0.4 * persistent(rng.standard_normal(total), 24.0) + 0.4 * rng.standard_normal(total))
     part = 1.0 / (1.0 + np.exp(-sentiment - 0.5 * rng.standard_normal(total)))
     flow = FLOW * busy[:, None] * np.stack([part, 1.0 - part], axis=1)
     leverage = np.geomspace(*LEVERAGE, COHORTS)
@@ -151,19 +152,6 @@ def _published(rng: np.random.Generator, said: tuple[Floats, ...], sigma: Floats
         found[:, decided[:-1]] = hourly[WARM_UP + 1 :].T
         out[name] = found
     out["liquidated"] = (liquidated * close[:, None]).T
-    return out
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _persistent(shocks: Floats, half_life: float) -> Floats:
-    """Ornstein-Uhlenbeck values of variance 1."""
-    decay = 0.5 ** (1.0 / half_life)
-    spread = math.sqrt(1.0 - decay * decay)
-    out = np.empty(shocks.size)
-    level = shocks[0]
-    for row in range(shocks.size):
-        level = decay * level + spread * shocks[row]
-        out[row] = level
     return out
 
 

@@ -125,13 +125,13 @@ Mechanism = Callable[[float, Draws], tuple[Floats, Floats]]
 def _outside(rng: np.random.Generator, total: int) -> dict[str, Floats]:
     """What moves by itself: volatility, funding, open interest, long/short ratio, basis."""
     sizes = {"sigma": 96.0, "slow": 2016.0, "funding": 48.0, "interest": 72.0, "ratio": 72.0, "basis": 24.0}
-    made = {name: _persistent(rng.standard_normal(total), life) for name, life in sizes.items()}
+    made = {name: persistent(rng.standard_normal(total), life) for name, life in sizes.items()}
     made["sigma"] = 0.0015 * np.exp(SPREAD * made["sigma"] + 0.25 * made.pop("slow"))
     return made
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _persistent(shocks: Floats, half_life: float) -> Floats:
+def persistent(shocks: Floats, half_life: float) -> Floats:
     """Ornstein-Uhlenbeck values of variance 1."""
     decay = 0.5 ** (1.0 / half_life)
     spread = math.sqrt(1.0 - decay * decay)
