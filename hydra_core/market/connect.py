@@ -68,6 +68,7 @@ def open_exchange(
     spaced = (limiter if limiter is not None else not endpoint.local) and gauge is None
     exchange = kind(_config(credentials, spaced, timeout_ms, adapter_for(endpoint.exchange).market_types))
     exchange.streaming["keepAlive"] = KEEP_ALIVE_MS
+    exchange.has["fetchCurrencies"] = False  # coins and their chains: a request more that nothing here needs
     if endpoint.base_url is not None:
         point = point_at_venue if endpoint.exchange == VENUE_PROTOCOL else point_at_loopback
         point(exchange, endpoint.base_url.rstrip("/"))

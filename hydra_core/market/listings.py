@@ -70,13 +70,14 @@ def read_listings(answer: Mapping[str, Any]) -> dict[Pair, Listing]:
     return found
 
 
-def read_markets(markets: Iterable[Mapping[str, Any]], quote: str) -> dict[Pair, Listing]:
+def read_markets(markets: Iterable[Mapping[str, Any]], quote: str, *, counts_contracts: bool) -> dict[Pair, Listing]:
     """Linear perpetuals of one quote currency among ccxt's unified markets, under HYDRA's names; filters in base units.
 
     Parameters
     ----------
     markets : ccxt's market structures, precisions as tick sizes
     quote : str, currency that the exchange's perpetuals are quoted and settled in
+    counts_contracts : bool, whether the exchange counts sizes in contracts rather than base units
 
     Raises
     ------
@@ -87,7 +88,7 @@ def read_markets(markets: Iterable[Mapping[str, Any]], quote: str) -> dict[Pair,
         if not (market["swap"] and market["linear"] and market["quote"] == market["settle"] == quote):
             continue
         pair, least = Pair(f"{market['base']}{QUOTE}"), market["limits"]
-        contract = _exact(market["contractSize"] or 1)
+        contract = _exact((market["contractSize"] if counts_contracts else None) or 1)
         step = _exact(market["precision"]["amount"]) * contract
         rules = MarketRules(
             pair=pair,

@@ -39,7 +39,7 @@ from hydra_core.domain.tables import (
 from hydra_core.market.connect import VENUE_PROTOCOL, open_exchange
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.errors import START_TOO_EARLY, code_of, read_error
-from hydra_core.market.exchanges import PerpReading, Price, Route, UnsupportedCapability, adapter_for
+from hydra_core.market.exchanges import Capability, PerpReading, Price, Route, UnsupportedCapability, adapter_for
 from hydra_core.market.exchanges.routes import BadAnswer, Paging, Rows
 from hydra_core.market.limits import WEIGHT_LIMIT, Lane, RequestBudget, backoff
 from hydra_core.market.listings import Listing, read_listings, read_markets
@@ -150,7 +150,10 @@ class ExchangeClient:
         The exchange's own list where its protocol is HYDRA's own, else ccxt's reading of it.
         """
         if not self._protocol:
-            return await self._call("fetch_markets", {}, partial(read_markets, quote=self.adapter.quote))
+            read_theirs = partial(
+                read_markets, quote=self.adapter.quote, counts_contracts=self.adapter.counts_contracts
+            )
+            return await self._call("fetch_markets", {}, read_theirs)
 
         def read(answer: Any) -> dict[Pair, Listing]:
             if self._limited:
@@ -293,6 +296,19 @@ class ExchangeClient:
         asks = self.adapter.present()
         found = await together(self._call(ask.method, ask.query(pair), partial(ask.fields, pair=pair)) for ask in asks)
         return PerpReading(pair, **{name: value for part in found for name, value in part.items()})  # type: ignore[arg-type]
+
+    async def top(self, pair: Pair) -> Mapping[str, float | int]:
+        """Best ``bid`` and ``ask`` (quote currency) with ``bid_size`` and ``ask_size`` (base units) where no stream tells them.
+
+        Raises
+        ------
+        UnsupportedCapability : they are followed on a stream there
+        VenueError
+        """
+        ask = self.adapter.top()
+        if ask is None:
+            raise UnsupportedCapability(self.endpoint.exchange, Capability.ORDER_BOOK, "quotes are on its streams")
+        return await self._call(ask.method, ask.query(pair), partial(ask.fields, pair=pair))
 
     async def _pages(
         self, route: Route, pair: Pair, start_ms: int, end_ms: int, aside: list[str] | None = None

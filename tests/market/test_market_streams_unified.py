@@ -1,114 +1,30 @@
-"""Streams of other exchanges through unmodified ccxt: loopback servers speak the documented messages, HYDRA follows states.
-
-Sources: Bybit v5 (orderbook.1, kline, instruments-info) and OKX v5 (bbo-tbt, candle1m, instruments), as their documentation
-pages and ccxt's own comments show them; times are those of the test.
-"""
+"""Streams of other exchanges through unmodified ccxt: loopback servers speak the documented messages, HYDRA follows states."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from aiohttp import WSMsgType, web
 from exchange_double import MINUTE, eventually
-from exchange_servers import DocumentedExchange
+from exchange_streams import CANDLES, CLOCK, TOPS, StreamingExchange
 
-from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import UsageError
 from hydra_core.domain.intervals import Interval
 from hydra_core.domain.market import MarkReading, Quote
 from hydra_core.domain.pairs import Pair
+from hydra_core.market.connect import open_exchange
 from hydra_core.market.endpoint import Endpoint
-from hydra_core.market.exchanges import EXCHANGES, UnsupportedCapability
+from hydra_core.market.exchanges import ADAPTERS, EXCHANGES, Capability, UnsupportedCapability, adapter_for
+from hydra_core.market.exchanges.capabilities import SPOT_ONLY
 from hydra_core.market.rest import ExchangeClient
 from hydra_core.market.streams import ALL_STREAMS, MarketStreams
-from hydra_core.market.streams.unified import followable
+from hydra_core.market.streams.unified import _tell_candles, followable
 
 BTC = Pair("BTCUSDT")
-CLOCK = SystemClock()
-
-BYBIT_INSTRUMENT = {
-    "symbol": "BTCUSDT", "contractType": "LinearPerpetual", "status": "Trading", "baseCoin": "BTC", "quoteCoin": "USDT",
-    "launchTime": "1584230400000", "deliveryTime": "0", "deliveryFeeRate": "", "priceScale": "2",
-    "leverageFilter": {"minLeverage": "1", "maxLeverage": "100.00", "leverageStep": "0.01"},
-    "priceFilter": {"minPrice": "0.10", "maxPrice": "199999.80", "tickSize": "0.10"},
-    "lotSizeFilter": {
-        "maxOrderQty": "1190.000", "minOrderQty": "0.001", "qtyStep": "0.001", "postOnlyMaxOrderQty": "1190.000",
-        "maxMktOrderQty": "119.000", "minNotionalValue": "5",
-    },
-    "unifiedMarginTrade": True, "fundingInterval": 480, "settleCoin": "USDT", "copyTrading": "normalOnly",
-}  # fmt: skip
-OKX_INSTRUMENT = {
-    "alias": "", "baseCcy": "", "category": "1", "ctMult": "1", "ctType": "linear", "ctVal": "0.01", "ctValCcy": "BTC",
-    "expTime": "", "instFamily": "BTC-USDT", "instId": "BTC-USDT-SWAP", "instType": "SWAP", "lever": "125",
-    "listTime": "1573557408000", "lotSz": "0.1", "maxLmtSz": "100000000", "maxMktSz": "85000", "minSz": "0.1",
-    "optType": "", "quoteCcy": "", "settleCcy": "USDT", "state": "live", "stk": "", "tickSz": "0.1", "uly": "BTC-USDT",
-}  # fmt: skip
-
-
-class StreamingExchange(DocumentedExchange):
-    """The documented answers, and beside them what is subscribed to, told ten times a second as documented."""
-
-    def __init__(self, exchange: str) -> None:
-        super().__init__(exchange)
-        self.crossed = False
-        self.sockets: list[web.WebSocketResponse] = []
-
-    async def _serve(self, request: web.Request) -> Any:
-        if "Upgrade" in request.headers:
-            return await self._stream(request)
-        if request.path.endswith("instruments-info"):
-            listed = {"category": "linear", "list": [BYBIT_INSTRUMENT], "nextPageCursor": ""}
-            if request.query.get("limit"):
-                return web.json_response({"retCode": 0, "retMsg": "OK", "result": listed, "time": 1})
-        if request.path.endswith("public/instruments"):
-            return web.json_response({"code": "0", "data": [OKX_INSTRUMENT], "msg": ""})
-        return await super()._serve(request)
-
-    async def _stream(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self.sockets.append(socket)
-        telling: list[asyncio.Task[None]] = []
-        async for message in socket:
-            if message.type is WSMsgType.TEXT and message.data != "ping":
-                order = json.loads(message.data)
-                if order["op"] == "subscribe":
-                    telling += [asyncio.create_task(self._tell(socket, topic)) for topic in order["args"]]
-        for task in telling:
-            task.cancel()
-        return socket
-
-    async def _tell(self, socket: web.WebSocketResponse, topic: Any) -> None:
-        while not socket.closed:
-            await socket.send_json(self._bybit(topic) if self.exchange == "bybit" else self._okx(topic))
-            await asyncio.sleep(0.1)
-
-    def _bybit(self, topic: str) -> dict[str, Any]:
-        now, (kind, _, symbol) = CLOCK.wall_ms(), topic.split(".")
-        if kind == "kline":
-            row = {
-                "start": now - now % MINUTE, "end": now - now % MINUTE + MINUTE - 1, "interval": "1", "open": "16649.5",
-                "close": "16677", "high": "16677", "low": "16608", "volume": "2.081", "turnover": "34666.4005",
-                "confirm": False, "timestamp": now,
-            }  # fmt: skip
-            return {"topic": topic, "data": [row], "ts": now, "type": "snapshot"}
-        ask = "16493.00" if self.crossed else "16611.00"
-        book = {"s": symbol, "b": [["16493.50", "0.006"]], "a": [[ask, "0.029"]], "u": 18521288, "seq": 7961638724}
-        return {"topic": topic, "type": "snapshot", "ts": now, "data": book, "cts": now}
-
-    def _okx(self, topic: dict[str, str]) -> dict[str, Any]:
-        now = CLOCK.wall_ms()
-        if topic["channel"].startswith("candle"):
-            prices = ["16649.5", "16677", "16608", "16677"]
-            return {"arg": topic, "data": [[str(now - now % MINUTE), *prices, "208.1", "2.081", "34666.4", "0"]]}
-        ask = "16493.00" if self.crossed else "16611.00"
-        book = {"asks": [[ask, "2.9", "0", "1"]], "bids": [["16493.50", "0.6", "0", "2"]], "ts": str(now), "seqId": 3}
-        return {"arg": topic, "data": [book]}
+OTHERS = [one for one in EXCHANGES if one != "binanceusdm"]
 
 
 class Ear:
@@ -118,6 +34,10 @@ class Ear:
         self.candles: list[tuple[Any, ...]] = []
         self.quotes: list[Quote] = []
         self.marks: list[MarkReading] = []
+
+    @property
+    def numbers(self) -> set[tuple[float, ...]]:
+        return {told[3:8] for told in self.candles}
 
     def on_candle(self, *told: Any) -> None:
         self.candles.append(told)
@@ -135,7 +55,7 @@ class Ear:
         return
 
 
-@pytest.fixture(params=["bybit", "okx"])
+@pytest.fixture(params=OTHERS)
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[StreamingExchange]:
     exchange = StreamingExchange(request.param)
     await exchange.start()
@@ -147,7 +67,14 @@ async def test_candles_quotes_and_marks_are_followed_and_survive_a_cut(server: S
     """Sizes come in base units whatever the exchange counts in; a crossed quote is set aside; a cut is dialled anew."""
     ear, endpoint = Ear(), Endpoint(server.exchange, server.url)
     streams = MarketStreams(
-        endpoint, [BTC], [Interval.M1], ear, CLOCK, topics=followable(server.exchange), seed=1, silence_s={"marks": 1e9}
+        endpoint,
+        [server.pair],
+        [Interval.M1],
+        ear,
+        CLOCK,
+        topics=followable(server.exchange),
+        seed=1,
+        silence_s={"marks": 1e9},
     )
     task = asyncio.create_task(streams.run())
 
@@ -157,22 +84,25 @@ async def test_candles_quotes_and_marks_are_followed_and_survive_a_cut(server: S
             task.result()
 
     try:
-        await seen(lambda: ear.candles and ear.quotes and ear.marks)
-        pair, interval, ts, *numbers, closed, _ = ear.candles[-1]
-        assert (pair, interval, ts % MINUTE, closed) == (BTC, Interval.M1, 0, False)
-        assert numbers[:4] == [16649.5, 16677.0, 16608.0, 16677.0]
+        await seen(lambda: server.candle.expected in ear.numbers and ear.quotes and ear.marks)
+        for pair, interval, ts, *_, closed, _ in ear.candles:
+            assert (pair, interval, ts % MINUTE, closed) == (server.pair, Interval.M1, 0, False)
         quote = ear.quotes[-1]
-        assert (quote.bid, quote.ask) == (16493.5, 16611.0)
-        assert (quote.bid_size, quote.ask_size) == pytest.approx((0.006, 0.029))
+        assert (quote.bid, quote.bid_size, quote.ask, quote.ask_size) == pytest.approx(server.top.expected)
+        assert 0 <= CLOCK.market_ms() - quote.event_ms < 60_000
         assert ear.marks[-1].mark > 0
         assert ear.marks[-1].next_funding_ms > 0
+        native = adapter_for(server.exchange).native(server.pair)
+        assert server.ordered
+        assert all(native in words for words in server.ordered), "the contract itself is subscribed to"
         await seen(lambda: all(one.ok for one in streams.health() if one.stream != "marks"))
         server.crossed = True
         await seen(lambda: streams.quarantine.counts["quotes"] > 0)
         server.crossed = False
-        for socket in server.sockets:
+        standing = list(server.sockets)
+        for socket in standing:
             await socket.close()
-        await seen(lambda: sum(one.reconnects for one in streams.health()) >= 2)
+        await seen(lambda: sum(one.reconnects for one in streams.health()) >= len(standing))
         count = len(ear.quotes)
         await seen(lambda: len(ear.quotes) > count and all(one.ok for one in streams.health() if one.stream != "marks"))
     finally:
@@ -181,16 +111,77 @@ async def test_candles_quotes_and_marks_are_followed_and_survive_a_cut(server: S
     assert set(streams.quarantine.counts) == {"quotes"}
 
 
+RULES = {
+    "bybit": ("0.1", "0.001", "0.001"), "okx": ("0.1", "0.001", "0.001"), "bitget": ("0.1", "0.001", "0.001"),
+    "hyperliquid": ("1", "0.00001", "0.00001"), "weex": ("0.01", "0.001", "0.001"),
+}  # fmt: skip
+
+
 async def test_filters_are_read_in_base_units(server: StreamingExchange) -> None:
     async with ExchangeClient(Endpoint(server.exchange, server.url)) as client:
-        listing = (await client.listings())[BTC]
-        assert (await client.rules())[BTC] == listing.rules
+        listing = (await client.listings())[server.pair]
+        assert (await client.rules())[server.pair] == listing.rules
     assert listing.trading
-    assert listing.rules.tick_size == Decimal("0.1")
-    assert (listing.rules.step_size, listing.rules.min_quantity) == (Decimal("0.001"), Decimal("0.001"))
+    rules = listing.rules
+    told = (rules.tick_size, rules.step_size, rules.min_quantity)
+    assert told == tuple(Decimal(word) for word in RULES[server.exchange])
 
 
-@pytest.mark.parametrize("exchange", [one for one in EXCHANGES if one != "binanceusdm"])
+async def test_best_prices_are_asked_for_only_where_no_stream_tells_them(server: StreamingExchange) -> None:
+    async with ExchangeClient(Endpoint(server.exchange, server.url)) as client:
+        if server.exchange == "weex":
+            top = await client.top(server.pair)
+            assert tuple(top[name] for name in ("bid", "bid_size", "ask", "ask_size")) == server.top.expected
+        else:
+            with pytest.raises(UnsupportedCapability, match="quotes are on its streams"):
+                await client.top(server.pair)
+
+
+def test_a_bar_of_another_grid_is_no_bar() -> None:
+    """Days of some exchanges begin at 16:00 UTC: such a row is refused, not taken for a day of UTC."""
+    found: list[str] = []
+
+    def give(make: Callable[[], Any], raw: Any) -> None:
+        try:
+            make()
+        except ValueError as error:
+            found.append(str(error))
+
+    row = [1_704_038_400_000, 1.0, 2.0, 1.0, 2.0, 3.0]  # 2023-12-31 16:00
+    _tell_candles(BTC, Interval.D1, [row], give, CLOCK)
+    assert found == ["BTCUSDT 1d: 1704038400000 is no open time of that interval"]
+
+
+@pytest.mark.parametrize("exchange", OTHERS)
+def test_what_is_read_on_streams_has_a_documented_message_here(exchange: str) -> None:
+    """Candles on a stream; quotes on one, in a book's top, or over REST: each claimed with its source, none without message."""
+    sources = adapter_for(exchange).sources()
+    candles = {Capability.WATCH_CANDLES, Capability.WATCH_CANDLES_OF_MANY} & set(sources)
+    tops = {Capability.WATCH_QUOTES, Capability.WATCH_ORDER_BOOK, Capability.ORDER_BOOK} & set(sources)
+    assert Capability.WATCH_CANDLES in candles
+    assert len(tops) == 1
+    for table, claimed in ((CANDLES, candles), (TOPS, tops)):
+        assert [one.source for one in table if one.exchange == exchange] != [""]
+        assert all(all(sources[capability]) for capability in claimed)
+
+
+async def test_what_ccxt_offers_of_spot_alone_is_refused_for_a_contract() -> None:
+    from ccxt.base.errors import NotSupported
+
+    for name, capability in SPOT_ONLY:
+        server = StreamingExchange(name)
+        await server.start()
+        exchange = open_exchange(Endpoint(name, server.url))
+        try:
+            assert exchange.has[capability] is True
+            with pytest.raises(NotSupported):
+                await exchange.watch_bids_asks([ADAPTERS[name].symbol(server.pair)])
+        finally:
+            await exchange.close()
+            await server.stop()
+
+
+@pytest.mark.parametrize("exchange", OTHERS)
 def test_what_would_lose_events_is_refused_by_name(exchange: str) -> None:
     assert followable(exchange) == ("candles", "quotes", "marks")
     with pytest.raises(UnsupportedCapability, match=f"{exchange} has no watch_trades"):

@@ -89,6 +89,10 @@ class ExchangeAdapter(ABC):
     market_types: ClassVar[tuple[str, ...]] = ("swap",)
     """What ccxt calls the kind of market that its linear perpetuals are listed under."""
     order_ids: ClassVar[OrderIdRule]
+    counts_contracts: ClassVar[bool] = False
+    """Whether its orders and books count contracts; ccxt's market has the size of one then. Else they count base units."""
+    streams: ClassVar[Mapping[Capability, str]] = {}
+    """What is followed on its streams -> the documented message that the reading was checked against; empty: unverified."""
     quirks: ClassVar[tuple[str, ...]] = ()
     """What a reader of its data should know, one sentence each."""
 
@@ -134,6 +138,10 @@ class ExchangeAdapter(ABC):
                 fields |= ask.fields(answers[ask.method], pair)
         return PerpReading(pair, **fields)
 
+    def top(self) -> Ask | None:
+        """The request for best bid and ask and their sizes where no stream tells them; None where one does."""
+        return None
+
     @abstractmethod
     def stop_params(self, trigger_price: float, *, long: bool) -> dict[str, Any]:
         """Parameters of ccxt's ``create_order`` (type ``market``, the closing side) for a reduce-only protective stop.
@@ -163,7 +171,9 @@ class ExchangeAdapter(ABC):
         asks = self.present()
         for capability in PRESENT_CAPABILITIES:
             found[capability] = tuple(ask.source for ask in asks)
-        return found
+        if (top := self.top()) is not None:
+            found[Capability.ORDER_BOOK] = (top.source,)
+        return found | {capability: (source,) for capability, source in self.streams.items()}
 
     def verified(self, capability: Capability) -> bool | None:
         """Whether a reading was checked against a documented message; None where HYDRA does not read it."""

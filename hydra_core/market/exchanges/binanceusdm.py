@@ -10,9 +10,11 @@ from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import READING_INTERVAL
 from hydra_core.market.exchanges.adapter import ExchangeAdapter, OrderIdRule, Price
+from hydra_core.market.exchanges.capabilities import Capability
 from hydra_core.market.exchanges.routes import CANDLE, Ask, Query, Route
 
 DOCS: Final = "developers.binance.com, USDⓈ-M futures market data; ccxt 4.5.90 binance"
+PRO: Final = "ccxt 4.5.90 pro/binance"
 USUAL_HOURS: Final = 8
 """Hours between settlements of a contract that fundingInfo does not list."""
 KLINES: Final[Mapping[Price, tuple[str, str]]] = {
@@ -32,6 +34,21 @@ class BinanceUsdm(ExchangeAdapter):
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
         "newClientOrderId", r"[.A-Z:/a-z0-9_-]{1,36}", 36, source="developers.binance.com, USDⓈ-M futures, New Order"
     )
+    streams: ClassVar[Mapping[Capability, str]] = {
+        Capability.ORDER_BOOK: f"{DOCS}.fetch_order_book (future)",
+        Capability.WATCH_CANDLES: f"{PRO}.handle_ohlcv",
+        Capability.WATCH_CANDLES_OF_MANY: f"{PRO}.handle_ohlcv",
+        Capability.WATCH_TRADES: f"{PRO}.parse_ws_trade (aggTrade)",
+        Capability.WATCH_ORDER_BOOK: f"{PRO}.handle_order_book (futures)",
+        Capability.WATCH_QUOTES: f"{PRO}.handle_bids_asks",
+        Capability.WATCH_MARK_PRICES: f"{PRO}.parse_ws_ticker (markPrice)",
+        Capability.WATCH_LIQUIDATIONS: f"{PRO}.handle_liquidation (future)",
+        Capability.WATCH_LIQUIDATIONS_OF_MANY: f"{PRO}.handle_liquidation (future)",
+        Capability.WATCH_ORDERS: f"{PRO}.handle_order_update (future)",
+        Capability.WATCH_MY_TRADES: f"{PRO}.handle_order_update (future)",
+        Capability.WATCH_POSITIONS: f"{PRO}.handle_positions (ACCOUNT_UPDATE)",
+        Capability.WATCH_BALANCE: f"{PRO}.handle_positions (ACCOUNT_UPDATE)",
+    }
     quirks: ClassVar[tuple[str, ...]] = (
         "The last candle of an answer is still running.",
         "Open interest is in base units; its history, like the long/short ratio's, reaches back about 30 days.",

@@ -10,6 +10,7 @@ from hydra_core.domain.market import FUNDING, LONG_SHORT
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import READING_INTERVAL
 from hydra_core.market.exchanges.adapter import ExchangeAdapter, OrderIdRule, Price
+from hydra_core.market.exchanges.capabilities import Capability
 from hydra_core.market.exchanges.routes import CANDLE, Ask, Paging, Route, number, only
 
 DOCS: Final = "www.bitget.com/api-doc/contract/market; ccxt 4.5.90 bitget"
@@ -34,6 +35,10 @@ class Bitget(ExchangeAdapter):
 
     name: ClassVar[str] = "bitget"
     order_ids: ClassVar[OrderIdRule] = OrderIdRule("clientOid", r"[A-Za-z0-9_-]{1,36}", 36)
+    streams: ClassVar[Mapping[Capability, str]] = {
+        Capability.WATCH_CANDLES: "ccxt 4.5.90 pro/bitget.handle_ohlcv (quoted for a spot pair; one channel for both)",
+        Capability.WATCH_QUOTES: "ccxt 4.5.90 pro/bitget.parse_ws_ticker (contract)",
+    }
     quirks: ClassVar[tuple[str, ...]] = (
         "Funding history is only counted in pages back from now: an old span costs every page before it.",
         "The long/short endpoint knows its newest rows only, and its ratio field contradicts the shares beside it: "

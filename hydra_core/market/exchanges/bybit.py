@@ -10,6 +10,7 @@ from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import READING_INTERVAL
 from hydra_core.market.exchanges.adapter import ExchangeAdapter, OrderIdRule, Price
+from hydra_core.market.exchanges.capabilities import Capability
 from hydra_core.market.exchanges.routes import CANDLE, Ask, Query, Route, number, only
 
 DOCS: Final = "bybit-exchange.github.io/docs/v5; ccxt 4.5.90 bybit"
@@ -30,6 +31,8 @@ KLINES: Final[Mapping[Price, str]] = {
 }
 PRICES_ONLY: Final = {name: place for name, place in CANDLE.items() if name != "volume"}
 
+KLINE_STREAM: Final = "bybit-exchange.github.io/docs/v5, kline; ccxt 4.5.90 pro/bybit.handle_ohlcv"
+
 
 class Bybit(ExchangeAdapter):
     """Adapter of ``bybit``."""
@@ -39,6 +42,11 @@ class Bybit(ExchangeAdapter):
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
         "orderLinkId", r"[A-Za-z0-9_-]{1,36}", 36, source=f"{DOCS}.create_order_request (36 characters)"
     )
+    streams: ClassVar[Mapping[Capability, str]] = {
+        Capability.WATCH_CANDLES: KLINE_STREAM,
+        Capability.WATCH_CANDLES_OF_MANY: KLINE_STREAM,
+        Capability.WATCH_QUOTES: "bybit-exchange.github.io/docs/v5, orderbook; ccxt 4.5.90 pro/bybit.handle_order_book",
+    }
     quirks: ClassVar[tuple[str, ...]] = (
         "Answers come newest first; the newest candle is still running.",
         "Mark, index and premium candles have no volume: it is stored as 0.",

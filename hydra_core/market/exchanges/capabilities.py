@@ -41,6 +41,7 @@ class Capability(StrEnum):
     OPEN_INTEREST_HISTORY = "fetchOpenInterestHistory"
     LONG_SHORT_HISTORY = "fetchLongShortRatioHistory"
     MARK_PRICE = "fetchMarkPrice"
+    ORDER_BOOK = "fetchOrderBook"
     LIQUIDATIONS = "fetchLiquidations"
     WATCH_CANDLES = "watchOHLCV"
     WATCH_CANDLES_OF_MANY = "watchOHLCVForSymbols"
@@ -91,12 +92,13 @@ _ROWS: Final[Mapping[Capability, str]] = {
     Capability.OPEN_INTEREST_HISTORY: "yyy---",
     Capability.LONG_SHORT_HISTORY: "yyyy--",
     Capability.MARK_PRICE: "y-yy-y",
+    Capability.ORDER_BOOK: "yyyyyy",
     Capability.LIQUIDATIONS: "------",
     Capability.WATCH_CANDLES: "yyyyyy",
     Capability.WATCH_CANDLES_OF_MANY: "yyy--y",
     Capability.WATCH_TRADES: "yyyyyy",
     Capability.WATCH_ORDER_BOOK: "yyyyyy",
-    Capability.WATCH_QUOTES: "yyyy-y",
+    Capability.WATCH_QUOTES: "yyyy--",
     Capability.WATCH_MARK_PRICES: "y-y---",
     Capability.WATCH_LIQUIDATIONS: "yye---",
     Capability.WATCH_LIQUIDATIONS_OF_MANY: "y-y---",
@@ -125,6 +127,9 @@ _ROWS: Final[Mapping[Capability, str]] = {
     Capability.MARKET_LEVERAGE_TIERS: "eyyy--",
 }
 
+SPOT_ONLY: Final = frozenset({("weex", Capability.WATCH_QUOTES)})
+"""Where ccxt's ``has`` says yes of an exchange's spot markets alone: for perpetuals the call is refused."""
+
 TABLE: Final[Mapping[str, Mapping[Capability, Support]]] = {
     exchange: {capability: _LETTERS[letters[place]] for capability, letters in _ROWS.items()}
     for place, exchange in enumerate(EXCHANGES)
@@ -139,6 +144,7 @@ INSTEAD: Final[Mapping[Capability, str]] = {
     Capability.PREMIUM_CANDLES: "Take the premium from mark and index",
     Capability.LIQUIDATIONS: "No exchange keeps a history of forced orders: capture the stream",
     Capability.WATCH_LIQUIDATIONS: "Forced orders of this exchange cannot be heard: leave them out of the inputs",
+    Capability.WATCH_QUOTES: "Follow the top of its order book, or ask for it over REST",
     Capability.WATCH_MARK_PRICES: "Ask for the mark price over REST",
     Capability.DEAD_MANS_SWITCH: "Keep protective stops resting on the exchange instead",
     Capability.CANCEL_ALL: "Cancel the open orders one by one",

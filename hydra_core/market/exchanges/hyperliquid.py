@@ -9,6 +9,7 @@ from hydra_core.domain.intervals import HOUR_MS, Interval
 from hydra_core.domain.market import FUNDING
 from hydra_core.domain.pairs import QUOTE, Pair, base_of
 from hydra_core.market.exchanges.adapter import ExchangeAdapter, OrderIdRule, Price
+from hydra_core.market.exchanges.capabilities import Capability
 from hydra_core.market.exchanges.routes import Ask, BadAnswer, Route
 
 DOCS: Final = "hyperliquid.gitbook.io, info endpoint; ccxt 4.5.90 hyperliquid"
@@ -23,6 +24,10 @@ class Hyperliquid(ExchangeAdapter):
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
         "c", r"0x[0-9a-f]{32}", 34, prefix="0x", source=f"{DOCS}.create_order (128 bit hex)"
     )
+    streams: ClassVar[Mapping[Capability, str]] = {
+        Capability.WATCH_CANDLES: "hyperliquid.gitbook.io, websocket subscriptions; ccxt 4.5.90 pro/hyperliquid.handle_ohlcv",
+        Capability.WATCH_ORDER_BOOK: "ccxt 4.5.90 pro/hyperliquid.handle_order_book",
+    }
     quirks: ClassVar[tuple[str, ...]] = (
         "Perpetuals are quoted and settled in USDC: prices differ from USDT exchanges by that basis.",
         "Funding settles every hour; stamps are some ms late.",

@@ -10,6 +10,7 @@ from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import QUOTE, Pair, base_of
 from hydra_core.domain.tables import READING_INTERVAL
 from hydra_core.market.exchanges.adapter import ExchangeAdapter, OrderIdRule, Price
+from hydra_core.market.exchanges.capabilities import Capability
 from hydra_core.market.exchanges.routes import CANDLE, Ask, Query, Route, only, whole
 
 DOCS: Final = "www.okx.com/docs-v5; ccxt 4.5.90 okx"
@@ -29,6 +30,8 @@ KLINES: Final[Mapping[Price, tuple[str, int]]] = {
 }
 PRICES_ONLY: Final = {name: place for name, place in CANDLE.items() if name != "volume"}
 
+CANDLE_STREAM: Final = "www.okx.com/docs-v5, WS candlesticks channel; ccxt 4.5.90 pro/okx.handle_ohlcv"
+
 
 class Okx(ExchangeAdapter):
     """Adapter of ``okx``."""
@@ -37,6 +40,12 @@ class Okx(ExchangeAdapter):
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
         "clOrdId", r"[A-Za-z0-9]{1,32}", 32, prefix="h", source=f"{DOCS}.create_order_request (32 characters)"
     )
+    counts_contracts: ClassVar[bool] = True
+    streams: ClassVar[Mapping[Capability, str]] = {
+        Capability.WATCH_CANDLES: CANDLE_STREAM,
+        Capability.WATCH_CANDLES_OF_MANY: CANDLE_STREAM,
+        Capability.WATCH_QUOTES: "ccxt 4.5.90 pro/okx.handle_bid_ask (bbo-tbt)",
+    }
     quirks: ClassVar[tuple[str, ...]] = (
         "Sizes are in contracts; candles and open interest are read in base units (volCcy, oiCcy).",
         "Days of candles are asked for in UTC (1Dutc); OKX's own day begins at 16:00 UTC.",

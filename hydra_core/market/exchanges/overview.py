@@ -10,7 +10,7 @@ from hydra_core.market.exchanges import ADAPTERS, EXCHANGES, Capability, Support
 LEGEND: Final = {
     "reads": "HYDRA reads it, checked against a documented message",
     "reads?": "HYDRA reads it, but no documented message was found to check it against: unverified",
-    "yes": "the exchange offers it through ccxt; no adapter reads it (streams and orders have modules of their own)",
+    "yes": "the exchange offers it through ccxt; HYDRA does not read it there (orders have modules of their own)",
     "emulated": "ccxt makes it of other calls",
     "no": "not offered: asking for it is an error that says so",
 }

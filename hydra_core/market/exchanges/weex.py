@@ -9,6 +9,7 @@ from hydra_core.domain.intervals import HOUR_MS, Interval
 from hydra_core.domain.market import FUNDING
 from hydra_core.domain.pairs import Pair
 from hydra_core.market.exchanges.adapter import ExchangeAdapter, OrderIdRule, Price
+from hydra_core.market.exchanges.capabilities import Capability
 from hydra_core.market.exchanges.routes import CANDLE, Ask, Route, number, only
 
 DOCS: Final = "www.weex.com/api-doc/contract; ccxt 4.5.90 weex"
@@ -28,6 +29,12 @@ class Weex(ExchangeAdapter):
         "lastFundingRate is the settled rate; the coming one is forecastFundingRate.",
         "The funding interval is collectCycle, in minutes.",
         "The unit of open interest is not documented: taken as base units.",
+        "Orders and books count base units, whatever contractVal says.",
+        "Best bid and ask of contracts are on no stream that ccxt reads: the book's top is asked for over REST.",
+    )
+    streams: ClassVar[Mapping[Capability, str]] = dict.fromkeys(
+        (Capability.WATCH_CANDLES, Capability.WATCH_CANDLES_OF_MANY),
+        "ccxt 4.5.90 pro/weex.handle_ohlcv (quoted for a spot pair; one channel for both)",
     )
 
     def pair(self, native: str) -> Pair:
@@ -79,6 +86,15 @@ class Weex(ExchangeAdapter):
             ),
         )
 
+    def top(self) -> Ask:
+        """The book of 15 levels, sizes in base units; it carries no time."""
+        return Ask(
+            "contractGetCapiV3MarketDepth",
+            _symbol,
+            _top,
+            "www.weex.com/api-doc/contract/Market_API/GetDepthData; ccxt 4.5.90 weex.fetch_order_book",
+        )
+
     def stop_params(self, trigger_price: float, *, long: bool) -> dict[str, Any]:
         """An algo order on the mark price."""
         return {"stopLossPrice": trigger_price, "stopLossPriceType": "mark", "reduceOnly": True}
@@ -86,6 +102,11 @@ class Weex(ExchangeAdapter):
 
 def _symbol(pair: Pair) -> dict[str, Any]:
     return {"symbol": pair}
+
+
+def _top(answer: Any, pair: Pair) -> dict[str, Any]:
+    (bid, bid_size), (ask, ask_size) = answer["bids"][0][:2], answer["asks"][0][:2]
+    return {"bid": bid, "bid_size": bid_size, "ask": ask, "ask_size": ask_size}
 
 
 def _premium(answer: Any, pair: Pair) -> dict[str, Any]:

@@ -44,6 +44,8 @@ from hydra_core.market.streams.socket import Connection, Gateway
 
 MARK_EVERY_S: Final = 3.0
 """Wall time between two questions for the marks of all pairs."""
+TOP_EVERY_S: Final = 1.0
+"""Wall time between two questions for the best prices of all pairs, where no stream tells them."""
 BOOK_TOP: Final = 5
 """Levels of a book that is only followed for its best prices."""
 EVENTS: Final[Mapping[str, Capability]] = {
@@ -55,6 +57,8 @@ EVENTS: Final[Mapping[str, Capability]] = {
 
 Give = Callable[[Callable[[], Any], Any], None]
 """Takes what makes a reading, and what it is made of: should that be malformed, it is set aside."""
+Sizes = Callable[[Any, str], float]
+"""(ccxt's exchange, symbol) -> base units in one unit of its sizes."""
 Follow = Callable[[Any, Give], Awaitable[None]]
 """Follows some pairs on a ccxt exchange of its own for ever, giving each reading."""
 
@@ -86,9 +90,12 @@ def follows(
     symbols = {adapter.symbol(pair): pair for pair in pairs}
     if name == MARK_STREAM:
         return lambda _, give: _marks(client, pairs, give, clock)
+    if name == QUOTE_STREAM and adapter.top() is not None:
+        return lambda _, give: _asked_tops(client, pairs, give, clock)
     if name == QUOTE_STREAM:
         many = support(exchange, Capability.WATCH_QUOTES) is not Support.ABSENT
-        return lambda ccxt, give: (_quotes if many else _book_tops)(ccxt, symbols, give, clock)
+        sizes = partial(_base_units, counts_contracts=adapter.counts_contracts)
+        return lambda ccxt, give: (_quotes if many else _book_tops)(ccxt, symbols, give, clock, sizes)
     assert name == CANDLE_STREAM
     series = [[symbol, str(interval)] for symbol in symbols for interval in sorted(intervals)]
     many = support(exchange, Capability.WATCH_CANDLES_OF_MANY) is not Support.ABSENT
@@ -158,7 +165,7 @@ async def _candles_each(
     await together(follow(*one) for one in series)
 
 
-async def _quotes(ccxt: Any, symbols: Mapping[str, Pair], give: Give, clock: Clock) -> None:
+async def _quotes(ccxt: Any, symbols: Mapping[str, Pair], give: Give, clock: Clock, sizes: Sizes) -> None:
     while True:
         found = await ccxt.watch_bids_asks(list(symbols))
         # Of one symbol some of ccxt's exchanges answer with the ticker itself, others with a ticker by symbol.
@@ -166,19 +173,30 @@ async def _quotes(ccxt: Any, symbols: Mapping[str, Pair], give: Give, clock: Clo
             if ticker["symbol"] in symbols:
                 best = (ticker["bid"], ticker["bidVolume"], ticker["ask"], ticker["askVolume"])
                 pair, symbol, stamp = symbols[ticker["symbol"]], ticker["symbol"], ticker["timestamp"]
-                give(partial(_quote, ccxt, pair, symbol, best, stamp, clock), best)
+                give(partial(_quote, pair, best, sizes(ccxt, symbol), stamp, clock), best)
 
 
-async def _book_tops(ccxt: Any, symbols: Mapping[str, Pair], give: Give, clock: Clock) -> None:
+async def _book_tops(ccxt: Any, symbols: Mapping[str, Pair], give: Give, clock: Clock, sizes: Sizes) -> None:
     async def follow(symbol: str) -> None:
         while True:
             book = await ccxt.watch_order_book(symbol, BOOK_TOP)
             if book["bids"] and book["asks"]:
                 (bid, bid_size, *_), (ask, ask_size, *_) = book["bids"][0], book["asks"][0]
                 best = (bid, bid_size, ask, ask_size)
-                give(partial(_quote, ccxt, symbols[symbol], symbol, best, book["timestamp"], clock), best)
+                unit = sizes(ccxt, symbol)
+                give(partial(_quote, symbols[symbol], best, unit, book["timestamp"], clock), best)
 
     await together(follow(symbol) for symbol in symbols)
+
+
+async def _asked_tops(client: ExchangeClient, pairs: Sequence[Pair], give: Give, clock: Clock) -> None:
+    """An answer carries no time: it is of the moment when it was asked for, at the oldest."""
+    while True:
+        asked_ms = clock.market_ms()
+        for pair, top in zip(pairs, await together(client.top(pair) for pair in pairs), strict=True):
+            best = (top["bid"], top["bid_size"], top["ask"], top["ask_size"])
+            give(partial(_quote, pair, best, 1.0, asked_ms, clock), best)
+        await asyncio.sleep(TOP_EVERY_S)
 
 
 async def _marks(client: ExchangeClient, pairs: Sequence[Pair], give: Give, clock: Clock) -> None:
@@ -198,18 +216,27 @@ def _tell_candles(pair: Pair, interval: Interval, rows: Sequence[Sequence[Any]],
 
 
 def _candle(pair: Pair, interval: Interval, row: Sequence[Any], clock: Clock) -> CandleTick:
-    """One of ccxt's rows, which carry no event time: it is of now."""
+    """One of ccxt's rows, which carry no event time: it is of now. ValueError for one off the grid, which no bar is."""
     ts, opened, high, low, close, volume = row[:6]
     numbers = (price(opened), price(high), price(low), price(close), size(volume))
+    if whole(ts) % interval.ms:
+        raise ValueError(f"{pair} {interval}: {ts} is no open time of that interval")
     return CandleTick(pair, interval, whole(ts), *numbers, False, clock.market_ms(), clock.wall_ms())
 
 
-def _quote(ccxt: Any, pair: Pair, symbol: str, best: Sequence[Any], event_ms: int | None, clock: Clock) -> Quote:
-    """A quote with its sizes in base units; one without a time is of now. ValueError when crossed."""
+def _base_units(ccxt: Any, symbol: str, *, counts_contracts: bool) -> float:
+    """Base units in one unit of the exchange's sizes."""
+    return float(ccxt.market(symbol)["contractSize"] or 1.0) if counts_contracts else 1.0
+
+
+def _quote(pair: Pair, best: Sequence[Any], unit: float, event_ms: int | None, clock: Clock) -> Quote:
+    """A quote with its sizes in base units, of which each of the exchange's is ``unit``; one without a time is of now.
+
+    ValueError when crossed.
+    """
     bid, bid_size, ask, ask_size = best
-    contract = float(ccxt.market(symbol)["contractSize"] or 1.0)
     row = Quote(
-        pair, price(bid), size(bid_size) * contract, price(ask), size(ask_size) * contract,
+        pair, price(bid), size(bid_size) * unit, price(ask), size(ask_size) * unit,
         clock.market_ms() if event_ms is None else whole(event_ms), clock.wall_ms(),
     )  # fmt: skip
     if row.bid >= row.ask:
