@@ -6,7 +6,10 @@ That history is made once a process and identical on every machine. What is meas
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
+from typing import Final
 
 from benchmarks.rows import Report, Row
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, Interval
@@ -18,11 +21,20 @@ SEED = 7
 SIGNAL = 0.3
 
 
-def measure(report: Report) -> list[Row]:
-    """History, then streams."""
-    from benchmarks import market_history, market_streams
+def _part(module: str, name: str) -> Callable[[Report], list[Row]]:
+    """A part that imports what it measures only when it is measured."""
+    return lambda report: list(getattr(import_module(f"benchmarks.{module}"), name)(report))
 
-    return [*market_history.measure(report), *market_streams.measure(report)]
+
+PARTS: Final[Mapping[str, Callable[[Report], list[Row]]]] = {
+    "backfill": _part("market_history", "backfills"),
+    "limit": _part("market_history", "limited"),
+    "scans": _part("market_history", "scanned"),
+    "load": _part("market_streams", "loaded"),
+    "return": _part("market_streams", "returned"),
+    "many": _part("market_streams", "followed"),
+}
+"""What is measured, part by part: rows of a part are kept as soon as it is through."""
 
 
 @cache

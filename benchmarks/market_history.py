@@ -6,19 +6,20 @@ The venue is a process of its own. Not here: streams (``market_streams``).
 from __future__ import annotations
 
 import asyncio
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from benchmarks.rows import AT_MOST, Report, Row, side_by_side
+from benchmarks.memory import peak_mb
+from benchmarks.rows import AT_MOST, Disagreement, Report, Row, side_by_side
 from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.intervals import DAY_MS, MINUTE_MS, Interval, month_span, months_between
 from hydra_core.domain.pairs import DEFAULT_PAIRS
@@ -33,9 +34,7 @@ from hydra_core.market.rest import ExchangeClient
 from hydra_core.simulation.synthetic import ORIGIN_MS
 
 CANDLES = 100_000
-DAYS = CANDLES * Interval.M5.ms // DAY_MS + 2
-NOW = ORIGIN_MS + DAYS * DAY_MS
-START = NOW - CANDLES * Interval.M5.ms
+QUICK = 2_000
 ALLOWED = 2_400
 YEARS = 5
 TURNS = 3
@@ -52,26 +51,67 @@ asyncio.run(serve(config, stop=asyncio.Event(), ready=lambda host, port: print(p
 """
 
 
-def measure(report: Report) -> list[Row]:
-    """Every row of the group's history part."""
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="bench-history-") as name:
-        folder = Path(name)
-        report.say(f"a backfill of {len(DEFAULT_PAIRS)} pairs x {CANDLES:,} candles, against ccxt.fetch_ohlcv")
-        with venue(folder / "free", 1_000_000) as endpoint:
-            rows += [backfill(endpoint, folder), memory(endpoint, folder)]
-        report.say("two minutes of backfill under the exchange's own limit")
-        with venue(folder / "limited", ALLOWED) as endpoint:
-            rows += allowed_weight(endpoint, folder)
-        report.say(f"{YEARS} years x {len(DEFAULT_PAIRS)} pairs x 5m to 1h bars, lake against one file")
-        rows += scans(folder)
-    return rows
+@dataclass(frozen=True)
+class Span:
+    """So many newest 5m candles of a market."""
+
+    candles: int
+
+    @property
+    def days(self) -> int:
+        """Days that the market has before its now."""
+        return self.candles * Interval.M5.ms // DAY_MS + 2
+
+    @property
+    def now_ms(self) -> int:
+        """Market time at which the venue stands."""
+        return ORIGIN_MS + self.days * DAY_MS
+
+    @property
+    def start_ms(self) -> int:
+        """Open time of the first candle."""
+        return self.now_ms - self.candles * Interval.M5.ms
+
+    @property
+    def months(self) -> list[str]:
+        """The months that it touches."""
+        return months_between(self.start_ms, self.now_ms)
+
+
+def backfills(report: Report) -> list[Row]:
+    """A backfill against plain ccxt: time and memory."""
+    span = Span(QUICK if report.quick else CANDLES)
+    report.say(f"a backfill of {len(DEFAULT_PAIRS)} pairs x {span.candles:,} candles, against ccxt.fetch_ohlcv")
+    with _folder() as folder, venue(folder / "free", span, 1_000_000) as endpoint:
+        return [backfill(endpoint, folder, span), memory(endpoint, folder, span)]
+
+
+def limited(report: Report) -> list[Row]:
+    """A backfill under the exchange's limit."""
+    span, minutes = Span(CANDLES), 0 if report.quick else 2
+    report.say(f"{minutes} whole minutes of backfill under the exchange's own limit")
+    with _folder() as folder, venue(folder / "limited", span, ALLOWED) as endpoint:
+        return allowed_weight(endpoint, folder, span, minutes)
+
+
+def scanned(report: Report) -> list[Row]:
+    """The lake's files against one file."""
+    years = 1 if report.quick else YEARS
+    report.say(f"{years} years x {len(DEFAULT_PAIRS)} pairs x 5m to 1h bars, lake against one file")
+    with _folder() as folder:
+        return scans(folder, years)
 
 
 @contextmanager
-def venue(folder: Path, limit: int) -> Iterator[Endpoint]:
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bench-history-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def venue(folder: Path, span: Span, limit: int) -> Iterator[Endpoint]:
     """The local venue in a process of its own, its clock held, with so much request weight a minute."""
-    words = [sys.executable, "-c", VENUE, str(DAYS), str(NOW), str(limit), str(folder)]
+    words = [sys.executable, "-c", VENUE, str(span.days), str(span.now_ms), str(limit), str(folder)]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
     try:
         assert child.stdout is not None
@@ -81,23 +121,24 @@ def venue(folder: Path, limit: int) -> Iterator[Endpoint]:
         child.wait(20)
 
 
-def backfill(endpoint: Endpoint, folder: Path) -> Row:
+def backfill(endpoint: Endpoint, folder: Path, span: Span) -> Row:
     """Candles a second: ours to Parquet on disk, the peer's into lists that are thrown away; both without a limiter."""
     turn = iter(range(100))
 
     def ours() -> None:
         lake = Lake(folder / f"lake-{next(turn)}", "binanceusdm")
-        asyncio.run(_collect(endpoint, lake))
+        asyncio.run(_collect(endpoint, lake, span))
         held = sum(entry.rows for months in lake.entries("candles_5m").values() for entry in months.values())
-        assert held == CANDLES * len(DEFAULT_PAIRS), held
-        assert lake.verify() == []
+        if held != total or lake.verify():
+            raise Disagreement(f"the lake holds {held:,} of {total:,} candles, problems: {lake.verify()}")
 
     def peer() -> None:
-        counted = asyncio.run(_fetch_ohlcv(endpoint))
-        assert counted == CANDLES * len(DEFAULT_PAIRS), counted
+        counted = asyncio.run(_fetch_ohlcv(endpoint, span))
+        if counted != total:
+            raise Disagreement(f"ccxt brought {counted:,} of {total:,} candles")
 
+    total = span.candles * len(DEFAULT_PAIRS)
     turns = side_by_side(ours, peer, TURNS)
-    total = CANDLES * len(DEFAULT_PAIRS)
     return Row(
         "backfill to Parquet",
         total / turns.ours,
@@ -108,9 +149,10 @@ def backfill(endpoint: Endpoint, folder: Path) -> Row:
     )
 
 
-def memory(endpoint: Endpoint, folder: Path) -> Row:
+def memory(endpoint: Endpoint, folder: Path, span: Span) -> Row:
     """Most memory that a process doing nothing else holds at once."""
     words = [sys.executable, "-m", "benchmarks.market_history", endpoint.base_url or "", str(folder / "lake-memory")]
+    words.append(str(span.candles))
     held = [
         float(
             subprocess.run(
@@ -130,21 +172,20 @@ def memory(endpoint: Endpoint, folder: Path) -> Row:
     )
 
 
-async def _collect(endpoint: Endpoint, lake: Lake) -> None:
+async def _collect(endpoint: Endpoint, lake: Lake, span: Span) -> None:
+    now, clip = span.now_ms, (span.start_ms, span.now_ms)
     async with ExchangeClient(endpoint, limiter=False, lane=Lane.BULK) as client:
-        await collect_with(
-            client, lake, DEFAULT_PAIRS, months_between(START, NOW), ["candles_5m"], NOW, clip=(START, NOW)
-        )
+        await collect_with(client, lake, DEFAULT_PAIRS, span.months, ["candles_5m"], now, clip=clip)
 
 
-async def _fetch_ohlcv(endpoint: Endpoint) -> int:
+async def _fetch_ohlcv(endpoint: Endpoint, span: Span) -> int:
     """Every candle as a user of ccxt gets it."""
     exchange = open_exchange(endpoint, limiter=False)
 
     async def one(pair: str) -> int:
-        symbol, at, count = f"{pair.removesuffix('USDT')}/USDT:USDT", START, 0
-        while at < NOW:
-            rows = await exchange.fetch_ohlcv(symbol, "5m", at, 1000, {"until": NOW - 1})
+        symbol, at, count = f"{pair.removesuffix('USDT')}/USDT:USDT", span.start_ms, 0
+        while at < span.now_ms:
+            rows = await exchange.fetch_ohlcv(symbol, "5m", at, 1000, {"until": span.now_ms - 1})
             if not rows:
                 break
             count, at = count + len(rows), rows[-1][0] + Interval.M5.ms
@@ -157,10 +198,10 @@ async def _fetch_ohlcv(endpoint: Endpoint) -> int:
         await exchange.close()
 
 
-def allowed_weight(endpoint: Endpoint, folder: Path) -> list[Row]:
+def allowed_weight(endpoint: Endpoint, folder: Path, span: Span, minutes: int) -> list[Row]:
     """Weight used in the whole minutes that a backfill under the limit lasts, by the exchange's own count."""
-    used, refused = asyncio.run(_under_the_limit(endpoint, folder))
-    whole = [weight for _, weight in sorted(used.items())[1:-1]]
+    used, refused = asyncio.run(_under_the_limit(endpoint, folder, span, minutes))
+    whole = [weight for _, weight in sorted(used.items())[1:-1]] if minutes else [*used.values()]
     words = f"by X-MBX-USED-WEIGHT-1M of every answer, whole minutes only: {whole}; {refused} refusals (429)"
     return [
         Row("allowed weight used", min(whole), ALLOWED, 0.95, "weight/minute", notes=words),
@@ -168,7 +209,7 @@ def allowed_weight(endpoint: Endpoint, folder: Path) -> list[Row]:
     ]
 
 
-async def _under_the_limit(endpoint: Endpoint, folder: Path) -> tuple[dict[int, int], int]:
+async def _under_the_limit(endpoint: Endpoint, folder: Path, span: Span, minutes: int) -> tuple[dict[int, int], int]:
     """Minute -> greatest weight that the exchange told in it; how often it refused."""
     clock, used, refused = SystemClock(), dict[int, int](), 0
     async with ExchangeClient(endpoint, limiter=True, limits=folder / "limits", lane=Lane.BULK) as client:
@@ -188,13 +229,16 @@ async def _under_the_limit(endpoint: Endpoint, folder: Path) -> tuple[dict[int, 
                 client,
                 Lake(folder / "limited-lake", "binanceusdm"),
                 DEFAULT_PAIRS,
-                months_between(START, NOW),
+                span.months,
                 ["candles_1m"],
-                NOW,
+                span.now_ms,
             )
         )
-        began = clock.wall_ms() // MINUTE_MS
-        while clock.wall_ms() < (began + 2) * MINUTE_MS + 1_000 and not work.done():
+        # The minutes after the one that has begun, and a moment of the next: told apart by the exchange's own count.
+        end = (
+            clock.wall_ms() + 5_000 if not minutes else (clock.wall_ms() // MINUTE_MS + 1 + minutes) * MINUTE_MS + 3_000
+        )
+        while clock.wall_ms() < end and not work.done():
             await asyncio.sleep(0.2)
         if work.done():
             await work
@@ -203,12 +247,12 @@ async def _under_the_limit(endpoint: Endpoint, folder: Path) -> tuple[dict[int, 
     return used, refused
 
 
-def scans(folder: Path) -> list[Row]:
+def scans(folder: Path, years: int) -> list[Row]:
     """Rows a second from 5m rows to 1h bars: the lake's files against the same rows in one file."""
     import duckdb
 
     lake, single = Lake(folder / "years", "binanceusdm"), folder / "single.parquet"
-    rows = _write_years(lake, single)
+    rows = _write_years(lake, single, years)
     base = folder / "catalog.duckdb"
     catalog.rebuild(lake, base)
     sql = (
@@ -244,9 +288,9 @@ def scans(folder: Path) -> list[Row]:
     return found
 
 
-def _write_years(lake: Lake, single: Path) -> int:
-    """Five years of random candles of every pair, into the lake and into one file; returns the rows."""
-    start, end = month_span("2020-01")[0], month_span("2024-12")[1]
+def _write_years(lake: Lake, single: Path, years: int) -> int:
+    """Years of random candles of every pair, into the lake and into one file; returns the rows."""
+    start, end = month_span("2020-01")[0], month_span(f"{2019 + years}-12")[1]
     rng, parts = np.random.default_rng(5), []
     for pair in DEFAULT_PAIRS:
         ts = np.arange(start, end, Interval.M5.ms, dtype=np.int64)
@@ -267,11 +311,12 @@ def _write_years(lake: Lake, single: Path) -> int:
     return whole.height
 
 
-def main(url: str, folder: str, who: str) -> None:
+def main(url: str, folder: str, candles: str, who: str) -> None:
     """One backfill, ours or the peer's, in this process; tells the most memory that it held, MB."""
-    endpoint = Endpoint(base_url=url)
-    asyncio.run(_collect(endpoint, Lake(Path(folder), "binanceusdm")) if who == "ours" else _fetch_ohlcv(endpoint))
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}\n")
+    endpoint, span = Endpoint(base_url=url), Span(int(candles))
+    lake = Lake(Path(folder), "binanceusdm")
+    asyncio.run(_collect(endpoint, lake, span) if who == "ours" else _fetch_ohlcv(endpoint, span))
+    sys.stdout.write(f"{peak_mb():.1f}\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ Not here: what is measured.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +18,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hydra_core.domain.clock import SystemClock
+from hydra_core.domain.intervals import iso
+
 RESULTS = Path(__file__).parent / "results"
 
 AT_LEAST = "at least"
 AT_MOST = "at most"
+
+
+class Disagreement(RuntimeError):
+    """Ours and the peer come to different results on the same job: then there is nothing to time."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,14 @@ class Row:
         """Whether the goal is reached, judged before any rounding."""
         return self.ratio >= self.goal if self.sense == AT_LEAST else self.ratio <= self.goal
 
+    @property
+    def sentence(self) -> str:
+        """The row in words, to be quoted: both figures, their ratio, the goal and whether it is reached."""
+        ours, peer = (f"{significant(value, 3):,g}" for value in (self.ours, self.peer))
+        reached = "reached" if self.holds else "missed"
+        ratio = f"{self.ratio:,.3g} times" if self.ratio < 100 else f"{self.ratio:,.0f} times"
+        return f"{self.name}: {ours} {self.unit} beside {peer}, {ratio} (goal {self.sense} {self.goal:g}, {reached})"
+
     def to_json(self) -> dict[str, Any]:
         """The row as plain data, figures rounded to four significant digits."""
         return {
@@ -69,16 +86,23 @@ class Row:
             "goal": self.goal,
             "holds": self.holds,
             "unit": self.unit,
+            "says": self.sentence,
             "notes": f"goal: ratio {self.sense} {self.goal:g}; {self.notes}".rstrip("; "),
         }
 
 
 @dataclass
 class Report:
-    """What a group's measuring hands back beside its rows: what could not be run here, and why."""
+    """What a group's measuring is told, and what it hands back beside its rows: what could not be run here, and why.
+
+    Parameters
+    ----------
+    quick : small sizes, to see that everything runs; the figures say nothing and are not kept
+    """
 
     say: Callable[[str], None] = lambda words: None
     left_out: dict[str, str] = field(default_factory=dict)
+    quick: bool = False
 
     def leave_out(self, name: str, why: str) -> None:
         """Name a row that this machine cannot run."""
@@ -128,16 +152,39 @@ def side_by_side(
     return Turns(tuple((seconds(ours), seconds(peer)) for _ in range(repeats)))
 
 
-def write_rows(group: str, rows: Sequence[Row], folder: Path = RESULTS, beside_others: bool = False) -> Path:
+def machine() -> str:
+    """Day and processor that figures were taken on."""
+    names = [platform.processor() or platform.machine()]
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        names = [
+            line.partition(":")[2].strip() for line in listing.read_text().splitlines() if "model name" in line
+        ] or names
+    return f"{iso(SystemClock().wall_ms())[:10]}, {os.cpu_count()} cores, {names[0]}"
+
+
+def write_rows(
+    group: str,
+    rows: Sequence[Row],
+    folder: Path = RESULTS,
+    beside_others: bool = False,
+    still: Sequence[str] | None = None,
+) -> Path:
     """Keep a group's rows as ``<group>.json``, in one step; returns the file.
 
-    With ``beside_others`` the file's rows of other names stay, where they are.
+    Parameters
+    ----------
+    beside_others : the file's rows of other names stay, where they are
+    still : names that rows of this group may have; with it, rows beside that have another one go
     """
     folder.mkdir(parents=True, exist_ok=True)
     target, fresh = folder / f"{group}.json", folder / f"{group}.json.tmp"
-    told = {row.name: row.to_json() for row in rows}
+    measured = machine()
+    told = {row.name: {**row.to_json(), "measured": measured} for row in rows}
     if beside_others and target.exists():
         told = {row["name"]: row for row in json.loads(target.read_text())} | told
+    if still is not None:
+        told = {name: row for name, row in told.items() if name in still}
     fresh.write_text(json.dumps(list(told.values()), indent=1) + "\n")
     fresh.replace(target)
     return target

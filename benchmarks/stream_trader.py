@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import sys
 import tempfile
 from collections import defaultdict
@@ -18,10 +17,12 @@ from typing import Any
 
 from loguru import logger
 
+from benchmarks.memory import peak_mb
 from hydra_core.domain.clock import Clock, SystemClock
 from hydra_core.domain.intervals import Interval
-from hydra_core.domain.market import Liquidation, MarkReading, Quote
+from hydra_core.domain.market import LIQUIDATIONS, Liquidation, MarkReading, Quote
 from hydra_core.domain.pairs import Pair
+from hydra_core.domain.tables import TRADES
 from hydra_core.lake.spool import Spool
 from hydra_core.ledger.livestate.writer import LiveStateWriter
 from hydra_core.market.endpoint import Endpoint
@@ -39,6 +40,7 @@ class Noting(Feeds):
         super().__init__(*args)
         self._wall = wall
         self.arrived: dict[str, list[int]] = defaultdict(list)
+        self.numbers: dict[str, list[int]] = defaultdict(list)
 
     def note(self, stream: str) -> None:
         """A message of a stream can be read now."""
@@ -50,8 +52,10 @@ class Noting(Feeds):
 
     def on_trade(self, trade: Trade) -> None:
         super().on_trade(trade)
+        name = f"{trade.pair.lower()}@aggTrade"
+        self.numbers[name].append(trade.trade_id)
         if trade.source == "stream":
-            self.note(f"{trade.pair.lower()}@aggTrade")
+            self.note(name)
 
     def on_quote(self, quote: Quote) -> None:
         super().on_quote(quote)
@@ -100,18 +104,25 @@ async def follow(
                 for task in tasks:
                     if task.done():
                         task.result()
+                spool.flush()
                 told = {
                     "arrived": feeds.arrived,
+                    "numbers": feeds.numbers,
                     "dropped": streams.dropped,
                     "malformed": streams.malformed,
-                    "spooled": spool.lines,
+                    "spooled": _lines(Path(folder) / "spool", TRADES, LIQUIDATIONS),
                     "health": [one.to_json() for one in streams.health()],
-                    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                    "peak_mb": peak_mb(),
                 }
                 await asyncio.to_thread(out.write_text, json.dumps(told))
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _lines(spool: Path, *tables: str) -> int:
+    """Lines that a spool holds of some tables."""
+    return sum(file.read_bytes().count(b"\n") for table in tables for file in (spool / table).rglob("*.jsonl"))
 
 
 async def _tell(streams: MarketStreams) -> None:
