@@ -143,7 +143,7 @@ def symbol_info(symbol: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def eventually(true: Callable[[], Any], within_s: float = 10.0) -> None:
+async def eventually(true: Callable[[], Any], within_s: float = 30.0) -> None:
     """Wait until a condition holds; fails the test when it does not in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within_s

@@ -140,6 +140,18 @@ def test_old_event_times_are_stale_however_freshly_they_arrive() -> None:
     assert quotes.silent() == (ETH,)
 
 
+def test_a_new_connection_excuses_silence_but_makes_no_old_number_fresh() -> None:
+    clock = ManualClock(START)
+    quotes = standing(clock)
+    quotes.note(BTC, clock.market_ms(), clock.wall_ms())
+    assert quotes.fresh(BTC)
+    clock.advance(40_000)
+    quotes.renewed()
+    quotes.note(ETH, clock.market_ms(), clock.wall_ms())
+    assert quotes.silent() == ()
+    assert (quotes.fresh(BTC), quotes.fresh(ETH)) == (False, True)
+
+
 def test_trades_are_judged_as_a_whole_and_forced_orders_not_at_all() -> None:
     clock = ManualClock(START)
     trades, forced = standing(clock, TRADE_STREAM), standing(clock, "liquidations")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -124,8 +125,7 @@ class MarketStreams:
         self._books: Books | None = None
         self._fill: TradeFill | None = None
         self.door = Door(self._rng)
-        self.late = 0
-        """States that came after newer ones and were left out."""
+        self._late: Counter[str] = Counter()
         self._take_by: dict[str, Callable[[Any], None]] = {
             CANDLE_STREAM: self._candle,
             TRADE_STREAM: self._trade,
@@ -141,6 +141,11 @@ class MarketStreams:
     def malformed(self) -> int:
         """Messages that could not be read."""
         return self.quarantine.total
+
+    @property
+    def late(self) -> int:
+        """States that came after newer ones and were left out."""
+        return self._late.total()
 
     @property
     def dropped(self) -> int:
@@ -180,6 +185,7 @@ class MarketStreams:
                 "age_s": max(one.age_s for one in found),
                 "reconnects": sum(one.reconnects for one in found),
                 "dropped": self._mailbox.dropped[name],
+                "late": self._late[name],
             }
             if name == TRADE_STREAM and self._fill is not None:
                 values["holes"] = self._fill.unfilled
@@ -199,7 +205,8 @@ class MarketStreams:
         value, standing = self._newest.get((stream, pair)), self._standing.get((stream, pair))
         if value is None or standing is None or (seen := standing.newest(pair)) is None:
             return None
-        healthy = standing.health().ok and pair not in standing.silent() and pair not in self._withdrawn
+        speaks = pair not in standing.silent() and standing.fresh(pair)
+        healthy = standing.health().ok and speaks and pair not in self._withdrawn
         source = self._sources.get(pair, STREAM) if stream == TRADE_STREAM else STREAM
         return Reading(value, source, seen[0], seen[1], healthy)
 
@@ -400,14 +407,16 @@ class MarketStreams:
         self._mailbox.put(stream, stream != QUOTE_STREAM, delivery)
 
     def _candle(self, tick: CandleTick) -> None:
-        if tick.pair not in self._known or tick.interval not in self._intervals:
-            return
+        self._expect(tick.pair)
+        if tick.interval not in self._intervals:
+            raise ValueError(f"{tick.interval} candles are not followed")
         self._note(CANDLE_STREAM, tick.pair, tick.event_ms, tick.received_wall_ms, tick)
         args = (tick.pair, tick.interval, tick.ts, *tick.values, tick.closed, tick.event_ms)
         self._put(CANDLE_STREAM, partial(self._sink.on_candle, *args))
 
     def _trade(self, trade: Trade) -> None:
-        if trade.pair in self._known and self._fill is not None:
+        self._expect(trade.pair)
+        if self._fill is not None:
             self._fill.take(trade)
 
     def _hand_on_trade(self, trade: Trade) -> None:
@@ -417,13 +426,12 @@ class MarketStreams:
 
     def _quote(self, told: tuple[Quote, int]) -> None:
         quote, update_id = told
-        if quote.pair not in self._known:
-            return
+        self._expect(quote.pair)
         self._not_ahead(quote.event_ms)
         if update_id < self._quote_ids.get(quote.pair, -1) and not self._restarted(
             QUOTE_STREAM, quote.pair, quote.event_ms
         ):
-            self.late += 1
+            self._late[QUOTE_STREAM] += 1
             return
         self._quote_ids[quote.pair] = update_id
         self._note(QUOTE_STREAM, quote.pair, quote.event_ms, quote.received_wall_ms, quote)
@@ -436,7 +444,7 @@ class MarketStreams:
         standing = self._standing.get((MARK_STREAM, mark.pair))
         seen = standing.newest(mark.pair) if standing is not None else None
         if seen is not None and mark.event_ms < seen[0]:
-            self.late += 1
+            self._late[MARK_STREAM] += 1
             return
         self._note(MARK_STREAM, mark.pair, mark.event_ms, mark.received_wall_ms, mark)
         self._put(MARK_STREAM, partial(self._sink.on_mark, mark))
@@ -448,10 +456,16 @@ class MarketStreams:
         self._put(LIQUIDATION_STREAM, partial(self._sink.on_liquidation, liquidation))
 
     def _book(self, diff: Any) -> None:
-        if diff.pair in self._known and self._books is not None:
+        self._expect(diff.pair)
+        if self._books is not None:
             self._note(BOOK_STREAM, diff.pair, diff.event_ms, diff.received_wall_ms, diff)
             self._books.overlapping = any(line.overlapping for line in self._lines[BOOK_STREAM])
             self._books.take(diff)
+
+    def _expect(self, pair: Pair) -> None:
+        """Refuse what is told of a pair that was not asked for: a renamed contract, or a fault of the exchange."""
+        if pair not in self._known:
+            raise ValueError(f"{pair} is not followed")
 
     def _restarted(self, stream: str, pair: Pair, event_ms: int) -> bool:
         """Whether a lower update id is newer by its event time: the exchange counts anew."""

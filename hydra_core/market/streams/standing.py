@@ -98,6 +98,15 @@ class Standing:
         received = self._received.get(pair)
         return None if received is None else (self._event[pair], received)
 
+    def fresh(self, pair: Pair) -> bool:
+        """Whether a pair's newest event itself is within the limit: a new connection excuses silence, not an old number."""
+        if not self.topic.per_pair or math.isinf(self.limit_s) or pair not in self._received:
+            return True
+        speed, held = pace(self._clock)
+        market, wall = self._clock.market_ms() - self._event[pair], self._clock.wall_ms() - self._received[pair]
+        limit = 1000 * self.limit_s
+        return held or (wall <= limit * max(1.0, 1.0 / speed) and market <= limit * max(1.0, speed))
+
     async def heard(self) -> None:
         """Return once an event has arrived on the present connection."""
         await self._heard.wait()
