@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ import numpy.typing as npt
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import Interval
 from hydra_core.domain.pairs import Pair
+
+if TYPE_CHECKING:
+    from hydra_core.domain.rowmemory import RowMemory
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -108,6 +111,8 @@ class Panel:
     liquidated_long, liquidated_short : float64 array (T, P), forced notional in the bar, USDT
     inputs : frozenset of str
         Which of :data:`INPUTS` the panel really holds; the arrays of the others are all NaN.
+    memory : RowMemory, optional
+        What was computed of these very rows before; never a part of what the panel says.
     """
 
     pairs: tuple[Pair, ...]
@@ -124,6 +129,7 @@ class Panel:
     liquidated_long: Floats
     liquidated_short: Floats
     inputs: frozenset[str]
+    memory: RowMemory | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         shape = (self.ts.size, len(self.pairs))
@@ -154,15 +160,42 @@ class Panel:
         return self.rows(slice(0, int(np.searchsorted(self.close_ms, close_ms, side="right"))))
 
     def content_hash(self) -> str:
-        """SHA-256 over pairs, grid and values (NaN by its bits): equal exactly when the panels are."""
+        """SHA-256 over pairs, grid and values (NaN by its bits): equal exactly when the panels are.
+
+        It is taken over the digests of blocks of :data:`HASH_ROWS` bars on the UTC grid, so that a panel which has moved on
+        by a bar digests the blocks at its two ends only.
+        """
+        from hydra_core.domain.rowmemory import memory_of
+
         digest = hashlib.sha256(repr((self.pairs, str(self.interval), sorted(self.inputs))).encode())
-        digest.update(np.ascontiguousarray(self.ts).tobytes())
-        for name in FIELD_NAMES:
-            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        memory = memory_of(self)
+        known = memory.digests if memory is not None else {}
+        first = int(self.ts[0]) // self.interval.ms if len(self) else 0
+        row = 0
+        while row < len(self):
+            block, inside = divmod(first + row, HASH_ROWS)
+            end = min(row + HASH_ROWS - inside, len(self))
+            told = known.get(block) if end - row == HASH_ROWS else None
+            if told is None:
+                told = self._digest(slice(row, end))
+                if end - row == HASH_ROWS:
+                    known[block] = told
+            digest.update(told)
+            row = end
         return digest.hexdigest()
 
+    def _digest(self, rows: slice) -> bytes:
+        digest = hashlib.sha256(np.ascontiguousarray(self.ts[rows]).data)
+        for name in FIELD_NAMES:
+            digest.update(np.ascontiguousarray(getattr(self, name)[rows]).data)
+        return digest.digest()
 
-FIELD_NAMES: Final = tuple(f.name for f in fields(Panel) if f.name not in {"pairs", "interval", "ts", "inputs"})
+
+HASH_ROWS: Final = 24
+"""Bars whose rows are digested together: two hours at 5m."""
+FIELD_NAMES: Final = tuple(
+    f.name for f in fields(Panel) if f.name not in {"pairs", "interval", "ts", "inputs", "memory"}
+)
 """Names of a panel's (T, P) arrays."""
 
 

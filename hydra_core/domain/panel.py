@@ -7,7 +7,7 @@ of files or databases here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import HOUR_MS, Interval
 from hydra_core.domain.market import (
     CANDLES,
+    FIELD_NAMES,
     FUNDING,
     LIQUIDATIONS,
     LONG_SHORT,
     OPEN_INTEREST,
     PUBLICATION_DELAY_MS,
+    Bools,
     Floats,
     Ints,
     Liquidation,
@@ -34,6 +36,15 @@ MAX_LOOKBACK_BARS: Final = 2304
 READING_MAX_AGE_MS: Final[Mapping[str, int]] = {FUNDING: 24 * HOUR_MS, OPEN_INTEREST: HOUR_MS, LONG_SHORT: HOUR_MS}
 """A slow reading older than this at a bar's close is stale and joined as NaN: three times the longest funding interval,
 twelve publications of the others. It also bounds how much history before a panel its first row needs."""
+
+_CANDLE_FIELDS: Final = ("open", "high", "low", "close", "volume")
+_SLOW: Final[Mapping[str, int]] = {
+    FUNDING: FIELD_NAMES.index("funding_rate"),
+    OPEN_INTEREST: FIELD_NAMES.index("open_interest"),
+    LONG_SHORT: FIELD_NAMES.index("long_short"),
+}
+_FORCED: Final = slice(FIELD_NAMES.index("liquidated_long"), FIELD_NAMES.index("liquidated_short") + 1)
+_NEVER: Final = np.iinfo(np.int64).max
 
 
 def reading_start_ms(start_ms: int) -> int:
@@ -77,43 +88,80 @@ def build_panel(
     InputMissing : a candle's open time leaves the grid
     """
     first = -(-start_ms // interval.ms) * interval.ms
-    ts: Ints = np.arange(first, max(first, end_ms), interval.ms, dtype=np.int64)
+    sources = Sources(candles, funding, open_interest, long_short, liquidations)
+    joined = join_rows(pairs, interval, first, end_ms, sources)
+    forced = bool(joined.heard.any())
+    fields = dict(zip(FIELD_NAMES, joined.finished(forced, liquidations_from_ms), strict=True))
+    return Panel(tuple(pairs), interval, joined.ts, **fields, inputs=held_inputs(fields, forced))
+
+
+class Sources(NamedTuple):
+    """Columns that rows are joined from, by pair; as in :func:`build_panel`."""
+
+    candles: Mapping[Pair, Bars]
+    funding: Mapping[Pair, Series]
+    open_interest: Mapping[Pair, Series]
+    long_short: Mapping[Pair, Series]
+    liquidations: Mapping[Pair, Sequence[Liquidation]] | None
+
+
+class Joined(NamedTuple):
+    """Rows joined from their sources.
+
+    Parameters
+    ----------
+    ts : int64 (T,), open times
+    heard : bool (T,), whether a forced order was heard of in the bar
+    values : (fields, T, P), in the order of ``FIELD_NAMES``; forced notional as summed, 0 in a quiet bar
+    """
+
+    ts: Ints
+    heard: Bools
+    values: Floats
+
+    def finished(self, forced: bool, liquidations_from_ms: int | None) -> Floats:
+        """The values as a panel shows them: forced notional is unknown before its capture, and where no panel holds any."""
+        unknown = self.ts < (_NEVER if not forced else liquidations_from_ms or 0)
+        if not unknown.any():
+            return self.values
+        out = self.values.copy()
+        out[_FORCED, unknown] = np.nan
+        return out
+
+
+def join_rows(pairs: Sequence[Pair], interval: Interval, first_ms: int, end_ms: int, sources: Sources) -> Joined:
+    """The rows that open from ``first_ms`` (on the grid) to before ``end_ms``; each depends on the sources alone.
+
+    Raises
+    ------
+    InputMissing : a candle's open time leaves the grid
+    """
+    ts: Ints = np.arange(first_ms, max(first_ms, end_ms), interval.ms, dtype=np.int64)
     close = ts + interval.ms
-    columns = {name: np.full((ts.size, len(pairs)), np.nan) for name in ("open", "high", "low", "close", "volume")}
-    slow = {name: np.full((ts.size, len(pairs)), np.nan) for name in (FUNDING, OPEN_INTEREST, LONG_SHORT)}
-    forced_long, forced_short = (np.full((ts.size, len(pairs)), np.nan) for _ in range(2))
-    sources = {FUNDING: funding, OPEN_INTEREST: open_interest, LONG_SHORT: long_short}
-
-    any_forced = False
+    values = np.full((len(FIELD_NAMES), ts.size, len(pairs)), np.nan)
+    heard = np.zeros(ts.size, np.bool_)
+    slow = {FUNDING: sources.funding, OPEN_INTEREST: sources.open_interest, LONG_SHORT: sources.long_short}
     for column, pair in enumerate(pairs):
-        if pair in candles:
-            _place(columns, column, candles[pair], ts, interval, pair)
-        for name, source in sources.items():
+        if pair in sources.candles:
+            _place(values[:, :, column], sources.candles[pair], ts, interval, pair)
+        for name, source in slow.items():
             if pair in source:
-                slow[name][:, column] = as_of(source[pair], close, name)
-        if liquidations is not None and pair in liquidations:
-            any_forced |= _sum_forced(forced_long, forced_short, column, liquidations[pair], ts, interval)
-    if liquidations_from_ms is not None:
-        before = ts < liquidations_from_ms
-        forced_long[before] = forced_short[before] = np.nan
-    if not any_forced:
-        forced_long[:] = forced_short[:] = np.nan
+                values[_SLOW[name], :, column] = as_of(source[pair], close, name)
+        if sources.liquidations is not None and pair in sources.liquidations:
+            _sum_forced(values[_FORCED, :, column], heard, sources.liquidations[pair], ts, interval)
+    return Joined(ts, heard, values)
 
-    held = {name for name, values in slow.items() if np.isfinite(values).any()}
-    held |= {CANDLES} if np.isfinite(columns["close"]).any() else set()
-    held |= {LIQUIDATIONS} if any_forced else set()
-    return Panel(
-        pairs=tuple(pairs),
-        interval=interval,
-        ts=ts,
-        **columns,
-        funding_rate=slow[FUNDING],
-        open_interest=slow[OPEN_INTEREST],
-        long_short=slow[LONG_SHORT],
-        liquidated_long=forced_long,
-        liquidated_short=forced_short,
-        inputs=frozenset(held),
-    )
+
+def held_inputs(fields: Mapping[str, Floats], forced: bool) -> frozenset[str]:
+    """Which inputs a panel of these arrays holds; ``forced``: whether a forced order was heard of in its span."""
+    names = {CANDLES: "close", FUNDING: "funding_rate", OPEN_INTEREST: "open_interest", LONG_SHORT: "long_short"}
+    held = {given for given, name in names.items() if _any_known(fields[name])}
+    return frozenset(held | {LIQUIDATIONS} if forced else held)
+
+
+def _any_known(values: Floats) -> bool:
+    """Whether a value is finite; the newest row mostly tells."""
+    return bool(np.isfinite(values[-1:]).any() or np.isfinite(values).any())
 
 
 def as_of(series: Series, at_ms: Ints, name: str) -> Floats:
@@ -142,8 +190,8 @@ def as_of(series: Series, at_ms: Ints, name: str) -> Floats:
     return np.where(known, values[row], np.nan)
 
 
-def _place(columns: Mapping[str, Floats], column: int, bars: Bars, ts: Ints, interval: Interval, pair: Pair) -> None:
-    """Put a pair's candles in their rows."""
+def _place(values: Floats, bars: Bars, ts: Ints, interval: Interval, pair: Pair) -> None:
+    """Put a pair's candles in their rows of ``values`` (fields, T)."""
     if not len(bars) or not ts.size:
         return
     offset = bars.ts - ts[0]
@@ -152,21 +200,17 @@ def _place(columns: Mapping[str, Floats], column: int, bars: Bars, ts: Ints, int
     if rest.any():
         stray = int(bars.ts[inside][rest != 0][0])
         raise InputMissing(f"{pair}: candle at {stray} leaves the {interval} grid", "Run `hydra backfill` again")
-    for name, values in columns.items():
-        values[rows, column] = getattr(bars, name)[inside]
+    for number, name in enumerate(_CANDLE_FIELDS):
+        values[number, rows] = getattr(bars, name)[inside]
 
 
-def _sum_forced(
-    forced_long: Floats, forced_short: Floats, column: int, events: Sequence[Liquidation], ts: Ints, interval: Interval
-) -> bool:
-    """Add a pair's forced notional per bar; True where at least one event lies in the span."""
-    forced_long[:, column] = forced_short[:, column] = 0.0
+def _sum_forced(forced: Floats, heard: Bools, events: Sequence[Liquidation], ts: Ints, interval: Interval) -> None:
+    """Add a pair's forced notional per bar to ``forced`` (2, T), longs first, and note the bars that heard of any."""
+    forced[:] = 0.0
     if not ts.size:
-        return False
-    any_inside = False
+        return
     for event in events:
         row = (event.event_ms - int(ts[0])) // interval.ms
         if 0 <= row < ts.size:
-            (forced_long if event.long_side else forced_short)[row, column] += event.quantity * event.price
-            any_inside = True
-    return any_inside
+            forced[0 if event.long_side else 1, row] += event.quantity * event.price
+            heard[row] = True

@@ -29,6 +29,10 @@ _LOOKBACK: Final = SHOCK_LOOKBACK + COUNT_BARS + RATE_BARS - 1
 
 def events(view: View) -> Floats:
     """1 in a bar with a large move, else 0, shape (T, P)."""
+    return view.kept("hawkes_events", SHOCK_LOOKBACK, _events)
+
+
+def _events(view: View) -> Floats:
     shock = np.abs(view_shock(view))
     return np.where(np.isnan(shock), np.nan, (shock > EVENT_SHOCK).astype(np.float64))
 
@@ -39,8 +43,12 @@ def branching_from_counts(mean: Floats, variance: Floats) -> Floats:
     return np.clip(1.0 - np.sqrt(np.where(mean > 0, ratio, 1.0)), 0.0, MAX_BRANCHING) + 0.0 * mean
 
 
-def _branching(event: Floats) -> Floats:
-    counts = rolling_sum(event, COUNT_BARS)
+def _counts(view: View) -> Floats:
+    return rolling_sum(events(view), COUNT_BARS)
+
+
+def _branching(view: View) -> Floats:
+    counts = view.kept("hawkes_counts", SHOCK_LOOKBACK + COUNT_BARS - 1, _counts)
     mean = rolling_mean(counts, RATE_BARS)
     variance = rolling_mean(counts * counts, RATE_BARS) - mean * mean
     return branching_from_counts(mean, variance)
@@ -49,7 +57,7 @@ def _branching(event: Floats) -> Floats:
 @statistic("hawkes_branching", lookback=_LOOKBACK)
 def branching(view: View) -> Floats:
     """Branching ratio of large moves over the last week, in [0, 0.98], shape (T, P)."""
-    return view.memo("branching", lambda: _branching(events(view)))
+    return view.memo("branching", lambda: _branching(view))
 
 
 @statistic("hawkes_intensity", lookback=_LOOKBACK)

@@ -48,7 +48,7 @@ def local_shock(log_return: Floats, bars: int = LOCAL_BARS) -> Floats:
 
 def view_shock(view: View) -> Floats:
     """:func:`local_shock` of a view's returns, computed once for jumps and Hawkes events."""
-    return view.memo("local_shock", lambda: local_shock(view.log_return))
+    return view.kept("local_shock", SHOCK_LOOKBACK, lambda part: local_shock(part.log_return))
 
 
 THRESHOLD: Final = lee_mykland_threshold(MONTH_BARS, FALSE_ALARM)
@@ -58,6 +58,10 @@ SHOCK_LOOKBACK: Final = LOCAL_BARS + 1
 @statistic("jump", lookback=SHOCK_LOOKBACK)
 def jump(view: View) -> Floats:
     """1 where a bar's return is a jump (signed), 0 where volatility explains it, shape (T, P)."""
+    return view.kept("jump", SHOCK_LOOKBACK, _flags)
+
+
+def _flags(view: View) -> Floats:
     shock = view_shock(view)
     return np.where(np.isnan(shock), np.nan, np.sign(shock) * (np.abs(shock) > THRESHOLD))
 

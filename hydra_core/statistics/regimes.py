@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -45,12 +46,13 @@ class RegimeModel:
     transition: tuple[tuple[float, ...], ...]
     degrees: float
 
-    def filtered(self, observations: Floats) -> Floats:
+    def filtered(self, observations: Floats, unseen: int = 0) -> Floats:
         """Probability of each state at each row given the observations up to it.
 
         Parameters
         ----------
         observations : array (T,) or (T, P), standardised returns; at a NaN the chain moves on unobserved
+        unseen : rows before the first one over which every chain has moved on unobserved
 
         Returns
         -------
@@ -58,7 +60,7 @@ class RegimeModel:
         """
         columns = np.ascontiguousarray(observations.reshape(observations.shape[0], -1))
         matrix = np.array(self.transition)
-        out = _filter(columns, np.array(self.scales), matrix, stationary(matrix), float(self.degrees))
+        out = _filter(columns, np.array(self.scales), matrix, _start(self, unseen), float(self.degrees))
         return np.asarray(out.reshape(*observations.shape, len(self.scales)))
 
     def predictive_log_likelihood(self, observations: Floats) -> Floats:
@@ -90,6 +92,15 @@ def stationary(transition: Floats) -> Floats:
     system = np.vstack([transition.T - np.eye(size), np.ones(size)])
     share, *_ = np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)
     return np.asarray(np.maximum(share, 0.0) / np.maximum(share, 0.0).sum())
+
+
+@cache
+def _start(model: RegimeModel, unseen: int) -> Floats:
+    """Probabilities of the states after so many unobserved rows from the long-run shares."""
+    if not unseen:
+        return stationary(np.array(model.transition))
+    moved: Floats = model.filtered(np.full(unseen, np.nan))[-1]
+    return moved
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -191,8 +202,13 @@ the median pair was extreme on 18 days of 290, and on 2025-10-10 from 21:00 on, 
 
 def base_sigma(view: View) -> Floats:
     """Slow level of volatility: root of the geometric mean of range variance; one crash barely moves it."""
-    out = np.full(view.range_variance.shape, np.nan)
-    log_variance = rolling_mean(np.log(np.maximum(view.range_variance, LEAST_VARIANCE)), BASE_BARS)
+    return view.kept("regime_base", BASE_BARS, _base)
+
+
+def _base(view: View) -> Floats:
+    logs = view.kept("log_range_variance", 1, lambda part: np.log(np.maximum(part.range_variance, LEAST_VARIANCE)))
+    out = np.full(logs.shape, np.nan)
+    log_variance = rolling_mean(logs, BASE_BARS)
     out[BASE_BARS - 1 :] = np.exp(0.5 * log_variance[BASE_BARS - 1 :])
     return out
 
@@ -200,7 +216,10 @@ def base_sigma(view: View) -> Floats:
 @statistic("regimes", lookback=BASE_BARS + FILTER_BARS)
 def regimes(view: View) -> Floats:
     """Filtered probabilities of calm, turbulent and extreme volatility, shape (T, P, 3); NaN without a base."""
-    base = base_sigma(view)
-    out = DEFAULT.filtered(view.log_return / base)
-    out[np.isnan(base)] = np.nan
+    base, first = base_sigma(view), BASE_BARS - 1
+    out = np.full((*base.shape, len(DEFAULT.scales)), np.nan)
+    if base.shape[0] > first:  # no chain is observed before the first base that its own rows give
+        known = base[first:]
+        out[first:] = DEFAULT.filtered(view.log_return[first:] / known, first)
+        out[first:][np.isnan(known)] = np.nan
     return out

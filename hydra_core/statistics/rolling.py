@@ -25,6 +25,10 @@ _BLOCK_ROWS = 2048
 """Windows that are summed together: what they read and the passes between stay in the processor's cache."""
 
 
+_FEW = 4
+"""So many windows are summed one by one: a live cycle asks for the newest row alone."""
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _tree(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
     """Sum over windows of ``n`` rows of ``width`` values, the value k rows before a window's end weighted ``decay**k``.
@@ -63,6 +67,35 @@ def _tree(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
             fade *= fade
 
 
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _few(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
+    """What :func:`_tree` computes, window by window: the same additions, and none that only other windows need."""
+    room = np.empty(max(n // 2, 1) * width)
+    for begin in range(out.size // width):
+        whole = out[begin * width : (begin + 1) * width]
+        covered, size, left, fade = begin, 1, n, decay
+        while left > 0:
+            if left & 1:
+                block, rows, inner = flat[covered * width : (covered + size) * width], size, decay
+                while rows > 1:
+                    rows //= 2
+                    for i in range(rows):
+                        for c in range(width):
+                            room[i * width + c] = block[2 * i * width + c] * inner + block[(2 * i + 1) * width + c]
+                    block = room
+                    inner *= inner
+                if covered == begin:
+                    for c in range(width):
+                        whole[c] = block[c]
+                else:
+                    for c in range(width):
+                        whole[c] = whole[c] * fade + block[c]
+                covered += size
+            left >>= 1
+            size *= 2
+            fade *= fade
+
+
 def _weighted_sum(values: Floats, n: int, decay: float) -> Floats:
     if n < 1:
         raise InputMissing(f"window of {n} rows", "A window has at least one row")
@@ -72,7 +105,7 @@ def _weighted_sum(values: Floats, n: int, decay: float) -> Floats:
     if rows >= n:
         width = values[0].size
         flat = np.ascontiguousarray(values, np.float64).reshape(-1)
-        _tree(flat, width, n, decay, out.reshape(-1)[(n - 1) * width :])
+        (_few if rows - n < _FEW else _tree)(flat, width, n, decay, out.reshape(-1)[(n - 1) * width :])
     return out
 
 

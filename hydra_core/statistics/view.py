@@ -13,6 +13,7 @@ import numpy as np
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Panel
+from hydra_core.domain.rowmemory import RowMemory, bar_of, memory_of
 from hydra_core.statistics import volatility
 from hydra_core.statistics.rolling import change
 
@@ -44,37 +45,67 @@ class View:
             self._tails[rows] = View(self.panel.last(rows), self)
         return self._tails[rows]
 
+    def kept(self, name: str, lookback: int, compute: Callable[[View], Floats]) -> Floats:
+        """An array of this view's rows, of which a panel that has grown by a bar computes the new row alone.
+
+        Parameters
+        ----------
+        name : names the array among all that are kept
+        lookback : rows before and including its own that a value is made of, bit for bit; a row that has fewer before it
+            in the view may hold anything that nobody reads
+        compute : the array over a view's rows
+        """
+        return self.memo(name, lambda: self._recalled(name, lookback, compute))
+
     def memo(self, name: str, compute: Callable[[], Floats]) -> Floats:
         """An array that a few statistics of one family share on this very view; ``name`` is theirs alone."""
         if name not in self._memory:
             self._memory[name] = compute()
         return self._memory[name]
 
-    def _shared(self, name: str, compute: Callable[[], Floats]) -> Floats:
+    def _recalled(self, name: str, lookback: int, compute: Callable[[View], Floats]) -> Floats:
+        if self._row_memory is None:
+            return compute(self)
+        rows, first = len(self.panel), bar_of(self.panel, 0)
+
+        def newest(wanted: int) -> Floats | None:
+            needed = wanted + lookback - 1
+            if wanted == rows:
+                return compute(self)
+            return None if needed > rows else compute(self.tail(needed))[needed - wanted :]
+
+        values = self._row_memory.recall(("view", name), first, first + rows, newest)
+        return compute(self) if values is None else values
+
+    @cached_property
+    def _row_memory(self) -> RowMemory | None:
+        return memory_of(self.panel) if self._whole is None else self._whole._row_memory
+
+    def _shared(self, name: str, lookback: int, compute: Callable[[View], Floats]) -> Floats:
         if self._whole is None:
-            return compute()
+            return self.kept(name, lookback, compute)
         whole: Floats = getattr(self._whole, name)
         return whole[whole.shape[0] - len(self.panel) :]
 
     @cached_property
     def log_close(self) -> Floats:
         """Log of the close."""
-        return self._shared("log_close", lambda: np.log(self.panel.close))
+        return self._shared("log_close", 1, lambda view: np.log(view.panel.close))
 
     @cached_property
     def log_return(self) -> Floats:
         """Log return close to close of each bar."""
-        return self._shared("log_return", lambda: change(self.log_close, 1))
+        return self._shared("log_return", 2, lambda view: change(view.log_close, 1))
 
     @cached_property
     def squared_return(self) -> Floats:
         """Squared log return: each bar's realised variance from its close alone."""
-        return self._shared("squared_return", lambda: self.log_return**2)
+        return self._shared("squared_return", 2, lambda view: view.log_return**2)
 
     @cached_property
     def range_variance(self) -> Floats:
         """Parkinson variance of each bar, from its high and low."""
-        return self._shared("range_variance", lambda: volatility.parkinson(self.panel.high, self.panel.low))
+        return self._shared("range_variance", 1, lambda view: volatility.parkinson(view.panel.high, view.panel.low))
 
     @cached_property
     def sigma(self) -> Floats:
@@ -82,22 +113,24 @@ class View:
 
         Computed on this view's own rows: its windows are the longest, so a short tail is cheaper than a cut.
         """
-        return volatility.forecast_sigma(self.squared_return, self.range_variance)
+        return self.kept(
+            "sigma", SIGMA_LOOKBACK, lambda view: volatility.forecast_sigma(view.squared_return, view.range_variance)
+        )
 
     @cached_property
     def log_volume(self) -> Floats:
         """Log of the notional volume (USDT), floored at one dollar so that an exchange outage stays finite."""
-        return self._shared("log_volume", lambda: np.log(np.maximum(self.panel.volume * self.panel.close, 1.0)))
+        return self._shared("log_volume", 1, lambda view: np.log(np.maximum(view.panel.volume * view.panel.close, 1.0)))
 
     @cached_property
     def log_open_interest(self) -> Floats:
         """Log of open interest in base units."""
-        return self._shared("log_open_interest", lambda: np.log(self.panel.open_interest))
+        return self._shared("log_open_interest", 1, lambda view: np.log(view.panel.open_interest))
 
     @cached_property
     def log_long_short(self) -> Floats:
         """Log of the ratio of accounts long to accounts short."""
-        return self._shared("log_long_short", lambda: np.log(self.panel.long_short))
+        return self._shared("log_long_short", 1, lambda view: np.log(view.panel.long_short))
 
 
 def tail_view(panel: Panel, lookback: int, last: int | None) -> View:

@@ -50,7 +50,7 @@ def _itself(member: Statistic) -> Callable[[View], Floats]:
 
 
 for _name, _which in (("regime_turbulent", TURBULENT), ("regime_extreme", EXTREME)):
-    feature(_name, lookback=MEMBERS["regimes"].lookback, usual=False)(_regime(_which))
+    feature(_name, lookback=MEMBERS["regimes"].lookback, usual=False, steady=False)(_regime(_which))
 for _name, _member, _least in (
     ("log_variance_ratio", "variance_ratio", 1e-3),
     ("log_intensity", "hawkes_intensity", 1e-4),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from numba import njit
 from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.market import CANDLES, PUBLICATION_DELAY_MS, Floats, Panel
 from hydra_core.domain.panel import MAX_LOOKBACK_BARS
+from hydra_core.domain.rowmemory import bar_of, memory_of
 from hydra_core.statistics.view import View, tail_view
 
 Floats32 = npt.NDArray[np.float32]
@@ -32,6 +34,8 @@ class Feature:
     inputs : panel inputs without which it does not exist
     compute : View -> float64 array (T, P), causal, scale-free, NaN only in warm-up and where the market was silent
     usual : whether a set that names no features holds it; models are trained on these. The others are there to be named
+    steady : whether a row's value has the same bits however many rows are computed with it; else it is right to 1e-9 only,
+        and is never taken from an earlier bar
     """
 
     name: str
@@ -39,6 +43,7 @@ class Feature:
     inputs: frozenset[str]
     compute: Callable[[View], Floats]
     usual: bool = True
+    steady: bool = True
 
     @property
     def delay_ms(self) -> int:
@@ -53,7 +58,7 @@ _REGISTRY: Final[dict[str, Feature]] = {}
 
 
 def feature(
-    name: str, lookback: int, inputs: Iterable[str] = (CANDLES,), *, usual: bool = True
+    name: str, lookback: int, inputs: Iterable[str] = (CANDLES,), *, usual: bool = True, steady: bool = True
 ) -> Callable[[Callable[[View], Floats]], Callable[[View], Floats]]:
     """Register a function of a :class:`~hydra_core.statistics.view.View` as a feature.
 
@@ -69,7 +74,7 @@ def feature(
         )
 
     def register(compute: Callable[[View], Floats]) -> Callable[[View], Floats]:
-        _REGISTRY[name] = Feature(name, lookback, frozenset(inputs), compute, usual)
+        _REGISTRY[name] = Feature(name, lookback, frozenset(inputs), compute, usual, steady)
         return compute
 
     return register
@@ -134,11 +139,12 @@ class FeatureSet:
         Parameters
         ----------
         panel : Panel, T rows, P pairs
-        last : int, optional; only the rows needed for these are read
+        last : int, optional; only the rows needed for these are read, and rows that an earlier panel had are not
+            computed again
 
         Returns
         -------
-        float32 array of shape (T, P, F), or (last, P, F)
+        float32 array of shape (T, P, F), or (last, P, F); not to be written to
 
         Raises
         ------
@@ -147,6 +153,24 @@ class FeatureSet:
         lacking = self.inputs - panel.inputs
         if lacking:
             raise InputMissing(f"features need {', '.join(sorted(lacking))}, the panel has none", "Collect it first")
+        memory = memory_of(panel)
+        if last is None or memory is None or not last <= len(panel) - self.lookback + 1:
+            return self._computed(panel, last)
+        end = bar_of(panel, -1) + 1
+        steady = [place for place, member in enumerate(self.features) if member.steady]
+        if len(steady) < len(self):
+            unsteady = [place for place in range(len(self)) if place not in steady]
+            out = np.empty((last, len(panel.pairs), len(self)), np.float32)
+            for places, part in ((steady, self._only(steady).compute), (unsteady, self._only(unsteady)._computed)):
+                out[:, :, places] = part(panel, last)
+            return out
+        known = memory.recall(("features", self.names), end - last, end, partial(self._computed, panel))
+        return self._computed(panel, last) if known is None else known
+
+    def _only(self, places: list[int]) -> FeatureSet:
+        return FeatureSet(self.features[place].name for place in places)
+
+    def _computed(self, panel: Panel, last: int | None) -> Floats32:
         view = tail_view(panel, self.lookback, last)
         rows = len(panel) if last is None else last
         out = np.empty((rows, len(panel.pairs), len(self.features)), np.float32)

@@ -1,7 +1,7 @@
 """What a decision reads: the panel of closed bars and the newest readings, as of one instant of the live state.
 
 :meth:`LiveStateReader.refresh` takes one consistent view of the file and reads only rows it has not seen; the panel is
-joined by :func:`hydra_core.domain.panel.build_panel`, the very function that joins history. A panel depends on nothing
+joined by :func:`hydra_core.domain.panel.join_rows`, the very function that joins history. A panel depends on nothing
 but the watermarks, the cycle's time and the start of the liquidation capture, so a replay gets the same bits.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from hydra_core.domain.clock import ClockAnchor
 from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.growing import GrowingPanel
 from hydra_core.domain.intervals import FORECAST_INTERVAL
 from hydra_core.domain.market import (
     FUNDING,
@@ -29,13 +30,15 @@ from hydra_core.domain.market import (
     Quote,
 )
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.panel import MAX_LOOKBACK_BARS, build_panel, reading_start_ms
+from hydra_core.domain.panel import MAX_LOOKBACK_BARS, Sources, reading_start_ms
 from hydra_core.domain.series import Bars, Series
 from hydra_core.ledger import codec
 from hydra_core.ledger.livestate.columns import StampedRows
 from hydra_core.ledger.livestate.tables import CLOCK, LIQUIDATIONS_FROM, RULES, HealthReading, Watermarks, connect
 
 _STEP: Final = FORECAST_INTERVAL.ms
+_NOTHING: Final = 1 << 62
+"""Open time of no bar: nothing has changed."""
 _KEEP_MS: Final = (MAX_LOOKBACK_BARS + 64) * _STEP
 _FORGET_MS: Final = 288 * _STEP
 _FIRST_CANDLES: Final = """
@@ -98,7 +101,7 @@ class LiveStateReader:
         self._connection = connect(path, create=False)
         self._candles = {pair: StampedRows(5) for pair in pairs}
         self._series = {kind: {pair: StampedRows(1) for pair in pairs} for kind in _KINDS}
-        self._liquidations: dict[Pair, list[Liquidation]] = {pair: [] for pair in pairs}
+        self._liquidations: dict[Pair, dict[int, list[Liquidation]]] = {pair: {} for pair in pairs}
         self._first_liquidation: int | None = None
         self._seen = Watermarks(0, 0, 0)
         self._file_version = -1
@@ -106,6 +109,8 @@ class LiveStateReader:
         self._meta_text: dict[str, str] = {}
         self._meta: dict[str, Any] = {}
         self._rules: Mapping[Pair, MarketRules] = {}
+        self._growing = GrowingPanel(self._pairs, FORECAST_INTERVAL)
+        self._changed_ms = 0
         self._panel: Panel | None = None
         self._panel_key: tuple[int, int, int | None] | None = None
 
@@ -175,24 +180,27 @@ class LiveStateReader:
         key = (start, end, capture)
         if self._panel is not None and self._panel_key == key:
             return self._panel
+        self._panel = self._growing.panel(start, end, self._changed_ms, self._sources, capture)
+        self._panel_key, self._changed_ms = key, _NOTHING
+        return self._panel
+
+    def _sources(self, start: int, end: int) -> Sources:
+        """What the rows of the bars from ``start`` to before ``end`` are joined from."""
         slow = {
             kind: {pair: _values(rows, reading_start_ms(start), end) for pair, rows in by_pair.items()}
             for kind, by_pair in self._series.items()
         }
-        self._panel = build_panel(
-            self._pairs,
-            FORECAST_INTERVAL,
-            start,
-            end,
+        bars = range(start, end, _STEP)
+        return Sources(
             {pair: _bars(rows, start, end) for pair, rows in self._candles.items()},
             slow[FUNDING],
             slow[OPEN_INTEREST],
             slow[LONG_SHORT],
-            self._liquidations if self._first_liquidation is not None else None,
-            liquidations_from_ms=capture,
+            {
+                pair: [event for bar in bars for event in by_bar.get(bar, ())] if by_bar else []
+                for pair, by_bar in self._liquidations.items()
+            },
         )
-        self._panel_key = key
-        return self._panel
 
     def at(self, watermarks: Watermarks) -> LiveStateReader:
         """A reader of the state at earlier watermarks; only its panel is of then, its readings are today's."""
@@ -238,6 +246,7 @@ class LiveStateReader:
         for pair, ts, *values in rows:
             if pair in self._candles:
                 self._candles[pair].put(ts, tuple(values))
+                self._changed_ms = min(self._changed_ms, ts)
                 self._panel = None
         self._seen = Watermarks(upto, self._seen.series, self._seen.liquidation)
 
@@ -262,12 +271,14 @@ class LiveStateReader:
                    WHERE id > ? AND id <= ? AND event_ms >= ? ORDER BY id"""
         for pair, event_ms, long_side, quantity, price in self._connection.execute(query, (seen, upto, oldest)):
             if pair in self._liquidations:
-                self._liquidations[pair].append(Liquidation(pair, event_ms, bool(long_side), quantity, price))
+                event = Liquidation(pair, event_ms, bool(long_side), quantity, price)
+                self._liquidations[pair].setdefault(FORECAST_INTERVAL.floor(event_ms), []).append(event)
                 self._outdate(event_ms)
         self._seen = Watermarks(self._seen.candle, self._seen.series, upto)
 
     def _outdate(self, effect_ms: int) -> None:
-        """Drop the panel in memory when something new takes effect before its end."""
+        """Drop the panel in memory when something new takes effect before its end; note the first row that may say so."""
+        self._changed_ms = min(self._changed_ms, -(-effect_ms // _STEP) * _STEP - _STEP)
         if self._panel is not None and self._panel.ts.size and effect_ms <= int(self._panel.ts[-1]) + _STEP:
             self._panel = None
 
@@ -308,9 +319,9 @@ class LiveStateReader:
             for rows in by_pair.values():
                 if len(rows) and rows.ts[0] < reading_start_ms(oldest) - _FORGET_MS:
                     rows.forget_before(reading_start_ms(oldest))
-        for pair, events in self._liquidations.items():
-            if events and events[0].event_ms < oldest - _FORGET_MS:
-                self._liquidations[pair] = [event for event in events if event.event_ms >= oldest]
+        for pair, by_bar in self._liquidations.items():
+            if by_bar and next(iter(by_bar)) < oldest - _FORGET_MS:
+                self._liquidations[pair] = {bar: events for bar, events in by_bar.items() if bar >= oldest}
 
 
 def _bars(rows: StampedRows, start: int, end: int) -> Bars:
