@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hydra_core.domain.pairs import DEFAULT_PAIRS, Pair
@@ -116,6 +116,27 @@ class ForecasterSettings(Part):
     )
     warm_start: bool = Field(default=False, description="each fold's network starts from the one before")
     device: Literal["cpu", "auto"] = Field(default="cpu", description="auto: a GPU where there is one")
+    label: Literal["return", "barrier", "quintile"] = Field(
+        default="return",
+        description="what is learnt of the scaled return: itself, which barrier is touched first, its fifth of a normal",
+    )
+    barrier_sigmas: float = Field(
+        default=1.5, ge=0.5, le=4.0, description="distance of the barriers in standard deviations of the horizon"
+    )
+    weights: Literal["equal", "uniqueness"] = Field(
+        default="equal", description="uniqueness: a label counts the less, the more others run over the same bars"
+    )
+    horizons: tuple[int, ...] = Field(
+        default=(),
+        description="5m bars to choose the horizon from by what is left after costs; empty: training.horizon_bars",
+    )
+
+    @field_validator("horizons")
+    @classmethod
+    def _each_ahead(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(horizon < 1 for horizon in value) or len(set(value)) != len(value):
+            raise ValueError("every horizon is a number of bars above 0, named once")
+        return value
 
 
 class TrainingSettings(Part):
@@ -229,7 +250,7 @@ class Settings(BaseSettings):
     data_root: Path = Path("data_lake")
     market: str = Field(default="", description="market home in use; empty: the one used last")
     exchange: Literal["binanceusdm", "bybit", "okx", "bitget", "hyperliquid", "weex"] = Field(
-        default="binanceusdm", description="whose market data is followed; orders go to binanceusdm only"
+        default="binanceusdm", description="whose market is followed and, with an account there, traded"
     )
     pairs: tuple[Pair, ...] = DEFAULT_PAIRS
     database_url: str = Field(default="", description="ledger; empty: SQLite in the market home")
@@ -251,8 +272,12 @@ class Settings(BaseSettings):
     live: LiveSettings = LiveSettings()
     exchange_key: SecretStr | None = Field(default=None, validation_alias="HYDRA_EXCHANGE_KEY", repr=False)
     exchange_secret: SecretStr | None = Field(default=None, validation_alias="HYDRA_EXCHANGE_SECRET", repr=False)
+    exchange_passphrase: SecretStr | None = Field(
+        default=None, validation_alias="HYDRA_EXCHANGE_PASSPHRASE", repr=False
+    )
     glassnode_api_key: SecretStr | None = Field(default=None, validation_alias="HYDRA_GLASSNODE_API_KEY", repr=False)
     coinglass_api_key: SecretStr | None = Field(default=None, validation_alias="HYDRA_COINGLASS_API_KEY", repr=False)
+    studies_url: SecretStr | None = Field(default=None, validation_alias="HYDRA_STUDIES_URL", repr=False)
     groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY", repr=False)
 
     @cached_property

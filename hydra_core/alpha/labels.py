@@ -7,12 +7,12 @@ Not here: which rows to train on, purging (research/folds).
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from hydra_core.domain.errors import InputMissing
-from hydra_core.domain.market import OPEN_INTEREST, Floats, Panel
+from hydra_core.domain.market import OPEN_INTEREST, Floats, Ints, Panel
 from hydra_core.statistics.rolling import lag, rolling_max, rolling_min
 from hydra_core.statistics.view import View
 
@@ -25,6 +25,18 @@ EVENT_SIGMAS: Final = 3.0
 """It moves the price against its side by this many standard deviations of those bars."""
 EVENT_OI_FALL: Final = 0.03
 """And it closes at least this share of open interest."""
+Target = Literal["return", "barrier", "quintile"]
+"""What a forecaster may be taught of a row's future; it is always judged by the return."""
+RETURN: Final[Target] = "return"
+BARRIER: Final[Target] = "barrier"
+QUINTILE: Final[Target] = "quintile"
+_SIGN_SCALE: Final = math.sqrt(math.pi / 2)
+"""A sign's mean is this much smaller than the small mean of a normal that it is the sign of."""
+_EDGES: Final = (-0.8416, -0.2533, 0.2533, 0.8416)
+"""Quintiles of a standard normal."""
+_FIFTHS: Final = (-1.3998, -0.5319, 0.0, 0.5319, 1.3998)
+"""Mean of a standard normal in each of its fifths."""
+_FIFTHS_SQUARE: Final = sum(value**2 for value in _FIFTHS) / 5
 
 
 def forward_return(panel: Panel, horizon: int) -> Floats:
@@ -46,6 +58,94 @@ def scaled_return(panel: Panel, horizon: int) -> Floats:
     """Forward return in standard deviations of the horizon, shape (T, P); NaN where the price stands still."""
     scale = volatility_scale(panel)
     return forward_return(panel, horizon) / (np.where(scale > LEAST_SIGMA, scale, np.nan) * math.sqrt(horizon))
+
+
+def triple_barrier(panel: Panel, horizon: int, width: float) -> tuple[Floats, Floats]:
+    """Which of two barriers about the next open the price touches first, and how many bars it takes.
+
+    The barriers stand ``width`` standard deviations of the horizon away, as expected at the row's close. Where neither is
+    touched within ``horizon`` bars, time is the third barrier and the side is the sign of the return. Where one bar touches
+    both, their order is not known and the side is 0. Source: López de Prado (2018), ch. 3.
+
+    Returns
+    -------
+    (side, bars) : arrays (T, P); side 1, -1 or 0, bars in [1, horizon]; NaN where the future is not complete or the price
+        stands still
+    """
+    scale = volatility_scale(panel)
+    reach = width * math.sqrt(horizon) * np.where(scale > LEAST_SIGMA, scale, np.nan)
+    entry = _ahead(np.log(panel.open), 1)
+    high, low = np.log(panel.high), np.log(panel.low)
+    side, bars = np.full(entry.shape, np.nan), np.full(entry.shape, np.nan)
+    running = np.isfinite(entry) & np.isfinite(reach)
+    for bar in range(1, horizon + 1):
+        above, below = _ahead(high, bar) - entry, entry - _ahead(low, bar)
+        running &= np.isfinite(above) & np.isfinite(below)
+        up, down = running & (above >= reach), running & (below >= reach)
+        touched = up | down
+        side[touched] = up[touched].astype(np.float64) - down[touched]
+        bars[touched] = bar
+        running &= ~touched
+    timeout = forward_return(panel, horizon)
+    running &= np.isfinite(timeout)
+    side[running] = np.sign(timeout[running])
+    bars[running] = horizon
+    return side, bars
+
+
+def training_target(panel: Panel, horizon: int, kind: Target, width: float) -> tuple[Floats, Floats]:
+    """What a forecaster is taught, in standard deviations of the horizon, and the bars that each label runs over.
+
+    A side or a fifth is scaled so that a small expected return of a normal comes out as itself; what is left of that is the
+    calibration's.
+
+    Parameters
+    ----------
+    kind : the scaled return; the side of :func:`triple_barrier`; or the mean of the fifth of a normal that the scaled return
+        falls into, so that no outlier sets the weights
+    width : of the barriers
+
+    Returns
+    -------
+    (target, bars) : arrays (T, P), NaN where the future is not complete
+    """
+    if kind == BARRIER:
+        side, bars = triple_barrier(panel, horizon, width)
+        return _SIGN_SCALE * side, bars
+    scaled = scaled_return(panel, horizon)
+    bars = np.where(np.isfinite(scaled), float(horizon), np.nan)
+    if kind == QUINTILE:
+        fifths = np.array(_FIFTHS)[np.searchsorted(_EDGES, np.nan_to_num(scaled))] / _FIFTHS_SQUARE
+        return np.where(np.isfinite(scaled), fifths, np.nan), bars
+    return scaled, bars
+
+
+def average_uniqueness(rows: Ints, bars: Floats) -> Floats:
+    """How much of each label is its own: the mean, over the bars it runs over, of one over the labels that run there.
+
+    Source: López de Prado (2018), ch. 4.
+
+    Parameters
+    ----------
+    rows : array (n,), ascending rows that are trained on
+    bars : array (n, P), bars that each one's label runs over from the next row on; NaN where there is none
+
+    Returns
+    -------
+    array (n, P), in (0, 1]; NaN where there is no label
+    """
+    out = np.full(bars.shape, np.nan)
+    for pair in range(bars.shape[1]):
+        known = np.isfinite(bars[:, pair])
+        if not known.any():
+            continue
+        first = rows[known] + 1
+        end = first + bars[known, pair].astype(np.int64)
+        size = int(end.max()) + 1
+        running = np.cumsum(np.bincount(first, minlength=size) - np.bincount(end, minlength=size))
+        shares = np.concatenate([[0.0], np.cumsum(1.0 / np.maximum(running, 1))])
+        out[known, pair] = (shares[end] - shares[first]) / (end - first)
+    return out
 
 
 def adverse_excursion(panel: Panel, horizon: int) -> tuple[Floats, Floats]:

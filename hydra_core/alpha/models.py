@@ -198,6 +198,10 @@ class Models:
         seated = {FORECASTER: self.forecaster, CROWD: self.crowd, POLICY: self.policy}
         return {kind: model.version for kind, model in seated.items() if model is not None}
 
+    def horizon_bars(self, otherwise: int) -> int:
+        """Bars that the seated forecaster's word spans, which is how long a signal lives; ``otherwise`` without one."""
+        return otherwise if self.forecaster is None else self.forecaster.horizon_bars
+
     @property
     def lookback(self) -> int:
         """Longest look-back of the seated models, rows."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic import SecretStr
 
 from hydra_core import __version__
 from hydra_core.alpha.registry import Card, Estimate, ModelRegistry, write_card
@@ -40,6 +42,7 @@ class Bench:
     training, limits : frozen settings
     progress : called with (stage, done, total)
     lake_url : object store of the lake; empty: the home's folder
+    studies_url : database of studies that hosts share; None: the home's journal
     """
 
     home: Home
@@ -49,12 +52,16 @@ class Bench:
     limits: Limits
     progress: Progress = quiet
     lake_url: str = ""
+    studies_url: SecretStr | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, home: Home, settings: Settings, progress: Progress = quiet) -> Bench:
         """The bench that settings describe."""
         limits = Limits(settings.decision, settings.risk, settings.costs, settings.training.horizon_bars)
-        return cls(home, settings.exchange, settings.pairs, settings.training, limits, progress, settings.lake_url)
+        return cls(
+            home, settings.exchange, settings.pairs, settings.training, limits, progress, settings.lake_url,
+            settings.studies_url,
+        )  # fmt: skip
 
     @property
     def datasets(self) -> Path:
@@ -70,6 +77,12 @@ class Bench:
     def lake(self) -> Lake:
         """The home's tables."""
         return open_lake(self.home.lake, self.exchange, self.lake_url)
+
+    def at_horizon(self, bars: int) -> Bench:
+        """The same bench for a dataset whose signals span that many bars; itself where its limits say so already."""
+        if bars == self.limits.horizon_bars:
+            return self
+        return replace(self, limits=replace(self.limits, horizon_bars=bars))
 
     @property
     def plausible_correlation(self) -> float:

@@ -40,6 +40,7 @@ FEATURES_HASH: Final = "features_sha256"
 PANEL: Final = "panel.npz"
 FEATURES: Final = "features.npy"
 SOURCES: Final = "sources.json"
+HORIZONS: Final = "horizons.json"
 WINDOW: Final = WindowShape()
 EMBARGO_BARS: Final = 288
 """A day between spans, beside the horizon."""
@@ -106,6 +107,13 @@ class Dataset:
         found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
         return found
 
+    @property
+    def horizons(self) -> dict[str, Any]:
+        """How its horizon was chosen, as ``research.horizons`` tells it; empty where the settings named it."""
+        file = self.folder / HORIZONS
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return found
+
     def stage(self, name: str, *key: object) -> Path:
         """File of a stage's result, without suffix, under a hash of what the stage depends on (the code's version too)."""
         return self.folder / "stages" / f"{name}-{content_key(__version__, FORMAT, *key)}"
@@ -122,6 +130,7 @@ class Dataset:
             "inputs": sorted(self.panel.inputs),
             "features": list(self.feature_names),
             "horizon_bars": self.horizon,
+            "horizons": self.horizons.get("tried", []),
             "gap_bars": folds.gap,
             "folds": [
                 {"train": len(f.train), "valid": len(f.valid), "test": len(f.test)} for f in (*folds.folds, folds.final)

@@ -8,8 +8,9 @@ Not here: how a family is fitted (``alpha.forecaster.families``), the gates' lim
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,16 +21,18 @@ from hydra_core.alpha.forecaster.conformal import conformal_width
 from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER, TREES, FamilyModel, Recipe, fit_family
 from hydra_core.alpha.forecaster.linear import LABEL_CLIP
 from hydra_core.alpha.forecaster.trees import TreesHyper
-from hydra_core.alpha.labels import scaled_return
+from hydra_core.alpha.labels import BARRIER, RETURN, Target, average_uniqueness, scaled_return, training_target
 from hydra_core.alpha.models import FORECASTER, Forecast
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
-from hydra_core.domain.market import CANDLES, Bools, Floats
+from hydra_core.domain.market import CANDLES, Bools, Floats, Ints
 from hydra_core.research.bench import Bench, Candidate, card_of, estimate, remembered_candidate, seal
 from hydra_core.research.dataset import WINDOW, Dataset, content_key, load_arrays, remembered_arrays
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
 from hydra_core.research.outofsample import calibrated, forecast_arrays, forecast_of, spread_out
 from hydra_core.research.sweeps import StudyResult, TrialFailed, sweep
+from hydra_core.research.trials import trials_of
+from hydra_core.settings import ForecasterSettings
 
 TRIAL_STRIDE: Final = 3
 """Bars between two forecasts of a trial; each is held until the next."""
@@ -49,22 +52,27 @@ def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
     rows = dataset.folds.out_of_sample.rows(TRIAL_STRIDE)
     family = swept_family(training.forecaster.family)
 
-    def objective(number: int, parameters: dict[str, Any], report: Any) -> float:
-        model = fitted(
-            bench, dataset, fold, parameters, training.seed + number, family=family,
-            progress=lambda epoch, _, loss: report(epoch, loss),
+    def refit(number: int, parameters: dict[str, Any], progress: Any = None) -> FamilyModel:
+        return fitted(
+            bench, dataset, fold, parameters, training.seed + number, family=family, progress=progress,
             checkpoint=dataset.stage("checkpoint", name, number),
         )  # fmt: skip
+
+    def forecasts(number: int, model: Callable[[], FamilyModel]) -> None:
+        remembered_arrays(
+            dataset.stage("trial", name, number),
+            lambda: {"raw": model().predict(dataset.features, rows, training.threads)},
+        )
+
+    def objective(number: int, parameters: dict[str, Any], report: Any) -> float:
+        model = refit(number, parameters, lambda epoch, _, loss: report(epoch, loss))
         network = model.network
         if network is not None and network.diverged:
             raise TrialFailed(f"the loss was no number after epoch {network.diverged}")
-        remembered_arrays(
-            dataset.stage("trial", name, number),
-            lambda: {"raw": model.predict(dataset.features, rows, training.threads)},
-        )
+        forecasts(number, lambda: model)
         return min(network.losses) if network is not None else _loss(dataset, model, fold)
 
-    return sweep(
+    made = sweep(
         bench.home.studies,
         name,
         _first_parameters(bench, family),
@@ -73,7 +81,14 @@ def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
         training.forecaster_trials if _first_parameters(bench, family) else 1,
         seed=training.seed,
         progress=bench.progress,
+        shared=bench.studies_url,
     )
+    # What another host tried is judged here too: the same seed makes the same forecasts again.
+    for trial in trials_of(bench.home.studies, name):
+        if trial["number"] in made.finished:
+            forecasts(int(trial["number"]), lambda trial=trial: refit(int(trial["number"]), trial["parameters"]))
+    # A horizon that was looked at was tried as much as a configuration was.
+    return replace(made, trials=made.trials + len(dataset.horizons.get("tried", [])))
 
 
 _NETWORK_SWEPT: Final = ("width", "layers", "dropout", "learning_rate", "weight_decay")
@@ -204,6 +219,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
     )
     features = dataset.feature_names
     settings = {"family": model.family, "weights": dict(model.weights), "parameters": study.best}
+    settings["taught"] = taught(dataset, bench.training.forecaster)
     if model.network is not None:
         settings["network"] = model.network.hyper.to_dict()
     card = card_of(bench, dataset, FORECASTER, sorted(_inputs(dataset)), dataset.folds.warm_up, settings, study.trials)
@@ -356,12 +372,14 @@ def fitted(
             epochs=training.epochs, batch_rows=chosen.batch_rows, cross_layers=chosen.cross_layers
         )  # fmt: skip
         network = replace(first, **parameters)
+    train, valid = fold.train.rows(training.stride_bars), fold.valid.rows(training.stride_bars)
+    target, weights = lesson(dataset, chosen, np.concatenate([train, valid]))
     return fit_family(
         asked,
         dataset.features,
-        dataset.label,
-        fold.train.rows(training.stride_bars),
-        fold.valid.rows(training.stride_bars),
+        target,
+        train,
+        valid,
         Recipe(network, trees, WINDOW, dataset.folds.gap, 1 if family else chosen.networks),
         seed=seed,
         threads=training.threads,
@@ -369,8 +387,43 @@ def fitted(
         checkpoint=checkpoint,
         start=start,
         more_labels=_more_labels(dataset, chosen.more_horizons),
+        weights=weights,
         runtime=_runtime(chosen.device, training.threads) if network is not None else None,
     )
+
+
+def lesson(dataset: Dataset, chosen: ForecasterSettings, rows: Ints) -> tuple[Floats, Floats | None]:
+    """What a forecaster is taught (T, P), and what each of the rows' labels counts (T, P); None: all the same.
+
+    The weights' mean over the rows is 1, so that penalties and learning rates mean what they do without them.
+    """
+    if chosen.label == RETURN and chosen.weights == "equal":
+        return dataset.label, None
+    target, bars = _target(dataset, chosen.label, chosen.barrier_sigmas)
+    if chosen.weights == "equal":
+        return target, None
+    unique = average_uniqueness(rows, bars[rows])
+    weights = np.zeros(target.shape)
+    weights[rows] = np.nan_to_num(unique / np.nanmean(unique))
+    return target, weights
+
+
+@lru_cache(maxsize=2)
+def _target(dataset: Dataset, kind: Target, width: float) -> tuple[Floats, Floats]:
+    """Barriers take seconds on a long history, and every fold and trial asks for the same ones."""
+    return training_target(dataset.panel, dataset.horizon, kind, width)
+
+
+def taught(dataset: Dataset, chosen: ForecasterSettings) -> dict[str, Any]:
+    """What the card says of labels, weights and horizon."""
+    label = (
+        f"{chosen.label} at {chosen.barrier_sigmas:g} standard deviations" if chosen.label == BARRIER else chosen.label
+    )
+    tried = [line["horizon"] for line in dataset.horizons.get("tried", [])]
+    horizon = (
+        f"{dataset.horizon} bars, best after costs of {', '.join(map(str, tried))}" if tried else "by the settings"
+    )
+    return {"label": label, "weights": chosen.weights, "horizon": horizon}
 
 
 def _more_labels(dataset: Dataset, horizons: tuple[int, ...]) -> Floats | None:

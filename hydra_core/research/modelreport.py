@@ -31,6 +31,7 @@ def card_facts(card: Card) -> dict[str, str]:
         "code": card.code_version,
         "libraries": ", ".join(f"{name} {version}" for name, version in card.libraries.items()),
     }
+    facts |= {f"taught: {name}": str(word) for name, word in card.settings.get("taught", {}).items()}
     for name, seen in card.metrics.items():
         interval = "" if seen.low is None or seen.high is None else f" ({seen.low:.4f} to {seen.high:.4f})"
         facts[name.replace("_", " ")] = f"{seen.value:.4f}{interval}"

@@ -20,7 +20,7 @@ from hydra_core.domain.intervals import FORECAST_INTERVAL
 from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.tables import candle_table
 from hydra_core.lake.panel import load_panel
-from hydra_core.research import crowds, forecasters, policies, validation
+from hydra_core.research import crowds, forecasters, horizons, policies, validation
 from hydra_core.research.audit import suite
 from hydra_core.research.audit.lines import AuditLine
 from hydra_core.research.bench import Bench, Candidate, Validation
@@ -48,6 +48,8 @@ def newest_close(bench: Bench) -> int:
 def prepare(bench: Bench, as_of_ms: int, start_ms: int | None = None) -> Dataset:
     """Dataset of the lake's history that ends at ``as_of_ms`` (market time); found again when nothing changed.
 
+    Where the settings name several horizons, it has the one that is worth the most after costs on training rows alone.
+
     Parameters
     ----------
     start_ms : first bar; default: as far back as ``training.candles`` bars reach
@@ -63,7 +65,7 @@ def prepare(bench: Bench, as_of_ms: int, start_ms: int | None = None) -> Dataset
     panel = load_panel(lake, bench.pairs, start, end)
     panel = panel.rows(slice(_first_known(panel.close), len(panel)))
     bench.progress("dataset", 1, 2)
-    dataset = build_dataset(bench.datasets, panel, bench.training)
+    dataset = horizons.at_best(bench, build_dataset(bench.datasets, panel, bench.training))
     hashes = lake.hashes(TABLES, bench.pairs, start, end)
     lake.pin(hashes, f"dataset {dataset.version}")
     sources = {"lake": lake.data_hash(TABLES, bench.pairs, start, end)}
@@ -215,6 +217,7 @@ class ResearchRun:
 
 def run_research(bench: Bench, dataset: Dataset, *, at_ms: int) -> ResearchRun:
     """All stages in order on a prepared dataset; ``at_ms`` is market time for the champions' history."""
+    bench = bench.at_horizon(dataset.horizon)
     study = sweep_forecaster(bench, dataset)
     forecaster = train_forecaster_candidate(bench, dataset, study)
     crowd = train_crowd_candidate(bench, dataset)

@@ -328,7 +328,7 @@ def _against_champion(bench: Bench, dataset: Dataset, version: str, own: Book) -
         seen = model.forecast(dataset.panel, len(span))
         for name in ("expected_return", "confidence", "adverse_excursion", "volatility"):
             getattr(forecast, name)[first:] = getattr(seen, name)
-        return trade_forecast(dataset.panel, forecast, bench.limits, span)
+        return trade_forecast(dataset.panel, forecast, bench.at_horizon(model.horizon_bars).limits, span)
 
     try:
         book = _book(bench, dataset, f"champion-{champion}", make)

@@ -79,9 +79,10 @@ class Frame:
     limits: Limits
 
     @classmethod
-    def of(cls, settings: Settings) -> Frame:
-        """The frame that settings ask for."""
-        limits = Limits(settings.decision, settings.risk, settings.costs, settings.training.horizon_bars)
+    def of(cls, settings: Settings, models: Models | None = None) -> Frame:
+        """The frame that settings ask for; signals live as long as the seated forecaster's word spans."""
+        horizon = (models or Models()).horizon_bars(settings.training.horizon_bars)
+        limits = Limits(settings.decision, settings.risk, settings.costs, horizon)
         return cls(settings.pairs, limits)
 
     def kept(self) -> Kept:

@@ -147,7 +147,7 @@ class _Window:
         self._on_cycle = on_cycle
         self._desk = desk
         self._considered: Panel | None = None
-        self._frame = Frame.of(settings)
+        self._frame = Frame.of(settings, models)
         self._limits_blob = self._keep(LIMITS_BLOB, self._frame.kept())
         self._rules: Mapping[Pair, MarketRules] | None = None
         self._rules_blob = ""

@@ -44,7 +44,8 @@ def at_hand(context: Context, workshop: Workshop) -> "tuple[Bench, Dataset]":
     made = versions.latest(context.instance, keys.DATASET).result
     pairs = [Pair(pair) for pair in made["pairs"]]
     bench = workshop.bench(reporting.progress_to(context.log), pairs)
-    return bench, dataset_of(bench, str(made["version"]))
+    data = dataset_of(bench, str(made["version"]))
+    return bench.at_horizon(data.horizon), data
 
 
 @dg.asset(
@@ -75,6 +76,7 @@ def dataset(
         "inputs": ", ".join(told["inputs"]),
         "features": len(told["features"]),
         "folds": reporting.table([{"fold": number, **fold} for number, fold in enumerate(told["folds"], 1)]),
+        **({"horizons": reporting.table(told["horizons"])} if told.get("horizons") else {}),
         versions.RESULT: reporting.as_json(told),
     }
     return dg.MaterializeResult(data_version=dg.DataVersion(made.version), metadata=metadata)

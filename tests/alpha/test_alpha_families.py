@@ -69,6 +69,56 @@ def test_the_stack_finds_every_kind_nearly_as_well_as_the_best_of_its_families(k
     assert any("weighs" in note for note in made.notes)
 
 
+@pytest.mark.parametrize("family", ["linear", "polynomial", "trees", "stacked", "transformer"])
+def test_what_weighs_nothing_teaches_nothing(family: str) -> None:
+    """Two of three training rows say the opposite; with no weight they are as good as not there."""
+    kind = {"trees": "step", "polynomial": "product"}.get(family, "line")
+    features, labels, signal = world(kind, seed=7)
+    false = np.arange(ROWS) % 3 != 0  # of the rows trained on, too
+    false[TRAIN[-1] + 1 :] = False
+    lying = np.where(false[:, None], labels - 2 * signal, labels)
+    recipe = Recipe(families=PLAIN) if family != "transformer" else small_network()
+    weights = np.where(false, 0.0, 3.0)[:, None] * np.ones((1, PAIRS))
+    heard, deaf = (
+        fit_family(family, features, lying, TRAIN[::2], VALID, recipe, seed=1, weights=each).predict(features, TEST)
+        for each in (weights, None)
+    )
+    assert ic(heard, signal[TEST]) > 0.8
+    assert (deaf * signal[TEST]).mean() < 0.3 * (heard * signal[TEST]).mean()
+
+
+def small_network() -> Recipe:
+    from hydra_core.alpha.forecaster.network import NetworkHyper
+
+    return Recipe(NetworkHyper(width=16, layers=1, epochs=1, patch=4), shape=WindowShape(steps=4, stride=1))
+
+
+def test_a_weighed_objective_is_the_gradient_of_what_is_minimised() -> None:
+    from types import SimpleNamespace
+
+    rng = np.random.default_rng(2)
+    mask = rng.random((40, PAIRS)) < 0.8
+    said, told = (rng.normal(size=int(mask.sum())) for _ in range(2))
+    data = SimpleNamespace(get_label=lambda: told)
+    counts = np.where(mask, rng.random(mask.shape), 0.0)
+
+    def loss(values: np.ndarray) -> float:
+        error = np.zeros(mask.shape)
+        error[mask] = values - told
+        return 0.5 * float((counts * whiten(error, mask, 0.6) ** 2).sum())
+
+    gradient, curvature = trees._whitened(mask, 0.6, counts)(said, data)
+    for at in range(0, said.size, 9):
+        step = np.zeros(said.size)
+        step[at] = 1e-4
+        up, down, middle = loss(said + step), loss(said - step), loss(said)
+        assert gradient[at] == pytest.approx((up - down) / 2e-4, abs=1e-6)
+        assert curvature[at] == pytest.approx((up + down - 2 * middle) / 1e-8, abs=1e-5)
+    same = trees._whitened(mask, 0.6, mask.astype(float))(said, data)
+    for mine, plain in zip(same, trees._whitened(mask, 0.6)(said, data), strict=True):
+        assert_allclose(mine, plain, atol=1e-12)
+
+
 def test_noise_gives_the_stack_next_to_nothing_to_say() -> None:
     features, labels, _ = world("line", seed=5)
     noise = np.random.default_rng(9).normal(size=labels.shape)

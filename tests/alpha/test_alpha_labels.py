@@ -91,3 +91,67 @@ def test_without_open_interest_there_is_no_label_at_all() -> None:
         labels.forced_exit(example_panel(8, 60, inputs=frozenset({FUNDING})), HORIZON)
     with pytest.raises(InputMissing, match="shorter than an event"):
         labels.forced_exit(example_panel(8, 60), 2)
+
+
+def touched(panel: Panel, row: int, pair: int, horizon: int, width: float) -> tuple[float, float]:
+    """The first barrier told bar by bar, from prices alone."""
+    reach = width * labels.volatility_scale(panel)[row, pair] * np.sqrt(horizon)
+    entry = panel.open[row + 1, pair]
+    for bar in range(1, horizon + 1):
+        up = np.log(panel.high[row + bar, pair] / entry) >= reach
+        down = np.log(entry / panel.low[row + bar, pair]) >= reach
+        if up or down:
+            return float(up) - float(down), bar
+    return float(np.sign(panel.open[row + 1 + horizon, pair] - entry)), horizon
+
+
+@pytest.mark.parametrize("width", [0.6, 1.5])
+def test_the_first_barrier_and_its_bar_are_those_of_the_prices(panel: Panel, width: float) -> None:
+    side, bars = labels.triple_barrier(panel, HORIZON, width)
+    known = np.argwhere(np.isfinite(side))
+    for row, pair in known[:: max(1, len(known) // 150)]:
+        assert (side[row, pair], bars[row, pair]) == touched(panel, row, pair, HORIZON, width)
+    assert np.isnan(side[-1:]).all()
+    waited = np.isfinite(side) & (bars == HORIZON)
+    assert not waited[-HORIZON - 1 :].any(), "what has touched nothing yet is unknown while its time is not over"
+    cut = labels.triple_barrier(panel.rows(slice(0, 1_790)), HORIZON, width)
+    early = np.isfinite(cut[0])
+    np.testing.assert_array_equal(cut[0][early], side[:1_790][early])
+
+
+def test_a_bar_that_touches_both_barriers_says_neither(panel: Panel) -> None:
+    high, low = panel.high.copy(), panel.low.copy()
+    high[1_701, 0], low[1_701, 0] = 1.5 * high[1_701, 0], 0.5 * low[1_701, 0]
+    side, bars = labels.triple_barrier(replace(panel, high=high, low=low), HORIZON, 1.5)
+    assert (side[1_700, 0], bars[1_700, 0]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["return", "barrier", "quintile"])
+def test_every_target_means_the_same_small_expected_return(panel: Panel, kind: labels.Target) -> None:
+    """A regression on any of them, on a walk with a drift of a tenth of a standard deviation, comes to that tenth."""
+    rng = np.random.default_rng(5)
+    steps = 0.002 * rng.normal(size=(len(panel), 200))
+    wide = np.exp(np.cumsum(steps + 0.1 * 0.002 / np.sqrt(12), axis=0))
+    opened = np.vstack([wide[:1], wide[:-1]])
+    none = np.full(wide.shape, np.nan)
+    moved = {"open": opened, "high": np.maximum(opened, wide), "low": np.minimum(opened, wide), "close": wide}
+    rest = {name: none for name in ("volume", "funding_rate", "open_interest", "long_short")}
+    walk = replace(
+        panel, pairs=tuple(f"P{number}USDT" for number in range(200)), inputs=frozenset({"candles"}),
+        liquidated_long=none, liquidated_short=none, **moved, **rest,
+    )  # fmt: skip
+    target, bars = labels.training_target(walk, 12, kind, 2.5)
+    assert np.nanmean(target) == pytest.approx(0.1, abs=0.03)
+    np.testing.assert_array_equal(np.isnan(target), np.isnan(bars))
+
+
+def test_labels_that_run_together_share_their_bars_and_one_alone_is_its_own() -> None:
+    bars = np.array([[4.0], [4.0], [np.nan], [2.0]])
+    rows = np.array([0, 2, 3, 10])
+    # Bars 1-4 and 3-6: the two share 3 and 4.
+    np.testing.assert_allclose(
+        labels.average_uniqueness(rows, bars)[:, 0], [(1 + 1 + 0.5 + 0.5) / 4, 0.75, np.nan, 1.0]
+    )
+    dense = labels.average_uniqueness(np.arange(500), np.full((500, 1), 48.0))
+    assert dense[250, 0] == pytest.approx(1 / 48)
+    assert dense[0, 0] > 3 / 48

@@ -77,6 +77,7 @@ class Batches:
     common : weight of the cross-section's mean
     more : array (T, P, H), the same returns over the further heads' horizons; None without such heads
     keep_gaps : leave what is not finite as it is, for a network that masks it
+    weights : array (T, P), what each value counts in the losses; None: all the same
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Batches:
         *,
         more: Floats | None = None,
         keep_gaps: bool = False,
+        weights: Floats | None = None,
         runtime: Runtime,
     ) -> None:
         self._runtime = runtime
@@ -102,6 +104,9 @@ class Batches:
         self._more = None
         if more is not None:
             self._more = torch.from_numpy(np.clip(more, -LABEL_CLIP, LABEL_CLIP).astype(np.float32)).to(runtime.device)
+        self._counts = None
+        if weights is not None:
+            self._counts = torch.from_numpy(np.nan_to_num(weights).astype(np.float32)).to(runtime.device)
         self._levels = torch.tensor(QUANTILES, device=runtime.device)
 
     def windows(self, rows: Tensor) -> Tensor:
@@ -120,9 +125,12 @@ class Batches:
         with self._runtime.cast():
             said = (say or (network if self._more is None else network.heads))(self.windows(at))
         value, logit = said[0].float(), said[1].float()
-        total = mask.sum().clamp_min(1)
-        loss = self._white(value - label, mask).square().sum() / total
+        square = self._white(value - label, mask).square()
         up = functional.binary_cross_entropy_with_logits(logit, (label > 0).float(), reduction="none")
+        if self._counts is not None:
+            square, mask = square * self._counts[at], mask * self._counts[at]
+        total = mask.sum().clamp_min(1)
+        loss = square.sum() / total
         loss = loss + DIRECTION_WEIGHT * (up * mask).sum() / total
         if self._more is not None:
             loss = loss + HEADS_WEIGHT * self._further(said[2].float(), self._more[at], mask)
@@ -131,7 +139,7 @@ class Batches:
     def _further(self, said: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         """Squared error, log loss of the direction, Gaussian score of the volatility and pinball loss of the quantiles.
 
-        ``said`` has shape (n, P, H, fields), ``label`` (n, P, H).
+        ``said`` has shape (n, P, H, fields), ``label`` (n, P, H); ``mask`` (n, P) is 0 where nothing counts.
         """
         known = torch.isfinite(label) & (mask > 0)[..., None]
         label = torch.nan_to_num(label)

@@ -143,6 +143,7 @@ def fit_family(
     checkpoint: Path | None = None,
     start: Mapping[str, Any] | None = None,
     more_labels: Floats | None = None,
+    weights: Floats | None = None,
     runtime: Runtime | None = None,
 ) -> FamilyModel:
     """Fit one family, or all of them stacked.
@@ -156,6 +157,7 @@ def fit_family(
     progress : epochs of a network, as its training tells them
     checkpoint : file (its name is extended) that a network's training goes on from
     start : weights that the network starts from
+    weights : array (T, P), what each training value counts; None: all the same. What chooses is never weighed
     more_labels, runtime : of a network's training, as it takes them
 
     Raises
@@ -163,7 +165,7 @@ def fit_family(
     InputMissing : too few usable rows
     UsageError : no such family
     """
-    fit = _Fit(features, labels, recipe, seed, threads, progress, checkpoint, more_labels, runtime)
+    fit = _Fit(features, labels, recipe, seed, threads, progress, checkpoint, more_labels, weights, runtime)
     if family == STACKED:
         return fit.stacked(train, valid, start)
     if family not in FAMILIES:
@@ -213,16 +215,17 @@ class _Fit:
         progress: Callable[[int, int, float], None] | None,
         checkpoint: Path | None,
         more_labels: Floats | None,
+        weights: Floats | None,
         runtime: Runtime | None,
     ) -> None:
         self.features, self.labels, self.recipe = features, labels, recipe
         self.seed, self.threads, self.progress, self.checkpoint = seed, threads, progress, checkpoint
-        self.more_labels, self.runtime = more_labels, runtime
+        self.more_labels, self.weights, self.runtime = more_labels, weights, runtime
         self.known = np.asarray(np.isfinite(features).all(axis=2))
         self.said: tuple[str, ...] = ()
 
     def linear(self, train: Ints, valid: Ints) -> LinearModel:
-        return fit_linear(self.features, self.labels, self.known, train, valid)
+        return fit_linear(self.features, self.labels, self.known, train, valid, weights=self.weights)
 
     def plain(self, family: str, linear: LinearModel, train: Ints, valid: Ints) -> Part:
         """One part that needs no network, chosen on ``valid``."""
@@ -230,8 +233,8 @@ class _Fit:
         if family == LINEAR:
             return linear
         if family == POLYNOMIAL:
-            return fit_polynomial(*given, linear)
-        return fit_trees(*given, linear.common, self.recipe.trees, seed=self.seed)
+            return fit_polynomial(*given, linear, weights=self.weights)
+        return fit_trees(*given, linear.common, self.recipe.trees, seed=self.seed, weights=self.weights)
 
     def parts(self, family: str, linear: LinearModel, train: Ints, valid: Ints) -> list[tuple[str, float, Part]]:
         """The part of a family without a network, fitted again on all rows with what it chose on ``valid``."""
@@ -239,16 +242,16 @@ class _Fit:
         both = np.concatenate([train, valid])
         given = (self.features, self.labels, self.known, both, valid)
         if isinstance(chosen, LinearModel):
-            return [(LINEAR, 1.0, fit_linear(*given, (chosen.penalty,)))]
+            return [(LINEAR, 1.0, fit_linear(*given, (chosen.penalty,), weights=self.weights))]
         if isinstance(chosen, PolynomialModel):
-            few = fit_polynomial(*given, linear, (chosen.penalty,))
+            few = fit_polynomial(*given, linear, (chosen.penalty,), weights=self.weights)
             self.said += (f"polynomial: {int((few.weights != 0).sum())} of {few.weights.size} columns kept",)
             return [(POLYNOMIAL, 1.0, few)]
         assert isinstance(chosen, TreesModel)
         self.said += (f"trees: {chosen.trees} kept, {chosen.share:.2f} of their word used",)
         if chosen.trees:
             hyper = replace(self.recipe.trees, rounds=chosen.trees)
-            chosen = fit_trees(*given, linear.common, hyper, seed=self.seed, like=chosen)
+            chosen = fit_trees(*given, linear.common, hyper, seed=self.seed, like=chosen, weights=self.weights)
         return [(TREES, 1.0, chosen)]
 
     def networks(
@@ -275,6 +278,7 @@ class _Fit:
                 progress=self.progress,
                 runtime=self.runtime,
                 more_labels=self.more_labels,
+                weights=self.weights,
                 start=start,
                 checkpoint=file,
             )

@@ -61,6 +61,7 @@ def fit_linear(
     train: Ints,
     valid: Ints,
     penalties: tuple[float, ...] = PENALTIES,
+    weights: Floats | None = None,
 ) -> LinearModel:
     """Fit on ``train``, choose the penalty on ``valid``.
 
@@ -70,6 +71,7 @@ def fit_linear(
     labels : array (T, P), standardised forward returns
     usable : array (T, P), where features can be read; rows without a finite label are dropped too
     train, valid : row numbers
+    weights : array (T, P), what each training value counts; None: all the same. What chooses is never weighed
 
     Raises
     ------
@@ -86,13 +88,17 @@ def fit_linear(
     weight = common_weight(np.where(known[train], labels[train], np.nan))
     x, y = _white(features, labels, known, train, center, scale, weight)
     x_valid, y_valid = _white(features, labels, known, valid, center, scale, weight)
-    gram, moment = x.T @ x / len(x), x.T @ y / len(x)
+    if weights is None:
+        gram, moment = x.T @ x / len(x), x.T @ y / len(x)
+    else:
+        counts = weights[train][known[train]][:, None]
+        gram, moment = x.T @ (counts * x) / counts.sum(), (counts * x).T @ y / counts.sum()
     best: tuple[float, float, Floats] | None = None
     for penalty in penalties:
-        weights: Floats = np.asarray(np.linalg.solve(gram + penalty * np.eye(count), moment), np.float64)
-        loss = float(np.mean((y_valid - x_valid @ weights) ** 2)) if len(y_valid) else penalty
+        found: Floats = np.asarray(np.linalg.solve(gram + penalty * np.eye(count), moment), np.float64)
+        loss = float(np.mean((y_valid - x_valid @ found) ** 2)) if len(y_valid) else penalty
         if best is None or loss < best[0]:
-            best = (loss, penalty, weights)
+            best = (loss, penalty, found)
     assert best is not None
     return LinearModel(center, scale, best[2], 0.0, weight, best[1])
 

@@ -78,6 +78,7 @@ def fit_polynomial(
     valid: Ints,
     linear: LinearModel,
     penalties: tuple[float, ...] = PENALTIES,
+    weights: Floats | None = None,
 ) -> PolynomialModel:
     """Fit on ``train``, choose the penalty on ``valid``.
 
@@ -88,6 +89,7 @@ def fit_polynomial(
     usable : array (T, P), where features can be read; rows without a finite label are dropped too
     train, valid : row numbers
     linear : gives the standardisation of the features and the weight of the cross-section's mean
+    weights : array (T, P), what each training value counts; None: all the same
 
     Raises
     ------
@@ -101,18 +103,18 @@ def fit_polynomial(
     center, scale = linear.center, linear.scale
     mean, deviation = _moments(features, known, train, center, scale)
 
-    def sums(rows: Ints) -> tuple[Floats, Floats, float, int]:
-        return _gram(features, labels, known, rows, (center, scale, mean, deviation), linear.common)
+    def sums(rows: Ints, counts: Floats | None = None) -> tuple[Floats, Floats, float, float]:
+        return _gram(features, labels, known, rows, (center, scale, mean, deviation), linear.common, counts)
 
-    gram, moment, square, total = sums(train)
+    gram, moment, square, total = sums(train, weights)
     gram, moment = gram / total, moment / total
     judge, said, _, judged = sums(valid)
     best: tuple[float, float, Floats] | None = None
     for penalty in penalties:
-        weights = _few(gram, moment, penalty * square / total**2)
-        loss = float(weights @ judge @ weights - 2 * weights @ said) / judged if judged else penalty
+        few = _few(gram, moment, penalty * square / total**2)
+        loss = float(few @ judge @ few - 2 * few @ said) / judged if judged else penalty
         if best is None or loss < best[0]:
-            best = (loss, penalty, weights)
+            best = (loss, penalty, few)
     assert best is not None
     return PolynomialModel(center, scale, mean, deviation, best[2], best[1])
 
@@ -145,8 +147,12 @@ def _gram(
     rows: Ints,
     standard: tuple[Floats, Floats, Floats, Floats],
     weight: float,
-) -> tuple[Floats, Floats, float, int]:
-    """Sums over the known values of some rows: columns squared (K, K), columns times label (K,), labels squared, count."""
+    counts: Floats | None,
+) -> tuple[Floats, Floats, float, float]:
+    """Sums over the known values of some rows: columns squared (K, K), columns times label (K,), labels squared, count.
+
+    ``counts`` (T, P) says what each value counts; None: one.
+    """
     center, scale, mean, deviation = standard
     gram: Floats = np.zeros((mean.size, mean.size))
     moment: Floats = np.zeros(mean.size)
@@ -157,10 +163,14 @@ def _gram(
         values = (_columns(features[part], center, scale) - mean) / deviation
         x = whiten(values, mask, weight)[mask]
         y = whiten(np.clip(labels[part], -LABEL_CLIP, LABEL_CLIP), mask, weight)[mask]
+        if counts is not None:
+            root = np.sqrt(counts[part][mask])
+            x, y = root[:, None] * x, root * y
         gram += x.T @ x
         moment += x.T @ y
         square += float(y @ y)
-    return gram, moment, square, int(known[rows].sum())
+    total = known[rows].sum() if counts is None else counts[rows][known[rows]].sum()
+    return gram, moment, square, float(total)
 
 
 def _few(gram: Floats, moment: Floats, penalty: float) -> Floats:

@@ -95,6 +95,7 @@ def train_forecaster(
     progress: EpochReport | None = None,
     runtime: Runtime | None = None,
     more_labels: Floats | None = None,
+    weights: Floats | None = None,
     start: Mapping[str, Any] | None = None,
     checkpoint: Path | None = None,
 ) -> TrainedForecaster:
@@ -110,6 +111,7 @@ def train_forecaster(
     progress : EpochReport, may raise to stop early (a pruned trial)
     runtime : device and precision; default: one CPU thread, 32 bits
     more_labels : (T, P, H), the same returns over the horizons of further heads; None: no such heads
+    weights : array (T, P), what each training value counts; None: all the same
     start : weights of :meth:`TrainedForecaster.state` to start from, of a network of the same form
     checkpoint : file of the state; removed at the end
 
@@ -122,7 +124,7 @@ def train_forecaster(
     usable = usable_rows(features, shape) & np.isfinite(labels)
     train = rows_train[usable[rows_train].any(axis=1)]
     valid = rows_valid[usable[rows_valid].any(axis=1)]
-    linear = fit_linear(features, labels, usable, train, valid)
+    linear = fit_linear(features, labels, usable, train, valid, weights=weights)
     network = ForecastNetwork(
         shape, features.shape[2], hyper, linear, 0 if more_labels is None else more_labels.shape[2]
     ).to(runtime.device)
@@ -131,13 +133,14 @@ def train_forecaster(
         network.load_state_dict({**network.state_dict(), **kept_weights})
     data = Batches(
         features, labels, usable, shape, linear.common, more=more_labels, keep_gaps=bool(hyper.cross_layers),
-        runtime=runtime,
+        weights=weights, runtime=runtime,
     )  # fmt: skip
     key = ""
     if checkpoint is not None:
         key = checkpoints.training_key(
-            hyper, seed, shape, runtime, train, valid, labels, np.asarray(features[train[:: max(1, train.size // 512)]])
-        )
+            hyper, seed, shape, runtime, train, valid, labels, np.asarray(features[train[:: max(1, train.size // 512)]]),
+            *(() if weights is None else (weights,)),
+        )  # fmt: skip
     loop = _Loop(network, data, hyper, train, valid, seed, warm=start is not None)
     loop.resume(None if checkpoint is None else checkpoints.found(checkpoint, key))
     loop.run(runtime, more_labels is not None, progress, checkpoint, key)

@@ -113,6 +113,7 @@ def fit_trees(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
     like: TreesModel | None = None,
+    weights: Floats | None = None,
 ) -> TreesModel:
     """Grow trees on ``train``, take as many of them, and as much of their word, as is best on ``valid``.
 
@@ -126,6 +127,7 @@ def fit_trees(
     seed : of the rows and features drawn for each tree
     progress : called with (trees grown, of so many); may raise to stop
     like : take its number of trees and share instead of choosing them on ``valid``
+    weights : array (T, P), what each training value counts; None: all the same
 
     Raises
     ------
@@ -138,8 +140,9 @@ def fit_trees(
     least = max(LEAST_LEAF, int(hyper.least_share * mask.sum()))
     if int(mask.sum()) < 2 * least:
         raise InputMissing(f"{int(mask.sum())} training values, a leaf holds {least}", "Collect more history")
+    counts = None if weights is None else np.where(mask, weights[train], 0.0)
     settings: dict[str, Any] = {
-        "objective": "regression" if common == 1.0 else _whitened(mask, common),
+        "objective": "regression" if common == 1.0 else _whitened(mask, common, counts),
         "boost_from_average": False,
         "num_leaves": hyper.leaves,
         "learning_rate": hyper.learning_rate,
@@ -155,7 +158,10 @@ def fit_trees(
         "force_row_wise": True,
     }
     taught = lightgbm.Dataset(
-        features[train][mask], np.clip(labels[train][mask], -LABEL_CLIP, LABEL_CLIP), free_raw_data=True
+        features[train][mask],
+        np.clip(labels[train][mask], -LABEL_CLIP, LABEL_CLIP),
+        weight=None if counts is None or common != 1.0 else counts[mask],  # an objective of our own weighs for itself
+        free_raw_data=True,
     )
     told = [] if progress is None else [lambda at: progress(at.iteration + 1, hyper.rounds)]
     booster = lightgbm.train(settings, taught, num_boost_round=hyper.rounds, callbacks=told)
@@ -167,8 +173,15 @@ def fit_trees(
     return TreesModel(booster.model_to_string(), trees, share, hyper)
 
 
-def _whitened(mask: Bools, weight: float) -> Callable[[Floats, Any], tuple[Floats, Floats]]:
-    """Squared error of whitened residuals as an objective: its gradient, and the diagonal of its second derivative."""
+def _whitened(
+    mask: Bools, weight: float, counts: Floats | None = None
+) -> Callable[[Floats, Any], tuple[Floats, Floats]]:
+    """Squared error of whitened residuals as an objective: its gradient, and the diagonal of its second derivative.
+
+    ``counts``, of the mask's shape and 0 outside it, says what each residual counts; None: one.
+    """
+    if counts is not None:
+        return _whitened_weighed(mask, weight, counts)
     count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
     # white(e) = e - (1 - w) mean(e), so white'white e = e - (1 - w^2) mean(e).
     diagonal = np.broadcast_to(1.0 - (1.0 - weight**2) / count, mask.shape)[mask]
@@ -178,6 +191,21 @@ def _whitened(mask: Bools, weight: float) -> Callable[[Floats, Any], tuple[Float
         error[mask] = said - data.get_label()
         spread: npt.NDArray[np.float64] = error - (1.0 - weight**2) * error.sum(axis=1, keepdims=True) / count
         return spread[mask], diagonal
+
+    return objective
+
+
+def _whitened_weighed(mask: Bools, weight: float, counts: Floats) -> Callable[[Floats, Any], tuple[Floats, Floats]]:
+    """:func:`_whitened` of residuals that do not all count the same: white' C white e, and that matrix's diagonal."""
+    known = np.maximum(mask.sum(axis=1, keepdims=True), 1)
+    taken = (1.0 - weight) / known
+    diagonal = (counts * (1.0 - 2.0 * taken) + taken**2 * counts.sum(axis=1, keepdims=True))[mask]
+
+    def objective(said: Floats, data: Any) -> tuple[Floats, Floats]:
+        error = np.zeros(mask.shape)
+        error[mask] = said - data.get_label()
+        weighed = counts * whiten(error, mask, weight)
+        return whiten(weighed, mask, weight)[mask], diagonal
 
     return objective
 
