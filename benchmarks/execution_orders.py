@@ -27,6 +27,7 @@ from benchmarks.market_streams import child
 from benchmarks.rows import AT_MOST, Report, Row
 from hydra_core.broker.exchange import ExchangeBroker
 from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look, open_live
 from hydra_core.domain.clock import AnchoredClock
 from hydra_core.domain.market import MarketRules, MarkReading, Quote
@@ -143,7 +144,7 @@ async def hands(url: str, folder: Path, ticking: bool) -> AsyncIterator[Hands]:
     credentials, clock = Credentials(LOCAL_KEY, LOCAL_SECRET), await asyncio.to_thread(follow_clock, url)
     async with (
         aiohttp.ClientSession() as web,
-        Gateway(endpoint, credentials, clock) as gateway,
+        open_gateway(endpoint, credentials, clock) as gateway,
         ExchangeClient(endpoint, clock=clock) as client,
     ):
         with Ledger.open(home.ledger_url) as ledger:

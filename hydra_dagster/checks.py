@@ -149,7 +149,7 @@ def _make_cross(group: str) -> dg.AssetChecksDefinition:
         cells = months_by_pair(context.partition_keys)
         spans = {pair: (month_span(months[0])[0], month_span(months[-1])[1]) for pair, months in cells.items()}
         with reporting.plain_failures():
-            found = run_cross_checks(workshop.lake, group, spans)
+            found = run_cross_checks(workshop.lake, group, spans, workshop.home.spool)
             record_lines(workshop.lake, group, found)
         failed = [(pair, line) for pair, lines in found.items() for line in lines if not line.passed]
         broken = any(line.severity == "critical" for _, line in failed)

@@ -18,16 +18,16 @@ from hydra_core.broker.protocol import Incident, IncidentKind
 from hydra_core.broker.stops import STOP_PLAN
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import QUOTE, Pair
-from hydra_core.domain.trading import Fill, OrderState
-from hydra_core.execution.orders import DONE, OWN, IllegalMove, Word, move
-from hydra_core.ledger.records import ADL, EXTERNAL, LIQUIDATION, OrderRecord
+from hydra_core.domain.trading import OWN, Fill, OrderState
+from hydra_core.execution.orders import DONE, IllegalMove, Word, move
+from hydra_core.ledger.records import ADL, DELISTING, EXTERNAL, LIQUIDATION, OrderRecord
 from hydra_core.ledger.store import Ledger
 
 ENDINGS: Final = frozenset({Word.FILLED, Word.CANCELED, Word.EXPIRED})
 MAKERS: Final = (
     ("autoclose-", LIQUIDATION, IncidentKind.LIQUIDATION),
     ("adl_autoclose", ADL, IncidentKind.ADL),
-    ("settlement_autoclose-", "delisting", IncidentKind.DELISTING),
+    ("settlement_autoclose-", DELISTING, IncidentKind.DELISTING),
 )
 """Beginnings of the client ids that the exchange gives to its own orders, the plan they are booked under, what they are."""
 

@@ -72,5 +72,5 @@ async def _once(gateway: Gateway, clock: Clock, occasion: str, attempt: int) -> 
     if held or resting:
         return False
     for stop in await gateway.open_stops():
-        await gateway.cancel_stop_by_id(stop.client_id)
+        await gateway.drop_stop(stop)
     return True

@@ -16,7 +16,7 @@ from loguru import logger
 
 from hydra_core.broker import facts
 from hydra_core.broker.books import Books
-from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateway import FIT, Cause, Gateway
 from hydra_core.broker.protocol import Incident, MarketBook, Standing
 from hydra_core.broker.reconcile import Reconciler, Report
 from hydra_core.broker.sending import Sender
@@ -34,6 +34,8 @@ from hydra_core.ledger.store import Ledger
 from hydra_core.market.listings import Listing
 from hydra_core.settings import LiveSettings
 
+IN_FULL_MS: Final = 2_000
+"""Wall time after which a trade that was told in short only is asked for."""
 RULES_EVERY_MS: Final = 600_000
 """Wall time between two looks at what the exchange lists."""
 
@@ -86,6 +88,8 @@ class ExchangeBroker:
         self._forbidden = ""
         self._read_wall = clock.wall_ms()
         self._armed_wall: dict[Pair, int] = {}
+        self._told_short: dict[tuple[Pair, str], int] = {}
+        """Trades that were told without their fee, by pair and number, and when (wall ms): booked once told in full."""
         self._has_countdown = live.dead_man_s > 0
         self.last_report: Report | None = None
 
@@ -168,6 +172,12 @@ class ExchangeBroker:
             raise self._sender.fault
         if self.books.short:
             self.want("an order filled more than is booked")
+        now = self._clock.wall_ms()
+        late = [trade for trade, heard in self._told_short.items() if now - heard >= IN_FULL_MS]
+        for trade in late:
+            del self._told_short[trade]
+        if late:
+            self.want("a trade was told in short only")
         return 0
 
     def settle(self, pair: Pair, settlement_ms: int, rate: Decimal) -> FundingPayment | None:
@@ -211,16 +221,30 @@ class ExchangeBroker:
                 self.books.take_order(facts.read_algo_event(message))
             elif kind == "ACCOUNT_UPDATE" and message["a"].get("m") != "ORDER":
                 self.want(f"account update: {message['a'].get('m')}")
-            elif kind in {"ACCOUNT_CONFIG_UPDATE", "MARGIN_CALL"}:
+            elif kind == "TRADE_LITE":
+                self._told_short.setdefault(facts.read_short_trade(message), self._clock.wall_ms())
+            elif kind == "MARGIN_CALL":
+                self.books.alarm(facts.read_margin_call(message))
+                self._clean = False
+                self.want("a margin call")
+            elif kind in {"ACCOUNT_CONFIG_UPDATE", "CONDITIONAL_ORDER_TRIGGER_REJECT"}:
                 self.want(f"{kind}")
         except facts.MALFORMED as error:
             logger.warning("user event cannot be read ({!r}): {:.200}", error, str(message))
-            self._clean = False
-            self.want("a user event could not be read")
+            self.on_unread(repr(error))
+
+    def on_unread(self, words: str) -> None:
+        """A message of the user stream could not be read: nothing new may go until the account has been compared."""
+        said = "a user event could not be read"
+        if not any(alarm.startswith(said) for alarm in self.books.alarms):
+            self.books.alarm(f"{said} ({words})")
+        self._clean = False
+        self.want(said)
 
     def _on_order(self, order: facts.OrderFact, fill: facts.FillFact | None) -> None:
         record = self.books.record(order.client_id)
         if fill is not None:
+            self._told_short.pop((fill.pair, fill.trade_id), None)
             if record is None:
                 self.books.take_order(order)
             self.books.take_fill(fill, order.client_id)
@@ -277,9 +301,9 @@ class ExchangeBroker:
         """End what is under way; orders whose answers did not come are looked up by the next process."""
         await self._sender.aclose()
 
-    def stop_refused(self, order: OrderRecord, code: int, reason: str) -> None:
+    def stop_refused(self, order: OrderRecord, cause: Cause, reason: str) -> None:
         """A protective stop was not taken."""
-        self.stops.refused(order, code, reason)
+        self.stops.refused(order, cause, reason)
 
     async def look_up(self, record: OrderRecord) -> None:
         """Ask for one order and fold the answer in."""
@@ -306,6 +330,8 @@ class ExchangeBroker:
                     pause = min(pause, max(0.5, self._live.reconcile_s / 10))
                 if self._armed_wall:
                     pause = min(pause, self._live.dead_man_s / 3)
+                if self.working():
+                    pause = min(pause, self._gateway.listen_s)
                 try:
                     await asyncio.wait_for(self._wake.wait(), pause)
                 except TimeoutError:
@@ -336,11 +362,11 @@ class ExchangeBroker:
         """Read what must hold before anything is sent: the exchange's time, one-way mode, the brackets."""
         try:
             await self._gateway.synchronise()
-            if await self._gateway.hedged():
-                self._forbidden = "the account is in hedge mode; HYDRA trades in one-way mode only"
+            if unfit := await self._gateway.unfit(self._rules):
+                self._forbidden = f"{unfit}; {FIT}"
                 return False
             self._forbidden = ""
-            self._caps = await self._gateway.notional_caps()
+            self._caps = await self._gateway.notional_caps(self._rules)
         except VenueError as error:
             logger.warning("the exchange cannot be read: {}", error)
             return False
@@ -372,7 +398,7 @@ class ExchangeBroker:
     async def read_caps(self) -> None:
         """Take in the leverage tables as they are now."""
         try:
-            self._caps = await self._gateway.notional_caps()
+            self._caps = await self._gateway.notional_caps(self._rules)
         except VenueError as error:
             logger.warning("brackets cannot be read: {}", error)
 

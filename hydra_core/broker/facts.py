@@ -1,7 +1,8 @@
 """An exchange's words as facts: orders, fills, positions, wallet entries, read from REST rows and user-stream messages.
 
-Binance USD-M's spelling, taken raw so that every number stays exact. Whatever cannot be read raises ValueError, KeyError,
-TypeError or ArithmeticError; what to make of that is the caller's. What a fact changes is decided in ``books``.
+The facts are every exchange's; the readers here take Binance USD-M's spelling, raw so that every number stays exact.
+Whatever cannot be read raises ValueError, KeyError, TypeError or ArithmeticError; what to make of that is the caller's.
+What a fact changes is decided in ``books``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from hydra_core.ledger.records import OrderKind
 Row = Mapping[str, Any]
 MALFORMED: Final = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 """What reading a spoilt row raises."""
+
+FUNDING_FEE: Final = "FUNDING_FEE"
+REALIZED_PNL: Final = "REALIZED_PNL"
+BOOKED_WITH_FILLS: Final = frozenset({REALIZED_PNL, "COMMISSION"})
+"""Kinds of entries that the trades tell of already; other exchanges' are read as the first."""
 
 STATUS: Final[Mapping[str, Word]] = {
     "NEW": Word.WORKING,
@@ -75,7 +81,7 @@ class FillFact:
     """A trade of the account; ``fee`` is None where the exchange did not say."""
 
     pair: Pair
-    trade_id: int
+    trade_id: str
     venue_id: str
     side: Side
     quantity: Decimal
@@ -85,6 +91,8 @@ class FillFact:
     realised: Decimal | None
     maker: bool
     ts_ms: int
+    order: int = 0
+    """Its place among trades of one millisecond, where the exchange numbers them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,13 @@ class PositionFact:
 
 @dataclass(frozen=True, slots=True)
 class IncomeFact:
-    """An entry of the wallet's history, USDT."""
+    """An entry of the wallet's history, USDT.
+
+    Parameters
+    ----------
+    kind : str, :data:`FUNDING_FEE`, one of :data:`BOOKED_WITH_FILLS`, or the exchange's own word
+    told : rate and mark price of a settlement, where the entry says them
+    """
 
     entry_id: str
     pair: Pair | None
@@ -108,6 +122,7 @@ class IncomeFact:
     amount: Decimal
     ts_ms: int
     note: str = ""
+    told: tuple[Decimal, Decimal] | None = None
 
 
 def read_order(row: Row) -> OrderFact:
@@ -150,7 +165,7 @@ def read_fill(row: Row) -> FillFact:
     """A REST row of a trade of ours."""
     return FillFact(
         pair=Pair(row["symbol"]),
-        trade_id=int(row["id"]),
+        trade_id=str(row["id"]),
         venue_id=str(row["orderId"]),
         side=_SIDES[row["side"]],
         quantity=Decimal(row["qty"]),
@@ -209,7 +224,7 @@ def read_order_event(message: Row) -> tuple[OrderFact, FillFact | None]:
         return order, None
     fill = FillFact(
         pair=order.pair,
-        trade_id=int(told["t"]),
+        trade_id=str(int(told["t"])),
         venue_id=order.venue_id,
         side=order.side,
         quantity=Decimal(told["l"]),
@@ -242,6 +257,20 @@ def read_algo_event(message: Row) -> OrderFact:
         actual_id=_id(told.get("ai")),
         reason=str(told.get("rm") or ""),
     )
+
+
+def read_short_trade(message: Row) -> tuple[Pair, str]:
+    """Pair and number of a ``TRADE_LITE``: a trade without its fee, which is told in full behind it and booked from there."""
+    return Pair(message["s"]), str(int(message["t"]))
+
+
+def read_margin_call(message: Row) -> str:
+    """A ``MARGIN_CALL`` in words: the positions whose margin is nearly used up."""
+    held = [
+        f"{row['s']} {Decimal(row['pa']):f} at mark {Decimal(row['mp']):f}, needs {Decimal(row['mm']):f} USDT"
+        for row in message["p"]
+    ]
+    return f"margin call: {'; '.join(held)}"
 
 
 def _flag(value: Any) -> bool:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from hydra_core.broker.gateway import Gateway
-from hydra_core.broker.reconcile import INCOME, adjustments
+from hydra_core.broker.gateway import FIT, Gateway
+from hydra_core.broker.gateways import PASSPHRASED, insist_on_orders
+from hydra_core.broker.reconcile import INCOME, adjustments, opened_cursor, trades_cursor
 from hydra_core.domain.errors import UsageError, VenueUnavailable
 from hydra_core.domain.pairs import Pair
 from hydra_core.ledger.records import LIVE, Account
@@ -22,8 +23,6 @@ from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.settings import Settings
 
 LOOKS: Final = 5
-EXCHANGES: Final = frozenset({"binanceusdm"})
-"""Exchanges that orders can be sent to."""
 CEILINGS: Final = (
     "max_position_notional", "max_total_notional", "max_positions", "max_leverage", "risk_per_trade",
     "day_loss_limit", "drawdown_limit", "position_loss_limit",
@@ -62,11 +61,20 @@ def credentials_of(settings: Settings, endpoint: Endpoint) -> Credentials:
             "trading at an exchange is switched off",
             "Set HYDRA_LIVE__ENABLED=true once you have read docs/live.md",
         )
-    if endpoint.exchange not in EXCHANGES:
-        raise UsageError(f"orders cannot be sent to {endpoint.exchange}", f"Use {', '.join(sorted(EXCHANGES))}")
+    insist_on_orders(endpoint.exchange)
     if settings.exchange_key is None or settings.exchange_secret is None:
         raise UsageError("no API key is set", "Set HYDRA_EXCHANGE_KEY and HYDRA_EXCHANGE_SECRET in the environment")
-    return Credentials(settings.exchange_key.get_secret_value(), settings.exchange_secret.get_secret_value())
+    passphrase = settings.exchange_passphrase
+    if passphrase is None and endpoint.exchange in PASSPHRASED:
+        raise UsageError(
+            f"no passphrase is set, and {endpoint.exchange} signs with one",
+            "Set HYDRA_EXCHANGE_PASSPHRASE in the environment",
+        )
+    return Credentials(
+        settings.exchange_key.get_secret_value(),
+        settings.exchange_secret.get_secret_value(),
+        passphrase.get_secret_value() if passphrase is not None else "",
+    )
 
 
 async def look(gateway: Gateway, settings: Settings) -> Opening:
@@ -74,12 +82,12 @@ async def look(gateway: Gateway, settings: Settings) -> Opening:
 
     Raises
     ------
-    UsageError : the account is in hedge mode
+    UsageError : the account is not one that HYDRA can trade on
     VenueError : the exchange cannot be read
     """
     await gateway.synchronise()
-    if await gateway.hedged():
-        raise UsageError("the account is in hedge mode", "Close its positions and switch it to one-way mode")
+    if unfit := await gateway.unfit(settings.pairs):
+        raise UsageError(unfit, f"{FIT}: close the account's positions and switch it over")
     held = await gateway.positions()
     words = tuple(f"{fact.quantity:f} {pair} at {fact.entry:f}" for pair, fact in sorted(held.items()))
     return Opening(gateway.endpoint, await gateway.wallet(), words, _limits(settings))
@@ -107,7 +115,8 @@ async def open_live(
     terms = json.dumps({"exchange": str(opening.endpoint), "limits": opening.limits}, sort_keys=True)
     account = ledger.open_account(LIVE, wallet, market_ms, LIVE, terms)
     for pair, trade_id in newest.items():
-        ledger.set_cursor(account.name, f"trades/{pair}", trade_id)
+        ledger.set_cursor(account.name, trades_cursor(pair), trade_id)
+        ledger.set_cursor(account.name, opened_cursor(pair), trade_id)
     ledger.set_cursor(account.name, INCOME, market_ms)
     for pair, fact in held.items():
         for fill in adjustments(account.name, gateway.endpoint.exchange, pair, None, fact):

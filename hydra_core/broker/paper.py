@@ -4,14 +4,14 @@ What is assumed: an order reaches the book ``latency_ms`` of market time after i
 seen from then on; what the best price holds fills there, the rest pays the square-root law. A limit order joins the end of
 the queue that is displayed at its price: trades at that price, and the queue's own shrinking, bring it forward; only what
 reaches it fills it. Fees are the pair's own, less what a month's turnover earns. An account whose equity no longer covers
-its maintenance margin is liquidated at the mark.
+its maintenance margin is liquidated at the mark. A position in a pair that is delivered soon is to be closed, as at the
+exchange; one that the exchange has settled is closed at the last mark that was heard.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -19,7 +19,7 @@ from loguru import logger
 
 from hydra_core.broker.protocol import Incident, IncidentKind, MarketBook, Standing
 from hydra_core.domain.clock import Clock
-from hydra_core.domain.intervals import DAY_MS
+from hydra_core.domain.intervals import DAY_MS, HOUR_MS, iso
 from hydra_core.domain.market import MarketRules, Quote
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Position, Side
@@ -27,7 +27,7 @@ from hydra_core.execution.orders import Word, move
 from hydra_core.execution.rounding import decimal
 from hydra_core.execution.slippage import AVERAGE_SHARE, peak_impact, sweep_price
 from hydra_core.ledger.accounting import funding_amount, total_unrealised
-from hydra_core.ledger.records import LIQUIDATION, FundingPayment, OrderRecord
+from hydra_core.ledger.records import DELISTING, LIQUIDATION, FundingPayment, OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.risk.margin import Tier, maintenance
 from hydra_core.settings import CostSettings
@@ -43,6 +43,8 @@ FEE_TIERS: Final = (
 )
 """Turnover of thirty days (USDT) from which a share of the maker and of the taker fee is due."""
 MONTH_MS: Final = 30 * DAY_MS
+PREFIX: Final = {LIQUIDATION: "autoclose-", DELISTING: "settlement_autoclose-"}
+"""Plan of an order that the exchange places -> what its id begins with there."""
 
 
 class PaperBroker:
@@ -57,6 +59,7 @@ class PaperBroker:
     costs : CostSettings, latency and impact
     on_fill : called after each booked fill
     tiers : maintenance margin tables by pair; a pair without one has the single rate of its rules
+    close_before_delivery_h : float, market hours before its delivery from which a pair is left
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class PaperBroker:
         costs: CostSettings,
         on_fill: Callable[[Fill], None] = lambda _: None,
         tiers: Mapping[Pair, Sequence[Tier]] | None = None,
+        close_before_delivery_h: float = 0.0,
     ) -> None:
         self._ledger = ledger
         self._account = account
@@ -77,7 +81,11 @@ class PaperBroker:
         self._rules = rules
         self._costs = costs
         self._on_fill = on_fill
-        self._tiers = tiers or {}
+        self._tables: dict[Pair, Sequence[Tier]] = {
+            pair: (tiers or {}).get(pair) or (Tier(0.0, float(rule.maintenance_margin)),)
+            for pair, rule in rules.items()
+        }
+        self._leave_before_ms = int(close_before_delivery_h * HOUR_MS)
         self._working: dict[str, OrderRecord] = {}
         self._queue: dict[str, Decimal] = {}
         self._shown: dict[str, Decimal] = {}
@@ -97,7 +105,11 @@ class PaperBroker:
         return len(self._working)
 
     def submit(self, order: OrderRecord) -> None:
-        """Take an order whose intent is booked (state NEW)."""
+        """Take an order whose intent is booked (state NEW), unless it opens what has to be left."""
+        if not order.reduce_only and (reason := self._leaving(order.pair)):
+            logger.warning("order {} is not taken: {}", order.order_id, reason)
+            self._ledger.move_order(order.order_id, move(order.state, Word.WITHDRAWN), self._clock.market_ms(), reason)
+            return
         self._working[order.order_id] = self._accept(order)
 
     def cancel(self, order_id: str, reason: str) -> bool:
@@ -129,15 +141,18 @@ class PaperBroker:
         return False
 
     def must_close(self) -> Mapping[Pair, str]:
-        """Nothing: the guard's stops need no exchange."""
-        return {}
+        """Positions in pairs that are delivered soon; the guard's stops need no exchange."""
+        leaving = {pair: reason for pair in self._view.deliveries if (reason := self._leaving(pair))}
+        if not leaving:
+            return {}
+        return {pair: leaving[pair] for pair in self._ledger.positions(self._account) if pair in leaving}
 
     def flat(self) -> bool:
         """The ledger is all there is."""
         return not self._ledger.positions(self._account)
 
     def incidents(self) -> list[Incident]:
-        """Liquidations since the last call."""
+        """Liquidations and settlements since the last call."""
         found, self._incidents = self._incidents, []
         return found
 
@@ -154,7 +169,7 @@ class PaperBroker:
             if quote is None or quote.event_ms < order.created_ms + self._costs.latency_ms:
                 continue
             done += self._rest(order, quote) if order.kind == "limit" else self._take(order, quote)
-        return done + self._call_margin()
+        return done + self._settle_delisted() + self._call_margin()
 
     def on_trade(self, pair: Pair, price: Decimal, quantity: Decimal, event_ms: int) -> int:
         """A public trade: it fills orders that it went through, and brings forward those that rest at its price."""
@@ -190,8 +205,7 @@ class PaperBroker:
         """Maintenance margin of positions at marks, USDT; a position without a mark counts at its entry price."""
         total = 0.0
         for pair, held in positions.items():
-            table = self._tiers.get(pair) or (Tier(0.0, float(self._rules[pair].maintenance_margin)),)
-            total += maintenance(float(abs(held.quantity) * marks.get(pair, held.entry_price)), table)
+            total += maintenance(float(abs(held.quantity) * marks.get(pair, held.entry_price)), self._tables[pair])
         return decimal(total)
 
     # -- filling -------------------------------------------------------------------------------------------------------
@@ -295,6 +309,27 @@ class PaperBroker:
         for kept in (self._working, self._queue, self._shown):
             kept.pop(order_id, None)
 
+    # -- pairs that end ------------------------------------------------------------------------------------------------
+
+    def _leaving(self, pair: Pair) -> str:
+        """Why nothing may be opened in a pair any more; empty where it may."""
+        delivered_ms = self._view.deliveries.get(pair)
+        if delivered_ms is None or delivered_ms > self._clock.market_ms() + self._leave_before_ms:
+            return ""
+        return f"{pair} is delivered at {iso(delivered_ms)}"
+
+    def _settle_delisted(self) -> int:
+        """Close what is held in pairs that the exchange has settled, at the last mark; their orders end."""
+        done = 0
+        for pair in self._view.settled:
+            for order in self.working(pair):
+                self.cancel(order.order_id, DELISTING)
+            held, mark = self._ledger.positions(self._account).get(pair), self._view.exact_mark(pair)
+            if held is not None and mark is not None:
+                self._close_by_exchange(pair, held, mark, DELISTING, IncidentKind.DELISTING)
+                done += 1
+        return done
+
     # -- margin --------------------------------------------------------------------------------------------------------
 
     def _call_margin(self) -> int:
@@ -311,15 +346,16 @@ class PaperBroker:
         for order in list(self._working.values()):
             self.cancel(order.order_id, "liquidation")
         for pair, held in positions.items():
-            self._liquidate(pair, held, marks[pair])
+            self._close_by_exchange(pair, held, marks[pair], LIQUIDATION, IncidentKind.LIQUIDATION)
         return len(positions)
 
-    def _liquidate(self, pair: Pair, held: Position, mark: Decimal) -> None:
+    def _close_by_exchange(self, pair: Pair, held: Position, price: Decimal, plan: str, kind: IncidentKind) -> None:
+        """Close a position by an order that the exchange itself would place."""
         now = self._clock.market_ms()
         digest = hashlib.sha256(f"{self._account}|{pair}|{held.opened_ms}|{now}".encode()).hexdigest()[:20]
         order = OrderRecord(
-            order_id=f"autoclose-{digest}",
-            plan_id=LIQUIDATION,
+            order_id=f"{PREFIX[plan]}{digest}",
+            plan_id=plan,
             account=self._account,
             pair=pair,
             side=Side.SHORT if held.quantity > 0 else Side.LONG,
@@ -329,12 +365,12 @@ class PaperBroker:
             created_ms=now,
             updated_ms=now,
             reduce_only=True,
-            reason="liquidation",
+            reason=plan,
         )
         self._ledger.record_order(order)
-        order = replace(self._accept(order))
+        order = self._accept(order)
         self._working[order.order_id] = order
-        self._fill(order, mark, order.quantity, now, maker=False)
-        words = f"liquidation of {held.quantity:f} {pair} at {mark:f}"
+        self._fill(order, price, order.quantity, now, maker=False)
+        words = f"{plan} of {held.quantity:f} {pair} at {price:f}"
         logger.error("{}", words)
-        self._incidents.append(Incident(IncidentKind.LIQUIDATION, pair, words))
+        self._incidents.append(Incident(kind, pair, words))

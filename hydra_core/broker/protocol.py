@@ -20,6 +20,10 @@ class MarketBook(Protocol):
 
     quotes: dict[Pair, Quote]
     marks: dict[Pair, MarkReading]
+    settled: frozenset[Pair]
+    """Pairs whose positions the exchange has closed: traded no more, and delivered or gone."""
+    deliveries: Mapping[Pair, int]
+    """When a pair is delivered, epoch ms."""
 
     def exact_mark(self, pair: Pair) -> Decimal | None:
         """Newest mark, USDT; None where there is none."""

@@ -15,10 +15,11 @@ from typing import Final
 from loguru import logger
 
 from hydra_core.broker.books import Books
-from hydra_core.broker.facts import IncomeFact, PositionFact
-from hydra_core.broker.gateway import Gateway, refusal_code
+from hydra_core.broker.facts import BOOKED_WITH_FILLS, FUNDING_FEE, IncomeFact, PositionFact
+from hydra_core.broker.gateway import Cause, Gateway
 from hydra_core.broker.protocol import Incident, IncidentKind
 from hydra_core.domain.errors import Refused, VenueError
+from hydra_core.domain.intervals import HOUR_MS
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Position, Side
 from hydra_core.execution.orders import LIVE, NEVER_ARRIVED, Word
@@ -28,12 +29,11 @@ from hydra_core.settings import LiveSettings
 
 LOOKS: Final = 4
 """A difference must be the same in two looks after each other before it is booked as one; so often it is looked at most."""
-BOOKED_WITH_FILLS: Final = frozenset({"REALIZED_PNL", "COMMISSION"})
-FUNDING_FEE: Final = "FUNDING_FEE"
-NO_SUCH_PAIR: Final = -1121
 ROUNDING: Final = Decimal("0.01")
 """USDT up to which a difference of cash is called rounding."""
 INCOME: Final = "income"
+NEVER_TRADED_MS: Final = HOUR_MS
+"""How far two clocks may differ over the moment at which an account was opened, of a pair that was not traded before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ class Reconciler:
         self._live = live
         self._settled = settled
         self._vanished: set[Pair] = set()
+        self._floors: dict[Pair, int] = {}
         self.venue_positions: Mapping[Pair, PositionFact] = {}
         """Positions as they were last read."""
 
@@ -123,12 +124,12 @@ class Reconciler:
         ------
         VenueError : a page or an order could not be read; nothing is skipped, the next reading begins where this one did
         """
-        name = f"trades/{pair}"
+        name = trades_cursor(pair)
         known = self._ledger.cursor(self._account, name) or 0
         try:
-            fills = sorted(await self._gateway.fills(pair, known + 1), key=lambda fill: fill.trade_id)
+            fills, mark = await self._gateway.fills(pair, known, self._floor_ms(pair))
         except Refused as error:
-            if refusal_code(error) != NO_SUCH_PAIR:
+            if self._gateway.cause(error) is not Cause.NO_SUCH_PAIR:
                 raise
             self._vanished.add(pair)  # its trades can be read no more; what they did shows in position and wallet
             self._books.short.discard(pair)
@@ -140,10 +141,18 @@ class Reconciler:
                     raise Refused(f"trades of {pair} name order {venue_id}, which the exchange does not know")
                 self._books.take_order(fact)
         new = sum(self._books.take_fill(fill) for fill in fills)
-        if fills:
-            self._ledger.set_cursor(self._account, name, fills[-1].trade_id)
+        if mark != known:
+            self._ledger.set_cursor(self._account, name, mark)
         self._books.short.discard(pair)
         return new
+
+    def _floor_ms(self, pair: Pair) -> int:
+        """Epoch ms up to which a pair's trades were made before the account was opened here."""
+        if pair not in self._floors:
+            opened = self._ledger.account(self._account).opened_ms
+            before = self._ledger.cursor(self._account, opened_cursor(pair))
+            self._floors[pair] = opened if before is None else before or opened - NEVER_TRADED_MS
+        return self._floors[pair]
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
@@ -259,9 +268,9 @@ class Reconciler:
                 self._ledger.set_cursor(self._account, INCOME, entries[-1].ts_ms)
             wallet = await self._gateway.wallet()
             gap = wallet - self._ledger.account(self._account).cash
-            if not gap:
+            if abs(gap) <= self._gateway.cash_grain:
                 return []
-            if gap == before:
+            if before is not None and abs(gap - before) <= self._gateway.cash_grain:
                 return self._correct(gap, wallet)
             before = gap
             for pair in self._pairs:
@@ -289,7 +298,7 @@ class Reconciler:
 
     async def _funding(self, entry: IncomeFact, pair: Pair) -> FundingPayment:
         quantity = self._ledger.quantity_at(self._account, pair, entry.ts_ms)
-        told = await self._gateway.funding_rate(pair, entry.ts_ms)
+        told = entry.told or await self._gateway.funding_rate(pair, entry.ts_ms)
         rate, mark = told or (Decimal(0), Decimal(0))
         return FundingPayment(self._account, pair, entry.ts_ms, rate, quantity, mark, entry.amount)
 
@@ -303,6 +312,16 @@ class Reconciler:
         )  # fmt: skip
         self._books.changes += self._ledger.record_cash(entry)
         return [] if small else [f"cash differed from the exchange's by {gap} USDT without an entry that explains it"]
+
+
+def trades_cursor(pair: Pair) -> str:
+    """Name of the mark up to which a pair's trades are booked."""
+    return f"trades/{pair}"
+
+
+def opened_cursor(pair: Pair) -> str:
+    """Name of the mark that a pair's trades had when the account was opened."""
+    return f"opened/{pair}"
 
 
 def adjustments(account: str, venue: str, pair: Pair, held: Position | None, theirs: PositionFact | None) -> list[Fill]:

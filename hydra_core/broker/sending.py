@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from loguru import logger
 
 from hydra_core.broker.books import Books
-from hydra_core.broker.gateway import CLOCK_IS_OFF, Gateway, refusal_code
+from hydra_core.broker.gateway import Cause, Gateway
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.errors import OutcomeUnknown, Refused, VenueError, VenueUnavailable
 from hydra_core.domain.pairs import Pair
@@ -30,11 +30,8 @@ PROBE_CAP_S: Final = 5.0
 RESTING: Final = frozenset({OrderState.OPEN, OrderState.PARTIAL})
 REFUSAL_PAUSE_MS: Final = (250, 5_000)
 """First and longest wall pause after a refusal before another order of the pair."""
-RULES_CHANGED: Final = frozenset({-1111, -4014, -4003, -4004, -4005, -4164, -1121, -4140, -4141})
-BRACKET_CHANGED: Final = frozenset({-2027, -2028})
-POSITION_DIFFERS: Final = frozenset({-2022, -4118, -2019})
-DUPLICATE: Final = -4116
-OUTSIDE_BAND: Final = frozenset({-4131, -4016, -4024})
+RULES_CHANGED: Final = frozenset({Cause.OFF_GRID, Cause.FILTER, Cause.NO_SUCH_PAIR})
+POSITION_DIFFERS: Final = frozenset({Cause.NOTHING_TO_REDUCE, Cause.NO_MARGIN})
 
 
 class Host(Protocol):
@@ -43,7 +40,7 @@ class Host(Protocol):
     def want(self, reason: str) -> None:
         """Ask for a comparison as soon as possible."""
 
-    def stop_refused(self, order: OrderRecord, code: int, reason: str) -> None:
+    def stop_refused(self, order: OrderRecord, cause: Cause, reason: str) -> None:
         """A protective stop was not taken."""
 
     async def look_up(self, record: OrderRecord) -> None:
@@ -137,7 +134,7 @@ class Sender:
             except VenueUnavailable as error:  # a limit, or a timestamp: it was turned away before it was looked at
                 pause = next(pauses, None)
                 if pause is not None:
-                    if refusal_code(error) == CLOCK_IS_OFF:
+                    if self._gateway.cause(error) is Cause.CLOCK:
                         await self._synchronise()
                     await asyncio.sleep(max(pause, min(self._gateway.wait_s, 2.0)))
                     continue
@@ -152,24 +149,24 @@ class Sender:
 
     async def _on_refusal(self, order: OrderRecord, error: Refused) -> None:
         """Keep the reason, and look into what it tells of the exchange's state."""
-        code = refusal_code(error)
-        if code == DUPLICATE:  # an earlier sending of this very order landed
+        cause = self._gateway.cause(error)
+        if cause is Cause.DUPLICATE:  # an earlier sending of this very order landed
             self._hear_nothing(order.order_id, error)
             return
         self._books.hear(order.order_id, Word.REFUSED, str(error))
         logger.warning("order {} refused: {}", order.order_id, error)
         if order.kind == "stop":
-            self._host.stop_refused(order, code, str(error))
+            self._host.stop_refused(order, cause, str(error))
         else:
             self._pause(order.pair)
-        if code in OUTSIDE_BAND:
+        if cause is Cause.OUTSIDE_BAND:
             self.outside_band.add(order.pair)
-        if code in POSITION_DIFFERS:
+        if cause in POSITION_DIFFERS:
             self.waiting.add(order.pair)
             self._host.want(f"{order.pair}: {error}")
-        if code in RULES_CHANGED:
+        if cause in RULES_CHANGED:
             await self._host.refresh_rules()
-        if code in BRACKET_CHANGED:
+        if cause is Cause.BRACKET:
             await self._host.read_caps()
 
     async def _cancel(self, record: OrderRecord) -> None:
@@ -188,7 +185,7 @@ class Sender:
             self._hear_nothing(order_id, error)
         except VenueUnavailable as error:
             logger.warning("cancel of {} was turned away: {}", order_id, error)
-            if refusal_code(error) == CLOCK_IS_OFF:
+            if self._gateway.cause(error) is Cause.CLOCK:
                 await self._synchronise()
             self._books.hear(order_id, Word.NO_ANSWER, str(error))
             self.probe_later(order_id)

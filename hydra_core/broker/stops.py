@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from loguru import logger
 
+from hydra_core.broker.gateway import Cause
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
@@ -23,9 +24,6 @@ from hydra_core.ledger.store import Ledger
 from hydra_core.settings import LiveSettings
 
 STOP_PLAN: Final = "stop"
-WOULD_TRIGGER: Final = -2021
-NOTHING_TO_REDUCE: Final = frozenset({-2022, -4118})
-OFF_GRID: Final = frozenset({-1111, -4014})
 RESTING: Final = frozenset({OrderState.OPEN, OrderState.PARTIAL})
 
 
@@ -95,14 +93,18 @@ class Stops:
         for pair, held in positions.items():
             self._keep_one(pair, held)
 
-    def refused(self, order: OrderRecord, code: int, reason: str) -> None:
+    def refused(self, order: OrderRecord, cause: Cause, reason: str) -> None:
         """A stop was not taken: its position is closed, unless there is none any more."""
-        if code in NOTHING_TO_REDUCE:
+        if cause is Cause.NOTHING_TO_REDUCE:
             return
-        if code in OFF_GRID and order.pair not in self._regridded:
+        if cause is Cause.OFF_GRID and order.pair not in self._regridded:
             self._regridded.add(order.pair)  # the filters have changed and are being read: once more, on the new grid
             return
-        words = "the price is through the stop already" if code == WOULD_TRIGGER else f"no stop can be placed: {reason}"
+        words = (
+            "the price is through the stop already"
+            if cause is Cause.WOULD_TRIGGER
+            else f"no stop can be placed: {reason}"
+        )
         logger.error("{}: {}", order.pair, words)
         self.exits[order.pair] = words
 

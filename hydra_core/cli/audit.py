@@ -11,7 +11,16 @@ from hydra_core.cli.common import JsonFlag, MarketOption, account_of, open_ledge
 from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.intervals import iso, parse_time
 from hydra_core.domain.trading import PairDecision
-from hydra_core.ledger.records import ADL, EXTERNAL, LIQUIDATION, STRATEGY, BookedFill, DecisionRecord, OrderRecord
+from hydra_core.ledger.records import (
+    ADL,
+    DELISTING,
+    EXTERNAL,
+    LIQUIDATION,
+    STRATEGY,
+    BookedFill,
+    DecisionRecord,
+    OrderRecord,
+)
 from hydra_core.ledger.store import Ledger
 from hydra_core.report.operator import cost
 
@@ -76,6 +85,7 @@ def _origin(booked: OrderRecord) -> str:
         EXTERNAL: "another hand placed it at the exchange",
         LIQUIDATION: "the exchange placed it: a liquidation",
         ADL: "the exchange placed it: auto-deleveraging",
+        DELISTING: "the exchange placed it: the settlement of a pair that is traded no more",
     }
     if booked.plan_id in known:
         return f"no decision is behind it: {known[booked.plan_id]}"

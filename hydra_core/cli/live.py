@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import Opening, credentials_of, look, open_live
 from hydra_core.cli.common import JsonFlag, MarketOption, err, load_settings, out, reporting_errors, say_json
 from hydra_core.cli.platform import home_to_open
@@ -66,7 +66,7 @@ def live(
 async def _open(
     settings: Settings, home: Home, endpoint: Endpoint, credentials: Credentials, clock: Clock, confirm: str
 ) -> Account:
-    async with Gateway(endpoint, credentials, clock, budget_folder=home.limits) as gateway:
+    async with open_gateway(endpoint, credentials, clock, budget_folder=home.limits) as gateway:
         opening = await look(gateway, settings)
         _agree(opening, confirm)
         with Ledger.open(settings.database_url or home.ledger_url) as ledger:

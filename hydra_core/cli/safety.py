@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hydra_core.broker.emergency import flatten
-from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import credentials_of
 from hydra_core.cli.common import JsonFlag, MarketOption, err, open_home, open_ledger, out, reporting_errors, say_json
 from hydra_core.domain.clock import Clock, SystemClock
@@ -68,7 +68,9 @@ def _flatten_without_ledger(settings: Settings, home: Home, venue_url: str) -> N
     clock: Clock = follow_clock(endpoint.base_url) if endpoint.base_url is not None else SystemClock()
 
     async def close() -> None:
-        async with Gateway(endpoint, credentials_of(settings, endpoint), clock, budget_folder=home.limits) as gateway:
+        async with open_gateway(
+            endpoint, credentials_of(settings, endpoint), clock, budget_folder=home.limits
+        ) as gateway:
             await flatten(gateway, clock)
 
     err.print("the books cannot be used: closing what the exchange says is open")

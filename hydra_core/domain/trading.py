@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Final
 
 from hydra_core.domain.pairs import Pair
+
+OWN: Final = "hy-"
+"""Beginning of every client order id that HYDRA makes."""
 
 
 class Side(IntEnum):

@@ -16,7 +16,7 @@ from typing import Final
 
 from hydra_core.domain.errors import HydraError
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import OrderState
+from hydra_core.domain.trading import OWN, OrderState
 
 
 class IllegalMove(HydraError):
@@ -135,10 +135,8 @@ DONE: Final = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 
 NEVER_ARRIVED: Final = "the exchange does not know it"
 """Reason of an order that was sent and that the exchange, asked long enough, knows nothing of."""
-OWN: Final = "hy-"
-"""Beginning of every client order id that is made here."""
-MAX_CLIENT_ID: Final = 36
-"""Longest client order id the exchange takes."""
+ID_DIGITS: Final = 28
+"""Hex digits of a client order id: few enough for every exchange's field, a mark that it is ours included."""
 
 
 def move(state: OrderState, word: Word) -> OrderState:
@@ -168,7 +166,7 @@ def client_order_id(plan_id: str, pair: Pair, slice_index: int, purpose: str = "
 
     Returns
     -------
-    str, at most 36 characters of ``[A-Za-z0-9-]``
+    str, 31 characters of ``[a-z0-9-]``
     """
     digest = hashlib.sha256(f"{plan_id}|{pair}|{slice_index}|{purpose}".encode()).hexdigest()
-    return f"{OWN}{digest[: MAX_CLIENT_ID - len(OWN) - 1]}"
+    return f"{OWN}{digest[:ID_DIGITS]}"

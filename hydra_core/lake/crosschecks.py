@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,6 +18,7 @@ from hydra_core.domain.intervals import HOUR_MS, Interval, iso
 from hydra_core.domain.market import CANDLES, FUNDING
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import (
+    CANDLE_TABLES,
     CAPTURES,
     INDEX,
     MARK,
@@ -28,6 +31,7 @@ from hydra_core.domain.tables import (
 from hydra_core.lake.derive import compare, resample
 from hydra_core.lake.expectations import CheckLine
 from hydra_core.lake.rules import CRITICAL, WARNING
+from hydra_core.lake.spool import read_spool
 from hydra_core.lake.store import Lake
 
 MARK_FAR: Final = 0.02
@@ -149,6 +153,24 @@ def trades_against_candles(read: Read) -> CheckLine:
     return _line("trades_make_the_candle", TRADES, apart.height, WARNING, words)
 
 
+def candles_as_heard(read: Read, heard: Read) -> CheckLine:
+    """Closed candles as the stream told them last, corrections included, against what REST tells of the same bars."""
+    apart, compared = [], 0
+    for table in CANDLE_TABLES:
+        said, told = heard(table).unique("ts", keep="last", maintain_order=True), read(table)
+        if not said.height or not told.height:
+            continue
+        inside = said.filter(pl.col("ts").is_between(told["ts"].min(), told["ts"].max()))
+        both = inside.join(told, on="ts", how="left", suffix="_told")
+        names = ("open", "high", "low", "close", "volume")
+        far = [(pl.col(n) - pl.col(f"{n}_told")).abs() > TRADED_APART * pl.col(f"{n}_told").abs() for n in names]
+        compared += both.height
+        apart.append(both.filter(pl.any_horizontal(pl.col("close_told").is_null(), *far)).select("ts"))
+    found = pl.concat(apart).sort("ts") if apart else pl.DataFrame({"ts": []})
+    words = f"{found.height} of {compared} captured candles are told otherwise by REST, or not at all, first {_first(found)}"
+    return _line("candles_are_as_heard", CANDLES, found.height, WARNING, words)
+
+
 def mark_is_sane(read: Read) -> CheckLine:
     """As :func:`mark_against_last`, far enough to be an error."""
     return mark_against_last(read, MARK_BROKEN, CRITICAL)
@@ -164,7 +186,9 @@ CROSS_CHECKS: Final[tuple[CrossCheck, ...]] = (
 )
 
 
-def run_cross_checks(lake: Lake, group: str, pairs: Mapping[Pair, tuple[int, int]]) -> dict[Pair, list[CheckLine]]:
+def run_cross_checks(
+    lake: Lake, group: str, pairs: Mapping[Pair, tuple[int, int]], spool: Path | None = None
+) -> dict[Pair, list[CheckLine]]:
     """Every comparison of a market asset's tables.
 
     Parameters
@@ -172,13 +196,24 @@ def run_cross_checks(lake: Lake, group: str, pairs: Mapping[Pair, tuple[int, int
     lake : Lake
     group : str, the market asset
     pairs : Pair -> (start, end) in epoch ms
+    spool : Path, optional, the home's folder of captures: what was heard is held against the lake too
 
     Returns
     -------
     Pair -> lines, in the order of :data:`CROSS_CHECKS`
     """
     checks = [check for check in CROSS_CHECKS if check.group == group]
-    return {pair: [check.run(_Reader(lake, pair, *span)) for check in checks] for pair, span in pairs.items()}
+    found = {pair: [check.run(_Reader(lake, pair, *span)) for check in checks] for pair, span in pairs.items()}
+    if group == CAPTURES and spool is not None:
+        for pair, (start, end) in pairs.items():
+            heard = partial(_heard, spool, pair, start, end)
+            found[pair].append(candles_as_heard(_Reader(lake, pair, start, end), heard))
+    return found
+
+
+def _heard(spool: Path, pair: Pair, start_ms: int, end_ms: int, table: str) -> pl.DataFrame:
+    """A table's captures that are still there."""
+    return read_spool(spool, pair, start_ms, end_ms, table)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The only module that touches ccxt's insides. Which URLs a venue answers on is th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ def open_exchange(
     endpoint : Endpoint
     credentials : Credentials, optional, for signed calls
     limiter : bool, optional, whether ccxt spaces requests out by itself; by default only on the real exchange, and never
-        where a budget does
+        where a budget does all of it
     gauge : RequestBudget, optional, asked before every request and told of every answer
     now_ms : callable, optional, epoch ms that signed requests are stamped with (a venue's market time)
     hooks : callable, optional, from ccxt's class to a subclass of it that listens in
@@ -65,7 +66,10 @@ def open_exchange(
 
     base = getattr(ccxt.pro, known_exchange(endpoint.exchange))
     kind = hooks(base) if hooks else base
-    spaced = (limiter if limiter is not None else not endpoint.local) and gauge is None
+    # What a budget knows of other exchanges is a minute's sum: their shorter windows are ccxt's to keep.
+    spaced = (limiter if limiter is not None else not endpoint.local) and (
+        gauge is None or endpoint.exchange != VENUE_PROTOCOL
+    )
     exchange = kind(_config(credentials, spaced, timeout_ms, adapter_for(endpoint.exchange).market_types))
     exchange.streaming["keepAlive"] = KEEP_ALIVE_MS
     exchange.has["fetchCurrencies"] = False  # coins and their chains: a request more that nothing here needs
@@ -143,6 +147,8 @@ def _config(
     }
     if credentials is not None:
         config |= {"apiKey": credentials.key, "secret": credentials.secret}
+        if credentials.passphrase:
+            config["password"] = credentials.passphrase
     return config
 
 
@@ -154,7 +160,7 @@ def _listen(exchange: Any, budget: RequestBudget) -> None:
         path: str, api: Any = "public", method: str = "GET", params: Any = None, config: Any = None
     ) -> Any:
         given, rule = params or {}, config or {}
-        cost = int(exchange.calculate_rate_limiter_cost(api, method, path, given, rule))
+        cost = math.ceil(exchange.calculate_rate_limiter_cost(api, method, path, given, rule))
         orders = len(given.get("batchOrders", "x")) if path in ORDER_PATHS and method in ("POST", "PUT") else 0
         async with budget.spend(cost, min(orders, MOST_IN_BATCH)):
             return await ask(path, api, method, given, rule)

@@ -29,7 +29,8 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An API key and its secret; never printed."""
+    """An API key and its secret, and a passphrase where the exchange asks for one; never printed."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
+    passphrase: str = field(default="", repr=False)

@@ -326,6 +326,10 @@ class RequestBudget:
         if ours < limit:
             counts[str(now // 1000)] = counts.get(str(now // 1000), 0) + limit - ours
 
+    def allow(self, limit: int) -> None:
+        """Keep to so much weight a minute: what is known of an exchange that does not name its limit itself."""
+        self._limit = limit
+
     def learn(self, rate_limits: Any) -> None:
         """Take in the ``rateLimits`` of an exchangeInfo answer; entries of other kinds are left alone."""
         orders: dict[str, int] = {}

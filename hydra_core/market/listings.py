@@ -41,6 +41,10 @@ class Listing:
         """Whether orders that open are taken."""
         return self.status == TRADING
 
+    def settled(self, now_ms: int) -> bool:
+        """Whether the exchange has closed every position in it by now (epoch ms): it is delivered and traded no more."""
+        return not self.trading and self.delivery_ms <= now_ms
+
 
 def read_listings(answer: Mapping[str, Any]) -> dict[Pair, Listing]:
     """USDT perpetuals of an exchangeInfo answer, whatever their status; exact filters.

@@ -19,7 +19,7 @@ import polars as pl
 
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.errors import Refused, Unsupported, VenueUnavailable
-from hydra_core.domain.intervals import Interval, utc
+from hydra_core.domain.intervals import MINUTE_MS, Interval, utc
 from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST, MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.settlements import LONGEST_MS, interval_hours, settled_at
@@ -119,11 +119,11 @@ class ExchangeClient:
             self.endpoint,
             self._credentials,
             limiter=self._limited,
-            gauge=self.budget
-            if self._protocol
-            else None,  # another exchange's costs are in units of its own: ccxt spaces them
+            gauge=self.budget,
             now_ms=self._clock.market_ms if self._clock else None,
         )
+        if self._limited and not self._protocol:  # costs are in the exchange's own units, of which ccxt knows the pace
+            self.budget.allow(int(MINUTE_MS / self._exchange.rateLimit))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -90,6 +90,6 @@ def _words(stream: Mapping[str, Any], since_report_s: float) -> str:
         said.append(f"newest event {age + since_report_s:.1f} s ago{limit}")
     else:
         said.append("no event yet")
-    counted = {"reconnects": "reconnects", "malformed": "malformed", "dropped": "dropped", "holes": "holes"}
-    said += [f"{stream[name]} {word}" for name, word in counted.items() if stream[name]]
+    counted = ("reconnects", "malformed", "dropped", "late", "holes")
+    said += [f"{stream[name]} {name}" for name in counted if stream.get(name)]
     return ", ".join(said)

@@ -203,6 +203,8 @@ class Desk:
 
     def _leave(self, reasons: Mapping[Pair, str]) -> None:
         """Work these pairs no more."""
+        if not reasons:
+            return
         self._ledger.end_executions(self._over(self._work.pop(pair), reason) for pair, reason in reasons.items())
 
     def _over(self, work: Execution, reason: str) -> Execution:

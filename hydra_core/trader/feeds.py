@@ -267,7 +267,11 @@ class Feeds:
     async def _look_around(self) -> None:
         """See what the exchange lists, when that is due; a pair that is traded no more is waited for by nobody."""
         well = all(self.health.values()) and not self.outlook.drift.alarm
-        if self.outlook.due(well=well) and await self.outlook.look():
+        if not self.outlook.due(well=well):
+            return
+        changed = await self.outlook.look()
+        self._view.settled, self._view.deliveries = self.outlook.settled, self.outlook.deliveries
+        if changed:
             self._view.delisted = dict(self.outlook.delisted)
             if self.streams is not None:
                 self.streams.withdraw(self.outlook.delisted)
@@ -300,9 +304,10 @@ class Feeds:
             return
         self._health_due = wall + HEALTH_EVERY_MS
         quarantine = self.streams.quarantine
+        own = [self._view.account_stream()] if self._view.account_stream is not None else []
         told = {
             "wall_ms": wall,
-            "streams": [one.to_json() for one in self.streams.health()],
+            "streams": [one.to_json() for one in (*self.streams.health(), *own)],
             "malformed": quarantine.total,
             "malformed_by_stream": dict(quarantine.counts),
             **self.outlook.to_json(),

@@ -6,10 +6,12 @@ The rules are in ``risk.switches``; here they meet the account, once every tick,
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 from loguru import logger
@@ -70,7 +72,7 @@ class Guard:
         broker: Broker,
         live: LiveSettings | None = None,
     ) -> None:
-        self._home = home
+        self._kill_file = home.kill_file
         self._ledger = ledger
         self._account = account
         self._desk = desk
@@ -109,11 +111,12 @@ class Guard:
             return self._stand(Judgement(Mode.HALTED, {POSITIONS_UNKNOWN: "; ".join(faults)}))
         self.blind = False
         self._attempt("equity", partial(self._book_equity, portfolio.positions, now), faults)
-        portfolio = replace(
-            portfolio, known=portfolio.known and standing.known, latched={**portfolio.latched, **self._owed}
-        )
+        if self._owed or not standing.known:
+            portfolio = replace(
+                portfolio, known=portfolio.known and standing.known, latched={**portfolio.latched, **self._owed}
+            )
         self.equity = portfolio.equity
-        judging = partial(evaluate, portfolio, marks, None, faults, self._risk, manual_switch(self._home))
+        judging = partial(evaluate, portfolio, marks, None, faults, self._risk, _asked_by(self._kill_file))
         judgement = self._attempt("switches", judging, faults) or Judgement(
             Mode.HALTED, {**portfolio.latched, POSITIONS_UNKNOWN: "; ".join(faults)}
         )
@@ -144,7 +147,7 @@ class Guard:
         """The account at the newest marks; unknown in a round in which the broker failed."""
         unknown, self._unknown = self._unknown, False
         portfolio = self._ledger.portfolio(self._account, self._view.mark_prices(), now)
-        return replace(portfolio, known=portfolio.known and not unknown)
+        return replace(portfolio, known=False) if unknown else portfolio
 
     def _stand(self, judgement: Judgement) -> Mode:
         """Put a judgement in force; what may not be opened any more is cancelled at once."""
@@ -249,10 +252,10 @@ class Guard:
         for command in self._ledger.pending_commands():
             if command.kind == "kill":
                 word = FLATTEN_WORD if command.args.get("flatten") else "halt"
-                self._home.kill_file.write_text(word + "\n")
+                self._kill_file.write_text(word + "\n")
                 result = word
             elif command.kind == "resume":
-                self._home.kill_file.unlink(missing_ok=True)
+                self._kill_file.unlink(missing_ok=True)
                 self._record_equity(self._ledger.positions(self._account), now)  # losses count from here on
                 released = self._ledger.release(self._account, now)
                 self._owed.clear()
@@ -280,11 +283,16 @@ class Guard:
 
 
 def manual_switch(home: Home) -> Mode | None:
-    """What the kill file asks for; a file that cannot be read halts."""
+    """What a home's kill file asks for."""
+    return _asked_by(home.kill_file)
+
+
+def _asked_by(file: Path) -> Mode | None:
+    """What a kill file asks for; one that cannot be read halts."""
     try:
-        if home.kill_file.exists() and not home.kill_file.is_file():
-            raise OSError(f"{home.kill_file} is no file")  # a pipe would be waited for
-        word = home.kill_file.read_text().strip().lower()
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise OSError(f"{file} is no file")  # a pipe would be waited for
+        word = file.read_text().strip().lower()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -54,6 +54,10 @@ class Outlook:
         self.drift = ClockDrift(clock)
         self.delisted: Mapping[Pair, str] = {}
         """Followed pairs that are traded no more, each with the exchange's word."""
+        self.settled: frozenset[Pair] = frozenset()
+        """Those of them whose positions the exchange has closed: delivered, or gone from its list in two looks running."""
+        self.deliveries: Mapping[Pair, int] = {}
+        """When each followed pair that is listed is delivered, epoch ms; far in the future for one that never is."""
 
     def due(self, *, well: bool) -> bool:
         """Whether it is time for a look, which comes sooner while a stream is not well."""
@@ -80,6 +84,13 @@ class Outlook:
             for pair in self._pairs
             if pair not in listed or not listed[pair].trading
         }
+        now = self._clock.market_ms()
+        self.settled = frozenset(
+            pair
+            for pair in self.delisted
+            if (listed[pair].settled(now) if pair in listed else before.get(pair) == GONE)
+        )
+        self.deliveries = {pair: listed[pair].delivery_ms for pair in self._pairs if pair in listed}
         if self.delisted != before:
             logger.warning("pairs that are traded no more: {}", dict(self.delisted) or "none")
         return self.delisted.keys() != before.keys()

@@ -12,7 +12,7 @@ from typing import Final
 from loguru import logger
 
 from hydra_core.broker.emergency import flatten
-from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import credentials_of
 from hydra_core.domain.clock import AnchoredClock, Clock, SystemClock
 from hydra_core.domain.errors import HydraError, LedgerUnusable
@@ -162,7 +162,7 @@ class Trader:
             if not flat and self._settings.live.enabled and manual_switch(self._home) is Mode.FLATTEN:
                 try:
                     credentials = credentials_of(self._settings, self._endpoint)
-                    async with Gateway(
+                    async with open_gateway(
                         self._endpoint, credentials, self._clock, budget_folder=self._home.limits
                     ) as gateway:
                         await flatten(gateway, self._clock)

@@ -6,15 +6,17 @@ Not here: when what is ticked (``service``), what a person agreed to (``broker.o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from loguru import logger
 
+from hydra_core.broker.bell import listen
 from hydra_core.broker.exchange import ExchangeBroker
-from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import check_terms, credentials_of
 from hydra_core.broker.paper import PaperBroker
 from hydra_core.broker.protocol import Broker
@@ -28,9 +30,10 @@ from hydra_core.home import Home
 from hydra_core.lake.spool import Spool
 from hydra_core.ledger.records import Account
 from hydra_core.ledger.store import Ledger
+from hydra_core.market.connect import VENUE_PROTOCOL
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.rest import ExchangeClient
-from hydra_core.market.streams import StreamHealth, Trade, UserEvent, UserStream
+from hydra_core.market.streams import Quarantine, StreamHealth, Trade, UserEvent, UserStream
 from hydra_core.settings import Settings
 from hydra_core.trader.desk import Desk
 from hydra_core.trader.guard import FAILURES, Guard
@@ -137,7 +140,7 @@ def paper_session(parts: Parts, account: Account) -> tuple[Session, Callable[[Tr
     """An account's session on paper, and what has to hear the public trades for it."""
     broker = PaperBroker(
         parts.ledger, account.name, parts.view, parts.clock, parts.rules, parts.settings.costs,
-        on_fill=partial(_keep_book, parts),
+        on_fill=partial(_keep_book, parts), close_before_delivery_h=parts.settings.live.close_before_delivery_h,
     )  # fmt: skip
 
     def hear(trade: Trade) -> None:
@@ -158,7 +161,7 @@ def _keep_book(parts: Parts, fill: Fill) -> None:
 async def _at_exchange(parts: Parts, account: Account, credentials: Credentials) -> AsyncIterator[Session]:
     live, limits = parts.settings.live, parts.home.limits
     async with (
-        Gateway(
+        open_gateway(
             parts.endpoint, credentials, parts.clock, timeout_ms=int(live.timeout_s * 1000), budget_folder=limits
         ) as gateway,
         ExchangeClient(parts.endpoint, credentials=credentials, clock=parts.clock, limits=limits) as client,
@@ -167,19 +170,33 @@ async def _at_exchange(parts: Parts, account: Account, credentials: Credentials)
         broker = ExchangeBroker(
             gateway, parts.ledger, account.name, parts.view, parts.clock, rules, live, client.listings
         )
-        events = UserEvents(broker)
-        stream = UserStream(parts.endpoint, client, events, parts.clock, events.compare, told=events.on_health)
-        broker.on_user_stream(False, "not connected yet")
         tasks = (
             asyncio.create_task(broker.run(), name="broker"),
-            asyncio.create_task(stream.run(), name="user stream"),
+            asyncio.create_task(_hear(parts, credentials, client, broker), name="user stream"),
         )
         try:
             yield _session(parts, account, broker, tasks)
         finally:
+            parts.view.account_stream = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _hear(
+    parts: Parts, credentials: Credentials, client: ExchangeClient, broker: ExchangeBroker
+) -> Coroutine[Any, Any, None]:
+    """What listens to the account: every event where the exchange's messages are read, else a bell that has it looked at."""
+    if parts.endpoint.exchange != VENUE_PROTOCOL:
+        return listen(parts.endpoint, credentials, parts.clock, broker.want)
+    events = UserEvents(broker)
+    stream = UserStream(
+        parts.endpoint, client, events, parts.clock, events.compare, told=events.on_health, unread=broker.on_unread,
+        quarantine=Quarantine(parts.clock, parts.home.quarantine / "user.jsonl"),
+    )  # fmt: skip
+    parts.view.account_stream = stream.health
+    broker.on_user_stream(False, "not connected yet")
+    return stream.run()
 
 
 def _session(parts: Parts, account: Account, broker: Broker, tasks: tuple[asyncio.Task[None], ...] = ()) -> Session:

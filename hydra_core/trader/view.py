@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from itertools import pairwise
 from typing import Final
 
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
 from hydra_core.domain.market import MarkReading, Quote
 from hydra_core.domain.pairs import Pair
-from hydra_core.market.streams import Trade
+from hydra_core.market.streams import StreamHealth, Trade
 
 DAY_BARS: Final = DAY_MS // FORECAST_INTERVAL.ms
+LEAST_RETURNS: Final = 11
+"""Fewer of them say nothing of a day's volatility."""
 
 
 class MarketView:
@@ -29,10 +30,17 @@ class MarketView:
         self.trades: dict[Pair, Trade] = {}
         self.trade_hearers: list[Callable[[Trade], object]] = []
         """Called with every public trade: what fills resting orders on paper."""
+        self.account_stream: Callable[[], StreamHealth] | None = None
+        """How the stream of the own account is, where there is one."""
         self.delisted: dict[Pair, str] = {}
         """Pairs that the exchange trades no more, each with its word: nothing is opened in them."""
+        self.settled: frozenset[Pair] = frozenset()
+        """Those of them whose positions the exchange has closed."""
+        self.deliveries: Mapping[Pair, int] = {}
+        """When a pair is delivered, epoch ms."""
         self._traded: dict[Pair, float] = {}
-        self._days: dict[Pair, deque[tuple[int, float, float]]] = {pair: deque(maxlen=DAY_BARS + 1) for pair in pairs}
+        self._exact: dict[Pair, tuple[float, Decimal]] = {}
+        self._days = {pair: _Day() for pair in pairs}
 
     def on_quote(self, quote: Quote) -> bool:
         """Take a quote; False for one that is crossed, not positive or older than the one held."""
@@ -60,10 +68,7 @@ class MarketView:
 
     def on_bar(self, pair: Pair, ts_ms: int, close: float, volume: float) -> None:
         """Take a closed forecast bar, for the pair's turnover and volatility over a day."""
-        days = self._days[pair]
-        if days and ts_ms <= days[-1][0]:
-            return
-        days.append((ts_ms, close, volume))
+        self._days[pair].add(ts_ms, close, volume)
 
     def traded(self, pair: Pair) -> float:
         """Base units of the pair that the market has traded since this process began to listen."""
@@ -76,7 +81,12 @@ class MarketView:
     def exact_mark(self, pair: Pair) -> Decimal | None:
         """Newest mark of a pair as Decimal, None where there is none."""
         reading = self.marks.get(pair)
-        return None if reading is None else Decimal(repr(reading.mark))
+        if reading is None:
+            return None
+        kept = self._exact.get(pair)
+        if kept is None or kept[0] != reading.mark:
+            kept = self._exact[pair] = (reading.mark, Decimal(repr(reading.mark)))
+        return kept[1]
 
     def mark_age_ms(self, pair: Pair, wall_ms: int) -> float:
         """Wall time since the pair's newest mark was received; ``inf`` where there is none."""
@@ -85,14 +95,31 @@ class MarketView:
 
     def day_notional(self, pair: Pair) -> float:
         """Turnover of the bars held (at most a day), scaled to a day, USDT; 0 when unknown."""
-        days = self._days[pair]
-        total = sum(close * volume for _, close, volume in days)
-        return total * DAY_BARS / len(days) if days else 0.0
+        traded = self._days[pair].traded
+        return sum(traded) * DAY_BARS / len(traded) if traded else 0.0
 
     def day_volatility(self, pair: Pair) -> float:
         """Standard deviation of the daily log return from the bars held; 0 when unknown."""
-        closes = [close for _, close, _ in self._days[pair]]
-        if len(closes) < 12:
+        squares = self._days[pair].squares
+        if len(squares) < LEAST_RETURNS:
             return 0.0
-        squares = [math.log(b / a) ** 2 for a, b in pairwise(closes)]
         return math.sqrt(sum(squares) / len(squares) * DAY_BARS)
+
+
+class _Day:
+    """A pair's last day of bars: what each traded (USDT), and the squared log return from each to the next."""
+
+    def __init__(self) -> None:
+        self.traded: deque[float] = deque(maxlen=DAY_BARS + 1)
+        self.squares: deque[float] = deque(maxlen=DAY_BARS)
+        self._newest: tuple[int, float] | None = None
+
+    def add(self, ts_ms: int, close: float, volume: float) -> None:
+        """Take a closed bar; one that is not newer than the last is known already."""
+        if self._newest is not None:
+            newest_ms, before = self._newest
+            if ts_ms <= newest_ms:
+                return
+            self.squares.append(math.log(close / before) ** 2 if close > 0 and before > 0 else math.nan)
+        self.traded.append(close * volume)
+        self._newest = (ts_ms, close)

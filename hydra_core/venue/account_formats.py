@@ -13,7 +13,9 @@ from hydra_core.venue.events import (
     AccountEvent,
     AlgoEvent,
     LeverageEvent,
+    MarginCallEvent,
     OrderEvent,
+    ShortTradeEvent,
     TriggerRejectEvent,
     UserEvent,
 )
@@ -240,6 +242,10 @@ def event_bytes(event: UserEvent) -> bytes:
     """A user-stream message."""
     if isinstance(event, OrderEvent):
         body = _order_event(event)
+    elif isinstance(event, ShortTradeEvent):
+        body = _short_trade_event(event)
+    elif isinstance(event, MarginCallEvent):
+        body = _margin_call_event(event)
     elif isinstance(event, AlgoEvent):
         body = _algo_event(event)
     elif isinstance(event, AccountEvent):
@@ -295,6 +301,46 @@ def _order_event(event: OrderEvent) -> dict[str, Any]:
     if trade:
         body |= {"N": QUOTE, "n": usdt(trade.commission)}
     return {"e": "ORDER_TRADE_UPDATE", "E": event.ts, "T": event.ts, "o": body}
+
+
+def _short_trade_event(event: ShortTradeEvent) -> dict[str, Any]:
+    order, trade = event.order, event.trade
+    return {
+        "e": "TRADE_LITE",
+        "E": event.ts,
+        "T": event.ts,
+        "s": order.pair,
+        "q": plain(order.quantity),
+        "p": plain(order.price),
+        "m": trade.maker,
+        "c": order.client_id,
+        "S": _SIDES[order.side],
+        "L": plain(trade.price),
+        "l": plain(trade.quantity),
+        "t": trade.trade_id,
+        "i": order.order_id,
+    }
+
+
+def _margin_call_event(event: MarginCallEvent) -> dict[str, Any]:
+    return {
+        "e": "MARGIN_CALL",
+        "E": event.ts,
+        "cw": usdt(event.wallet),
+        "p": [
+            {
+                "s": line.pair,
+                "ps": "BOTH",
+                "pa": plain(line.quantity),
+                "mt": "CROSSED",
+                "iw": "0",
+                "mp": plain(line.mark),
+                "up": usdt(line.unrealised),
+                "mm": usdt(line.maintenance),
+            }
+            for line in event.positions
+        ],
+    }
 
 
 def _algo_event(event: AlgoEvent) -> dict[str, Any]:

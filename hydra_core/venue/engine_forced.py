@@ -5,18 +5,26 @@ Also the hand of others on the account (a manual order, a transfer), which order
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 
 from loguru import logger
 
 from hydra_core.domain.pairs import Pair
-from hydra_core.venue.account import ZERO, money
+from hydra_core.venue.account import ZERO, maintenance_margin, money
 from hydra_core.venue.engine_matching import Matching
+from hydra_core.venue.events import MarginCallEvent, MarginLine
 from hydra_core.venue.orders import Order
+
+MARGIN_CALL_SHARE: Final = Decimal("0.8")
+"""Share of the balance that the maintenance margin takes when the owner is warned; the exchange names no figure."""
 
 
 class Forced(Matching):
     """Moves the account as the exchange does."""
+
+    _warned = False
 
     def _settle(self, pair: Pair, rate: float, ts: int) -> None:
         held = self.account.position(pair).quantity
@@ -34,12 +42,32 @@ class Forced(Matching):
         if not pairs or not self._watch.due(pair, price, ts):
             return
         marks = self.feed.marks(ts, pairs)
-        slack = self.account.wallet + self.account.unrealised(marks) - self.account.maintenance(marks, self.feed.tables)
+        balance = self.account.wallet + self.account.unrealised(marks)
+        needed = self.account.maintenance(marks, self.feed.tables)
+        slack = balance - needed
         held = {one: float(self.account.positions[one].quantity) for one in pairs}
         self._watch.checked(float(slack), held, {one: float(mark) for one, mark in marks.items()}, ts)
         if slack > 0:
+            self._warn(needed >= balance * MARGIN_CALL_SHARE, marks, ts)
             return
         self._liquidate_all(ts)
+
+    def _warn(self, close: bool, marks: Mapping[Pair, Decimal], ts: int) -> None:
+        """Tell the owner once, each time that the margin comes close to being used up."""
+        if close and not self._warned:
+            held = {pair: self.account.positions[pair] for pair in marks}
+            lines = tuple(
+                MarginLine(
+                    pair,
+                    one.quantity,
+                    marks[pair],
+                    one.unrealised(marks[pair]),
+                    maintenance_margin(self.feed.tables[pair], abs(one.quantity) * marks[pair]),
+                )
+                for pair, one in held.items()
+            )
+            self._pending.append(MarginCallEvent(self.account.wallet, lines, ts))
+        self._warned = close
 
     def _liquidate_all(self, ts: int) -> None:
         pairs = self.account.open_pairs()

@@ -12,7 +12,15 @@ from decimal import Decimal
 from hydra_core.domain.pairs import Pair
 from hydra_core.venue.account import Account
 from hydra_core.venue.book import OrderBook
-from hydra_core.venue.events import AccountEvent, AlgoEvent, OrderEvent, PositionLine, TriggerRejectEvent, UserEvent
+from hydra_core.venue.events import (
+    AccountEvent,
+    AlgoEvent,
+    OrderEvent,
+    PositionLine,
+    ShortTradeEvent,
+    TriggerRejectEvent,
+    UserEvent,
+)
 from hydra_core.venue.feed import Feed
 from hydra_core.venue.margin import MarginState, MarginWatch, margin_state
 from hydra_core.venue.orders import AlgoOrder, Income, Order, Trade
@@ -75,6 +83,8 @@ class Records:
     def _note_order(self, order: Order, execution: str, trade: Trade | None, ts: int) -> None:
         self.book.keep(order)
         self._changes.orders[order.order_id] = order
+        if trade is not None:
+            self._pending.append(ShortTradeEvent(replace(order), trade, ts))
         self._pending.append(OrderEvent(replace(order), execution, trade, ts))
 
     def _note_algo(self, algo: AlgoOrder, ts: int) -> None:

@@ -23,6 +23,15 @@ class OrderEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ShortTradeEvent:
+    """A trade in few fields, told ahead of the :class:`OrderEvent` that tells it in full."""
+
+    order: Order
+    trade: Trade
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
 class AlgoEvent:
     """A conditional order moved."""
 
@@ -52,6 +61,26 @@ class AccountEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class MarginLine:
+    """A position inside a :class:`MarginCallEvent`: signed base units, USDT."""
+
+    pair: Pair
+    quantity: Decimal
+    mark: Decimal
+    unrealised: Decimal
+    maintenance: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class MarginCallEvent:
+    """The maintenance margin has used up most of the balance; ``wallet`` is USDT."""
+
+    wallet: Decimal
+    positions: tuple[MarginLine, ...]
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeverageEvent:
     """A pair's leverage was set."""
 
@@ -70,4 +99,6 @@ class TriggerRejectEvent:
     ts: int
 
 
-UserEvent = OrderEvent | AlgoEvent | AccountEvent | LeverageEvent | TriggerRejectEvent
+UserEvent = (
+    OrderEvent | ShortTradeEvent | AlgoEvent | AccountEvent | MarginCallEvent | LeverageEvent | TriggerRejectEvent
+)

@@ -23,6 +23,7 @@ from typing import Any
 from loguru import logger
 
 from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look, open_live
 from hydra_core.domain.trading import Plan, Schedule, Target
 from hydra_core.ledger.store import Ledger
@@ -279,7 +280,7 @@ async def session(rig: Rig) -> AsyncIterator[Session]:
     """A session's parts on a venue whose clock runs."""
     timeout_ms = int(LIVE_HERE.timeout_s * 8000)
     async with (
-        Gateway(rig.endpoint, rig.credentials, rig.clock, timeout_ms=timeout_ms) as gateway,
+        open_gateway(rig.endpoint, rig.credentials, rig.clock, timeout_ms=timeout_ms) as gateway,
         ExchangeClient(rig.endpoint, credentials=rig.credentials, clock=rig.clock, attempts=1),
     ):
         made = Session(rig, gateway)

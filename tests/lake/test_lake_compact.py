@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, Interval, month_span
 from hydra_core.domain.market import LIQUIDATIONS, Liquidation
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.tables import BOOK, TRADES
+from hydra_core.domain.tables import BOOK, CAPTURES, TRADES, TS, candle_table
 from hydra_core.lake.collect import Collected
 from hydra_core.lake.compact import compact, forget_candles
+from hydra_core.lake.crosschecks import run_cross_checks
 from hydra_core.lake.spool import Spool
 from hydra_core.lake.store import Lake
 
@@ -80,6 +82,28 @@ def test_a_line_cut_off_by_a_crash_costs_that_line_only(lake: Lake, tmp_path: Pa
 def test_nothing_captured_is_absent_not_empty(lake: Lake, tmp_path: Path) -> None:
     assert take_up(lake, tmp_path / "spool", BOOK, JUNE + DAY_MS).absent
     assert lake.tables() == ()
+
+
+def test_captured_candles_are_held_against_what_rest_tells(lake: Lake, tmp_path: Path) -> None:
+    """The last word of the stream counts; another number, or a bar that REST lacks, is one finding each; no capture, none."""
+    spool, minute = tmp_path / "spool", 60_000
+    with Spool(spool) as writer:
+        for place, close in ((0, 1.5), (1, 9.9), (1, 1.5), (2, 1.6), (3, 1.5), (9, 7.0)):
+            writer.add_candle(BTC, Interval.M1, JUNE + place * minute, (1.0, 2.0, 0.5, close, 10.0))
+    told = [place for place in range(6) if place != 3]
+    columns = {"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 10.0}
+    stamps = pl.Series([JUNE + place * minute for place in told]).cast(TS)
+    frame = pl.DataFrame({"ts": stamps, **{name: [value] * len(told) for name, value in columns.items()}})
+    lake.write(candle_table(Interval.M1), BTC, "2024-06", frame, closed=False, source="test")
+    span = {BTC: month_span("2024-06")}
+    [*_, line] = run_cross_checks(lake, CAPTURES, span, spool)[BTC]
+    assert (line.name, line.passed, line.severity, line.unexpected) == ("candles_are_as_heard", False, "warning", 2)
+    assert "2 of 4 captured candles are told otherwise by REST, or not at all, first 2024-06-01T00:02" in line.detail
+    [*_, line] = run_cross_checks(lake, CAPTURES, span, tmp_path / "nothing")[BTC]
+    assert line.passed
+    assert (
+        len(run_cross_checks(lake, CAPTURES, span)[BTC]) == len(run_cross_checks(lake, CAPTURES, span, spool)[BTC]) - 1
+    )
 
 
 def test_captured_candles_are_kept_a_week(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ class DocumentedExchange:
         self.exchange = exchange
         self.asked: list[tuple[str, str]] = []
         self.url = ""
+        self.refuse_with: tuple[int, dict[str, str]] | None = None
+        """Status and headers of every answer, where it is not the documented one."""
         self._pages = [page for page in PAGES if page.exchange == exchange]
         self._present = next(now for now in PRESENT if now.exchange == exchange)
 
@@ -35,6 +37,8 @@ class DocumentedExchange:
     async def _serve(self, request: web.Request) -> web.Response:
         words = request.query_string + await request.text()
         self.asked.append((request.path, words))
+        if self.refuse_with is not None:
+            return web.Response(status=self.refuse_with[0], headers=self.refuse_with[1], text="{}")
         for page in self._pages:
             if self._is(page, request, words):
                 return web.json_response(page.answer if _inside(page, words) else emptied(page.answer))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from exchange_messages import PAGES, PRESENT, Page, Present
 from exchange_servers import DocumentedExchange
 
-from hydra_core.domain.errors import UsageError, VenueUnavailable
+from hydra_core.domain.errors import UsageError, VenueError, VenueUnavailable
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, Interval
 from hydra_core.domain.market import LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair
@@ -90,6 +91,24 @@ async def test_the_present_comes_as_documented(server: DocumentedExchange) -> No
     async with client(server) as exchange:
         reading = await exchange.present(now.pair)
     assert {name: getattr(reading, name) for name in now.expected} == now.expected
+
+
+async def test_all_processes_of_a_home_draw_from_one_budget(server: DocumentedExchange, tmp_path: Path) -> None:
+    """What one has drawn weighs on the other, and a 429 that one is told holds both back for as long as it says."""
+    now: Present = next(each for each in PRESENT if each.exchange == server.exchange)
+
+    def another(**options: int) -> ExchangeClient:
+        return ExchangeClient(Endpoint(server.exchange, server.url), limiter=True, limits=tmp_path, **options)
+
+    async with another(attempts=1) as one, another() as other:
+        assert other.budget.status().used == 0
+        await one.present(now.pair)
+        status = other.budget.status()
+        assert 0 < status.used <= status.limit
+        server.refuse_with = (429, {"Retry-After": "7"})
+        with pytest.raises(VenueError):
+            await one.present(now.pair)
+        assert 5 < other.budget.wait_s <= 7
 
 
 async def test_a_pair_that_is_not_in_the_answer_is_an_error(server: DocumentedExchange) -> None:

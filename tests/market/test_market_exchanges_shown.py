@@ -17,7 +17,7 @@ from hydra_core.market.exchanges import overview as words
 PAGE = Path(__file__).parents[2] / "docs" / "exchanges.md"
 
 
-@pytest.mark.parametrize("part", ["capabilities", "unverified", "order_ids", "quirks"])
+@pytest.mark.parametrize("part", ["capabilities", "orders", "unverified", "order_ids", "quirks"])
 def test_the_page_says_what_the_code_says(part: str) -> None:
     found = re.search(rf"<!-- {part} -->\n(.*?)\n<!-- end -->", PAGE.read_text(), re.DOTALL)
     assert found, f"docs/exchanges.md has no part {part}"
@@ -38,6 +38,7 @@ def test_the_command_shows_every_exchange_and_capability() -> None:
     assert told["capabilities"]["open_interest_history"]["bitget"] == "no"
     assert {word for cells in told["capabilities"].values() for word in cells.values()} <= set(told["legend"])
     assert ["weex", "client order ids"] in told["unverified"]
+    assert {name for name, orders in told["orders"].items() if orders["taken"]} == {"binanceusdm", "bybit", "okx"}
 
 
 def test_one_exchange_is_shown_with_its_quirks() -> None:

@@ -205,9 +205,44 @@ async def test_a_quote_from_the_far_future_does_not_outlive_the_true_ones(
     await scripted.sockets[0].send_json({**quote, "u": 4, "T": START - 9, "E": START})
     await eventually(lambda: streams.late == 1)
     assert streams.malformed == 1
+    assert {one.stream: one.late for one in streams.health() if one.late} == {"quotes": 1}
     assert [one.event_ms for one in sink.quotes] == [START]
     reading = streams.reading("quotes", BTC)
     assert (reading.value, reading.source, reading.event_ms) == (sink.quotes[0], "stream", START)
+
+
+async def test_what_is_told_of_another_contract_is_set_aside(scripted: ScriptedExchange, running: Any) -> None:
+    """A contract that was renamed goes on under a name that nobody asked for: counted and kept, never taken for the old one."""
+    streams, sink, _ = running
+    quote = {
+        "e": "bookTicker",
+        "s": "POLUSDT",
+        "u": 5,
+        "b": "99",
+        "B": "3",
+        "a": "101",
+        "A": "4",
+        "T": START,
+        "E": START,
+    }
+    trade = {
+        "e": "aggTrade",
+        "E": START,
+        "s": "POLUSDT",
+        "a": 7,
+        "p": "1",
+        "q": "1",
+        "f": 1,
+        "l": 1,
+        "T": START,
+        "m": True,
+    }
+    for message in (quote, trade):
+        await scripted.sockets[0].send_json(message)
+    await eventually(lambda: streams.malformed == 2)
+    assert streams.quarantine.reasons == {"ValueError": 2}
+    assert sink.quotes == []
+    assert streams.reading("quotes", BTC) is None
 
 
 async def test_a_refused_subscription_is_told_and_asked_for_again(scripted: ScriptedExchange) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import sqlite3
 import sys
@@ -177,10 +178,12 @@ async def nobody_agreed(rig: Rig, seed: int) -> None:
                 credentials_of(settings.model_copy(update=missing), rig.endpoint)
         opening = await look(hydra.gateway, settings)
         assert f"{opening.wallet:.2f} USDT" in opening.phrase
-        _agree(opening, opening.phrase)
-        for words in ("yes", "trade", opening.phrase.replace("10000", "20000"), opening.phrase.upper()):
-            with pytest.raises(UsageError, match="nothing was opened"):
-                _agree(opening, words)
+        with contextlib.redirect_stderr(io.StringIO()) as shown:
+            _agree(opening, opening.phrase)
+            for words in ("yes", "trade", opening.phrase.replace("10000", "20000"), opening.phrase.upper()):
+                with pytest.raises(UsageError, match="nothing was opened"):
+                    _agree(opening, words)
+        assert shown.getvalue().count("max_position_notional 10000") == 5
         account = hydra.ledger.account(hydra.account)
         check_terms(account, settings, rig.endpoint)
         larger = settings.model_copy(update={"risk": RiskSettings(max_position_notional=20_000)})

@@ -14,6 +14,32 @@ from .rig import Rig
 from .trading import BTC, ETH, LIVE, trading, until
 
 
+@scenario("M20", "a margin call shuts entries until the account has been compared")
+async def margin_call(rig: Rig, seed: int) -> None:
+    """The documented message: it is told, what opens a position is held back, and the next clean comparison opens again."""
+    async with trading(rig) as hydra:
+        await hydra.enter(0.03)
+        line = {
+            "s": BTC,
+            "ps": "BOTH",
+            "pa": "0.03",
+            "mt": "CROSSED",
+            "iw": "0",
+            "mp": "187.17",
+            "up": "-1.2",
+            "mm": "1.6",
+        }
+        hydra.broker.on_user_event({"e": "MARGIN_CALL", "E": rig.clock.market_ms(), "cw": "3.16812045", "p": [line]})
+        assert (await hydra.send("m20-shut", quantity="0.01")).state is OrderState.CANCELED
+        report = await hydra.reconcile()
+        assert [words for words in report.differences if words.startswith(f"margin call: {BTC} 0.03 at mark 187.17")]
+        assert "margin call" in hydra.broker.standing.block
+        await hydra.reconcile()
+        assert not hydra.broker.standing.block
+        assert (await hydra.send("m20-open", quantity="0.01")).state is OrderState.FILLED
+        await hydra.agrees()
+
+
 @scenario("M21", "market orders are refused for the price band")
 async def outside_the_band(rig: Rig, seed: int) -> None:
     """-4131 on an exit: it goes on with limits that expire at once, each a little farther out, until it is flat."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from decimal import Decimal
 
 import polars as pl
 
@@ -71,6 +72,27 @@ async def malformed_order(rig: Rig, seed: int) -> None:
         await eventually(known, 20, f"filled after a {how} answer")
         assert await hydra.arrived("m40") == 1
         assert len(await rig.requests(ORDER, "POST")) == 1
+        await hydra.agrees()
+
+
+@scenario("M40", "a user event that cannot be read is set aside, and the account compared before anything is opened")
+async def malformed_user_events(rig: Rig, seed: int) -> None:
+    """An order fills while the words on it are spoilt: each is counted, entries are shut until REST has told what they
+    said, and nothing is booked twice."""
+    how = rig.rng.choice(["truncated", "words", "empty"])
+    async with trading(rig, stream=True) as hydra:
+        price = await hydra.resting_price()
+        await hydra.send("m40-user", kind="limit", price=price, quantity="0.02")
+        await rig.fault("spoilt", private=True, event="ORDER_TRADE_UPDATE|TRADE_LITE", how=how, times=-1)
+        await rig.fault("fill", client_id="m40-user")
+        await eventually(lambda: hydra.broker.standing.block, 20, "entries are shut")
+        assert hydra.held() == 0
+        await rig.clear()
+        report = await hydra.reconcile()
+        assert any("could not be read" in words for words in report.differences), report
+        assert hydra.held() == Decimal("0.02")
+        await hydra.reconcile()
+        assert not hydra.broker.standing.block
         await hydra.agrees()
 
 

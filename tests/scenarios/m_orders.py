@@ -51,6 +51,31 @@ async def missed_fills(rig: Rig, seed: int) -> None:
         await hydra.agrees()
 
 
+@scenario("M10", "a trade that was told in short only is asked for, and booked once")
+async def told_in_short(rig: Rig, seed: int) -> None:
+    """TRADE_LITE comes, the full word on the trade does not: nothing is booked without its fee, REST is asked, and hearing
+    everything again changes nothing."""
+    async with trading(rig, stream=True) as hydra:
+        price, parts = await hydra.resting_price(), rig.rng.randint(1, 3)
+        await hydra.send("m10-short", kind="limit", price=price, quantity="0.03")
+        await rig.fault("lose", event="ORDER_TRADE_UPDATE", times=-1)
+        await rig.fault("fill", client_id="m10-short", parts=parts)
+        await hydra.saw("TRADE_LITE", parts)
+        assert hydra.held() == 0
+
+        async def asked() -> bool:
+            await hydra.round()
+            return hydra.broker._wanted == "a trade was told in short only"
+
+        await until(asked, "the trade is asked for", 20)
+        for _ in range(2):
+            await hydra.reconcile()
+            assert (hydra.held(), len(hydra.ledger.fills(hydra.account))) == (Decimal("0.03"), parts)
+            for event in list(hydra.heard):
+                hydra.broker.on_user_event(event.payload)
+        await hydra.agrees()
+
+
 @scenario("M11", "user events come twice")
 @scenario("F06", "duplicate fills")
 async def duplicate_events(rig: Rig, seed: int) -> None:

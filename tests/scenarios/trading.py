@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from hydra_core.broker.exchange import ExchangeBroker
 from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look, open_live
 from hydra_core.broker.reconcile import Report
 from hydra_core.domain.clock import Clock
@@ -194,6 +195,7 @@ class Trading:
             self.rig.clock,
             events.compare,
             told=events.on_health,
+            unread=self.broker.on_unread,
             seed=self.rig.seed,
         )
         self._stream = asyncio.create_task(stream.run())
@@ -319,7 +321,7 @@ async def trading(rig: Rig, live: LiveSettings = LIVE, *, fresh: bool = True, st
     url = f"sqlite:///{file}"
     await rig.now_ms()
     async with (
-        Gateway(rig.endpoint, rig.credentials, rig.clock, timeout_ms=int(live.timeout_s * 1000)) as gateway,
+        open_gateway(rig.endpoint, rig.credentials, rig.clock, timeout_ms=int(live.timeout_s * 1000)) as gateway,
         ExchangeClient(rig.endpoint, credentials=rig.credentials, clock=rig.clock, attempts=1) as client,
     ):
         with Ledger.open(url) as ledger:

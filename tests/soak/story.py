@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look, open_live
 from hydra_core.domain.intervals import HOUR_MS
 from hydra_core.domain.trading import Plan, Schedule, Target
@@ -81,7 +81,7 @@ class Soak:
         rig, folder = self.rig, self.folder
         settings = settings_of(folder, rig.url)
         (folder / "ledger.db").write_bytes(empty_ledger())
-        async with Gateway(rig.endpoint, rig.credentials, rig.clock, timeout_ms=10_000) as gateway:
+        async with open_gateway(rig.endpoint, rig.credentials, rig.clock, timeout_ms=10_000) as gateway:
             with Ledger.open(settings.database_url) as ledger:
                 await rig.now_ms()
                 opening = await look(gateway, settings)

@@ -123,6 +123,12 @@ async def test_the_user_stream(venue: Served, exchange: Any) -> None:
             events.setdefault(message["e"], []).append(message)
     for message in events["ORDER_TRADE_UPDATE"]:
         assert differences(documented.ORDER_EVENT, message["o"]) == []
+    for message in events["TRADE_LITE"]:
+        assert differences(documented.SHORT_TRADE_EVENT, message) == []
+    trades = [one["o"] for one in events["ORDER_TRADE_UPDATE"] if one["o"]["x"] == "TRADE"]
+    assert [[one[name] for name in "siStlL"] for one in events["TRADE_LITE"]] == [
+        [one[name] for name in "siStlL"] for one in trades
+    ], "each trade once in short and once in full"
     assert [(one["o"]["x"], one["o"]["X"]) for one in events["ORDER_TRADE_UPDATE"]] == [
         ("NEW", "NEW"),
         ("TRADE", "FILLED"),
@@ -138,6 +144,28 @@ async def test_the_user_stream(venue: Served, exchange: Any) -> None:
     assert differences(documented.BALANCE_EVENT, account["B"][0]) == []
     assert differences(documented.POSITION_EVENT, account["P"][0]) == []
     assert (account["P"][0]["pa"], account["P"][0]["ep"]) == ("0.05", fill["L"])
+
+
+async def test_a_margin_call_is_told_once_before_the_liquidation(venue: Served, exchange: Any) -> None:
+    key = (await exchange.fapiPrivatePostListenKey())["listenKey"]
+    async with venue.session.ws_connect(f"{venue.base}/private/ws?listenKey={key}") as socket:
+        await exchange.create_order(SYMBOL, "market", "buy", 0.05)
+        info = (await exchange.fetch_balance())["info"]
+        spare = float(info["totalMarginBalance"]) - float(info["totalMaintMargin"]) / 0.85
+        await venue.control("POST", "faults", {"kind": "wallet", "symbol": BTC, "amount": f"{-spare:.4f}"})
+        for _ in range(3):
+            await venue.control("POST", "clock", {"advance_ms": 2_000})
+        await venue.control("POST", "faults", {"kind": "liquidate"})
+        told: list[Any] = []
+        async with asyncio.timeout(10):
+            while not told or not told[-1].get("o", {}).get("c", "").startswith("autoclose-"):
+                told.append(json.loads(await socket.receive_str()))
+    [call] = [one for one in told if one["e"] == "MARGIN_CALL"]
+    assert differences(documented.MARGIN_CALL, call) == []
+    [line] = call["p"]
+    assert differences(documented.MARGIN_CALL_LINE, line) == []
+    assert (line["s"], line["pa"], line["mt"]) == (BTC, "0.05", "CROSSED")
+    assert float(line["mm"]) >= 0.8 * (float(call["cw"]) + float(line["up"]))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ ORDER_EVENT = fields(
     " ss:i V:s pm:s gtd:i"
 )
 ORDER_EVENT_SOURCE = f"{PRO}, handle_order_update and handle_my_liquidation (future)"
+SHORT_TRADE_EVENT = fields("e:s E:i T:i s:s q:n p:n m:b c:s S:s L:n l:n t:i i:i")
+SHORT_TRADE_EVENT_SOURCE = "developers.binance.com, USDS-margined futures, user data streams, Event Trade Lite"
+MARGIN_CALL = fields("e:s E:i cw:n")
+MARGIN_CALL_LINE = fields("s:s ps:s pa:n mt:s iw:n mp:n up:n mm:n")
+MARGIN_CALL_SOURCE = "developers.binance.com, USDS-margined futures, user data streams, Event Margin Call"
 ALGO_EVENT = fields("caid:s aid:i at:s o:s s:s S:s ps:s f:s q:n X:s ai:s ap:n aq:n")
 ALGO_EVENT_SOURCE = f"{PRO}, handle_order_update (linear swap trigger order)"
 BALANCE_EVENT = fields("a:s wb:n cw:n bc:n")

@@ -17,8 +17,12 @@ from hydra_core.domain.errors import UsageError
 from hydra_core.domain.intervals import Interval
 from hydra_core.domain.market import FUNDING, LONG_SHORT, OPEN_INTEREST
 from hydra_core.domain.pairs import Pair, ccxt_symbol
+from hydra_core.domain.trading import OWN
 from hydra_core.market.exchanges.capabilities import Capability, Support, UnsupportedCapability, support
 from hydra_core.market.exchanges.routes import Ask, PerpReading, Route
+
+DIGITS: Final = r"[0-9a-f]{28,33}"
+"""What follows the beginning of a client order id of ours."""
 
 
 class Price(StrEnum):
@@ -64,6 +68,7 @@ class OrderIdRule:
     length : int, of an id derived where the given one does not fit
     prefix : str, that a derived id begins with
     source : str, where the rule is written down; empty: unverified, kept narrow on purpose
+    ours : str, what stands there for the beginning of an id of ours, which can be read back
     """
 
     field: str
@@ -71,12 +76,20 @@ class OrderIdRule:
     length: int
     prefix: str = ""
     source: str = ""
+    ours: str = OWN
 
     def fit(self, order_id: str) -> str:
-        """The id itself where the exchange takes it, else one derived from it: the same for the same id."""
+        """The id as the exchange takes it: one of ours with its beginning there, another as it is or, unfit, as a hash."""
+        if order_id.startswith(OWN):
+            order_id = self.ours + order_id.removeprefix(OWN)
         if re.fullmatch(self.pattern, order_id):
             return order_id
         return self.prefix + hashlib.sha256(order_id.encode()).hexdigest()[: self.length - len(self.prefix)]
+
+    def own(self, told: str) -> str:
+        """The id of ours behind one that the exchange tells; empty for another's."""
+        digits = told.removeprefix(self.ours)
+        return f"{OWN}{digits}" if digits != told and re.fullmatch(DIGITS, digits) else ""
 
 
 class ExchangeAdapter(ABC):

@@ -154,6 +154,23 @@ INSTEAD: Final[Mapping[Capability, str]] = {
 """What to do where a capability is absent."""
 
 
+ORDERS: Final[Mapping[str, str]] = {
+    "binanceusdm": "every event from the account's stream; the exchange cancels resting orders should HYDRA fall silent",
+    "bybit": "unified account, one-way mode; looked up after each receipt and every few seconds, the stream is a bell; "
+    "no countdown",
+    "okx": "futures account, net mode, cross margin; looked up after each receipt and every few seconds, the stream is a "
+    "bell; no countdown",
+}
+"""Where HYDRA sends orders, and how it is done there."""
+NO_ORDERS: Final[Mapping[str, str]] = {
+    "bitget": "classic and unified accounts take orders in two ways, and what became of a stop that was triggered is not told "
+    "under the stop's id",
+    "hyperliquid": "the wallet is not told, only what the account is worth, and orders need the wallet's own private key",
+    "weex": "an order of a contract cannot be looked up by its client id: one that was not answered could not be found again",
+}
+"""Where HYDRA sends no orders, and why: money would not be safe without it."""
+
+
 class UnsupportedCapability(Unsupported):
     """An exchange does not offer this, or HYDRA does not read it there: an error, never an empty table.
 

@@ -22,7 +22,7 @@ class Hyperliquid(ExchangeAdapter):
     name: ClassVar[str] = "hyperliquid"
     quote: ClassVar[str] = "USDC"
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
-        "c", r"0x[0-9a-f]{32}", 34, prefix="0x", source=f"{DOCS}.create_order (128 bit hex)"
+        "c", r"0x[0-9a-f]{32}", 34, prefix="0x", source=f"{DOCS}.create_order (128 bit hex)", ours="0x6879"
     )
     streams: ClassVar[Mapping[Capability, str]] = {
         Capability.WATCH_CANDLES: "hyperliquid.gitbook.io, websocket subscriptions; ccxt 4.5.90 pro/hyperliquid.handle_ohlcv",

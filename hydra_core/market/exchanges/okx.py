@@ -38,7 +38,12 @@ class Okx(ExchangeAdapter):
 
     name: ClassVar[str] = "okx"
     order_ids: ClassVar[OrderIdRule] = OrderIdRule(
-        "clOrdId", r"[A-Za-z0-9]{1,32}", 32, prefix="h", source=f"{DOCS}.create_order_request (32 characters)"
+        "clOrdId",
+        r"[A-Za-z0-9]{1,32}",
+        32,
+        prefix="h",
+        source=f"{DOCS}.create_order_request (32 characters)",
+        ours="hy",
     )
     counts_contracts: ClassVar[bool] = True
     streams: ClassVar[Mapping[Capability, str]] = {

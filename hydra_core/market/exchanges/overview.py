@@ -6,6 +6,7 @@ from typing import Final
 
 from hydra_core.domain.errors import UsageError
 from hydra_core.market.exchanges import ADAPTERS, EXCHANGES, Capability, Support
+from hydra_core.market.exchanges.capabilities import NO_ORDERS, ORDERS
 
 LEGEND: Final = {
     "reads": "HYDRA reads it, checked against a documented message",
@@ -44,8 +45,11 @@ def unverified() -> list[tuple[str, str]]:
 
 
 def markdown(part: str) -> str:
-    """A part of ``docs/exchanges.md``: ``capabilities``, ``unverified``, ``order_ids`` or ``quirks``."""
-    parts = {"capabilities": _capabilities, "unverified": _unverified, "order_ids": _order_ids, "quirks": _quirks}
+    """A part of ``docs/exchanges.md``: ``capabilities``, ``orders``, ``unverified``, ``order_ids``, ``quirks``."""
+    parts = {
+        "capabilities": _capabilities, "orders": _orders, "unverified": _unverified, "order_ids": _order_ids,
+        "quirks": _quirks,
+    }  # fmt: skip
     if part not in parts:
         raise UsageError(f"no part {part!r}", f"Known: {', '.join(parts)}")
     return parts[part]()
@@ -57,15 +61,28 @@ def _capabilities() -> str:
     return "\n".join(lines)
 
 
+def live_orders(exchange: str) -> tuple[bool, str]:
+    """Whether HYDRA sends orders to an exchange, and how, or why not."""
+    return (True, ORDERS[exchange]) if exchange in ORDERS else (False, NO_ORDERS[exchange])
+
+
+def _orders() -> str:
+    lines = ["| exchange | live orders | how, or why not |", "| --- | --- | --- |"]
+    for name in EXCHANGES:
+        taken, words = live_orders(name)
+        lines.append(f"| {name} | {'yes' if taken else 'refused'} | {words} |")
+    return "\n".join(lines)
+
+
 def _unverified() -> str:
     return "\n".join(f"- {exchange}: {what}" for exchange, what in unverified())
 
 
 def _order_ids() -> str:
-    lines = ["| exchange | field | an id matches | source |", "| --- | --- | --- | --- |"]
+    lines = ["| exchange | field | an id matches | ours begin with | source |", "| --- | --- | --- | --- | --- |"]
     for name in EXCHANGES:
         rule = ADAPTERS[name].order_ids
-        lines.append(f"| {name} | {rule.field} | `{rule.pattern}` | {rule.source or 'unverified'} |")
+        lines.append(f"| {name} | {rule.field} | `{rule.pattern}` | `{rule.ours}` | {rule.source or 'unverified'} |")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ class Quarantine:
         self._clock = clock
         self._file = file
         self._second = (0, 0)
+        self.told: Callable[[str], None] = lambda words: None
+        """Told of every message that is set aside."""
         self.counts: Counter[str] = Counter()
         """By stream."""
         self.reasons: Counter[str] = Counter()
@@ -50,6 +53,7 @@ class Quarantine:
         """Set a message aside."""
         self.counts[stream] += 1
         self.reasons[type(error).__name__] += 1
+        self.told(f"{stream}: {error!r}")
         now = self._clock.wall_ms()
         second, written = self._second
         if now // 1000 != second:

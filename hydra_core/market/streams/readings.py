@@ -159,7 +159,7 @@ class StreamHealth:
     event_ms : int, newest event's market time, 0 when there was none
     age_s : float, wall seconds since the newest event came, of the pair that has waited longest where every pair must speak
     limit_s : float, beyond which it is stale (``inf``: silence is normal)
-    reconnects, malformed, dropped, holes : int, counted since the start
+    reconnects, malformed, dropped, late, holes : int, counted since the start; ``late``: states that came after newer ones
     message : str
     """
 
@@ -172,6 +172,7 @@ class StreamHealth:
     reconnects: int = 0
     malformed: int = 0
     dropped: int = 0
+    late: int = 0
     holes: int = 0
     message: str = ""
 

@@ -102,6 +102,7 @@ class UserStream:
     reconcile : callable, awaited after every connection before the stream is healthy: whatever happened meanwhile is read
         by REST
     told : callable, given the stream's health whenever it changes
+    unread : callable, told of a message that could not be read: what it said has to be asked for
     quarantine : Quarantine
     rotate_after_ms, keep_alive_ms : int, wall ms
     seed : int, of the jitter
@@ -116,6 +117,7 @@ class UserStream:
         reconcile: Reconcile,
         *,
         told: Callable[[StreamHealth], None] = lambda health: None,
+        unread: Callable[[str], None] = lambda words: None,
         quarantine: Quarantine | None = None,
         rotate_after_ms: int = ROTATE_AFTER_MS,
         keep_alive_ms: int = KEEP_ALIVE_MS,
@@ -132,6 +134,7 @@ class UserStream:
         self._fault: asyncio.Future[None] | None = None
         self._line: Line | None = None
         self.quarantine = quarantine or Quarantine(clock)
+        self.quarantine.told = unread
         self.key = ListenKey(client, clock, keep_alive_ms)
         self.standing = Standing(TOPICS[USER_STREAM], (), clock)
         self.connections = 0
