@@ -358,7 +358,11 @@ class OkxGateway(ReceiptGateway):
         )
         if mode != "net_mode":
             return "the account is in hedge mode (long/short)"
-        return "" if level in CONTRACT_LEVELS else f"the account's mode ({level}) has no contracts, or no reduce-only orders"
+        return (
+            ""
+            if level in CONTRACT_LEVELS
+            else f"the account's mode ({level}) has no contracts, or no reduce-only orders"
+        )
 
     async def notional_caps(self, pairs: Iterable[Pair]) -> dict[Pair, Decimal]:
         """Largest notional (USDT) that each pair's leverage allows, by its position tiers and its mark now."""

@@ -124,11 +124,14 @@ class Stops:
             (fitting if fits else others).append(order)
         if not fitting and pair not in self.exits:
             self._place(pair, held, side, quantity, stop)
-        if any(order.state in RESTING for order in fitting):
+        enough = [order for order in fitting if order.state in RESTING]
+        if enough:
             self._naked_since.pop(pair, None)
             self._regridded.discard(pair)
             for order in others:
                 self._broker.cancel(order.order_id, "a newer stop rests")
+            for order in enough[1:]:  # one that was still on its way when its books were lost arrived beside a new one
+                self._broker.cancel(order.order_id, "the same stop rests already")
         elif not self.resting(pair):
             now = self._clock.wall_ms()
             since = self._naked_since.setdefault(pair, now)

@@ -80,6 +80,7 @@ class Wire:
         self._exchange = open_exchange(
             self.endpoint,
             self._credentials,
+            limiter=False,  # the budget alone: an order must not stand in a second queue, which knows no reserve
             gauge=self._budget,
             now_ms=self.drift.now_ms,
             timeout_ms=self._timeout_ms,

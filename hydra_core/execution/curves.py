@@ -116,7 +116,8 @@ def vwap_shares(
 
     Returns
     -------
-    tuple of ``count`` floats ascending to 1; empty (equal slices) where no bar of those times of the day is known
+    tuple of ``count`` floats ascending to 1; empty (equal slices) where no bar is known, or those times of the day
+    saw no volume
 
     Notes
     -----

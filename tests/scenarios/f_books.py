@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from hydra_core.broker import gateway as wire
+from hydra_core.broker import binance as wire
 from hydra_core.domain.errors import VenueError
 from hydra_core.domain.trading import Mode, OrderState, Side
+from hydra_core.execution.orders import client_order_id
 from hydra_core.ledger.records import EXTERNAL
 
 from .registry import scenario
@@ -213,6 +215,28 @@ async def books_are_lost(rig: Rig, seed: int) -> None:
         await again.agrees()
 
 
+@scenario("F11", "a stop was still on its way when the books were lost")
+async def stop_arrives_late(rig: Rig, seed: int) -> None:
+    """It comes to rest beside the one that was placed anew: one of the two goes, one goes on protecting."""
+    async with trading(rig) as hydra:
+        await hydra.look(BTC)
+        await hydra.enter(0.04, stop=round(hydra.view.quotes[BTC].bid * rig.rng.choice((0.93, 0.97)), 1))
+        await hydra.round()
+        resting = (await hydra.gateway.open_stops())[0]
+        known = hydra.ledger.order(resting.client_id)
+        late = replace(known, order_id=client_order_id("other books", BTC, 0, "stop"))
+        await hydra.gateway.place_stop(late)
+        assert len(await hydra.gateway.open_stops()) == 2
+    for end in ("", "-wal", "-shm"):
+        (rig.folder / f"ledger.db{end}").unlink(missing_ok=True)
+    async with trading(rig) as again:
+        await again.rounds(3)
+        (left,) = await again.gateway.open_stops()
+        assert (left.quantity, left.stop_price) == (resting.quantity, resting.stop_price)
+        assert again.broker.protected(BTC)
+        await again.agrees()
+
+
 @scenario("F12", "a second restart")
 async def second_restart(rig: Rig, seed: int) -> None:
     """After a crash with orders under way the first restart books what it finds, every further one nothing, with the
@@ -298,7 +322,7 @@ async def page_fails(rig: Rig, seed: int) -> None:
                 "status", method="GET", path="/fapi/v1/userTrades", symbol=BTC, skip=rig.rng.randint(1, 2), times=-1
             )
             with pytest.raises(VenueError):
-                await hydra.gateway.fills(BTC, 1)
+                await hydra.gateway.fills(BTC, 1, 0)
             report = await hydra.broker.reconcile("test")
             assert report.failed
             assert hydra.held() == 0

@@ -291,13 +291,13 @@ def test_orders_and_their_fills(second_reader: Any) -> None:
     assert (order.quantity, order.filled, order.limit_price) == (Decimal("0.009"), Decimal("0.005"), Decimal("334.00"))
     assert (float(order.filled), order.client_id) == (other["filled"], other["clientOrderId"])
     assert (fill.trade_id, fill.quantity, fill.price, fill.fee) == (
-        458_032,
+        "458032",
         Decimal("0.002"),
         Decimal("334.50"),
         Decimal("0.00027086"),
     )
     assert (fill.realised, fill.maker, fill.fee_asset) == (Decimal("0.00335000"), True, "USDT")
-    assert (str(fill.trade_id), float(fill.quantity), float(fill.price)) == (
+    assert (fill.trade_id, float(fill.quantity), float(fill.price)) == (
         traded["id"],
         traded["amount"],
         traded["price"],

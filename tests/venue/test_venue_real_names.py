@@ -160,7 +160,7 @@ async def test_the_user_stream_needs_its_key(real: RealNames) -> None:
         url = f"wss://fstream.{DOMAIN}/private/ws?listenKey={key}"
         async with exchange.session.ws_connect(url, ssl=exchange.ssl_context) as socket:
             await exchange.fapiPrivatePostOrder(ORDER)
-            seen = [json.loads(await socket.receive_str(timeout=5))["e"] for _ in range(3)]
+            seen = [json.loads(await socket.receive_str(timeout=5))["e"] for _ in range(4)]
     finally:
         await exchange.close()
-    assert seen == ["ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE", "ORDER_TRADE_UPDATE"]
+    assert seen == ["ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE", "TRADE_LITE", "ORDER_TRADE_UPDATE"]
