@@ -8,9 +8,12 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from .session import run_once
+from .session import Told, run_once
+
+SESSIONS_A_PROCESS = 25
 
 
 def main(words: list[str] | None = None) -> int:
@@ -27,25 +30,17 @@ def main(words: list[str] | None = None) -> int:
     whole = {"lives": Counter[str](), "ends": Counter[str](), "acts": Counter[str]()}
     orders = fills = 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the pool ends with this process
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(asked.jobs, len(seeds)), spawn, max_tasks_per_child=25) as pool:
-        waiting = [pool.submit(run_once, seed, asked.keep) for seed in seeds]
-        try:
-            for number, done in enumerate(as_completed(waiting), 1):
-                seed, told, wrong = done.result()
-                if told is None:
-                    failed += 1
-                    sys.stdout.write(f"seed {seed}: {wrong}\n      again: python -m tests.crash --seed {seed}\n")
-                else:
-                    for name, counter in whole.items():
-                        counter.update(getattr(told, name))
-                    orders, fills = orders + told.orders, fills + told.fills
-                if number % 20 == 0 or told is None:
-                    sys.stdout.write(f"{number} of {len(seeds)} sessions, {failed} failed\n")
-                    sys.stdout.flush()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for number, (seed, told, wrong) in enumerate(_played(seeds, asked.jobs, asked.keep), 1):
+        if told is None:
+            failed += 1
+            sys.stdout.write(f"seed {seed}: {wrong}\n      again: python -m tests.crash --seed {seed}\n")
+        else:
+            for name, counter in whole.items():
+                counter.update(getattr(told, name))
+            orders, fills = orders + told.orders, fills + told.fills
+        if number % 20 == 0 or told is None:
+            sys.stdout.write(f"{number} of {len(seeds)} sessions, {failed} failed\n")
+            sys.stdout.flush()
     took = time.perf_counter() - began
     for name, counter in whole.items():
         sys.stdout.write(f"{name}: {', '.join(f'{count} {what}' for what, count in counter.most_common())}\n")
@@ -53,6 +48,23 @@ def main(words: list[str] | None = None) -> int:
         f"{len(seeds) - failed} of {len(seeds)} sessions sound, {orders} orders, {fills} fills, {took:.0f} s\n"
     )
     return 1 if failed else 0
+
+
+def _played(seeds: list[int], jobs: int, keep: str) -> Iterator[tuple[int, Told | None, str]]:
+    """Every session as it ends. Each batch has fresh processes, so that none grows old.
+
+    Not ``max_tasks_per_child``: a pool of Python 3.11 can lose its last worker to it and then waits for ever.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    for batch in (seeds[at : at + jobs * SESSIONS_A_PROCESS] for at in range(0, len(seeds), jobs * SESSIONS_A_PROCESS)):
+        with ProcessPoolExecutor(min(jobs, len(batch)), spawn) as pool:
+            waiting = [pool.submit(run_once, seed, keep) for seed in batch]
+            try:
+                for done in as_completed(waiting):
+                    yield done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 if __name__ == "__main__":
