@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := $(VENV)/peers
 ARGS ?=
 ONLY ?=
 SEEDS ?= 1
@@ -53,8 +54,17 @@ crash: env
 soak: env
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-bench: env
+bench: $(VENV)/.bench-ready
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+# Peers that only benchmarks need. One has pins that exclude ours and gets an environment of its own; where it cannot be
+# installed its row is left out, with the reason.
+$(VENV)/.bench-ready: $(VENV)/.ready benchmarks/peers.txt
+	@echo "Installing the benchmarks' peers into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet -e '.[dev,bench]' -c constraints.txt 2> $(VENV)/install.log || { cat $(VENV)/install.log; exit 1; }
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers.txt && touch $@ || \
+		{ rm -rf $(PEERS); echo "benchmarks/peers.txt cannot be installed here: event-driven replay is left out"; }
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -32,6 +32,8 @@ from hydra_core.simulation.synthetic import ORIGIN_MS
 CYCLES = 500
 MANY = (8, 40, 400)
 MANY_CYCLES = 45
+QUICK_CYCLES = 12
+"""Of a quick run: enough for one at a bar's close."""
 SHIFT_MS = 37 * FORECAST_INTERVAL.ms
 """How far apart in time the copies of a pair's history begin, so that no two pairs are the same."""
 
@@ -89,24 +91,41 @@ def scratch() -> Iterator[Path]:
         yield Path(folder).absolute()
 
 
-def measure(report: Report) -> list[Row]:
-    """Every row."""
+def decision_rows(report: Report) -> list[Row]:
+    """Part ``decision``."""
+    with scratch() as folder:
+        return decided(report, folder, QUICK_CYCLES if report.quick else CYCLES)
+
+
+def growth_rows(report: Report) -> list[Row]:
+    """Part ``growth``."""
+    with scratch() as folder:
+        return growth(report, folder, MANY[:2] if report.quick else MANY, QUICK_CYCLES if report.quick else MANY_CYCLES)
+
+
+def orders_rows(report: Report) -> list[Row]:
+    """Part ``orders``."""
     from benchmarks import execution_orders
 
     with scratch() as folder:
-        rows = decided(report, folder)
-        rows += growth(report, folder)
-        return rows + execution_orders.measure(report, folder)
+        return execution_orders.measure(report, folder)
 
 
-def decided(report: Report, folder: Path) -> list[Row]:
-    """Median and 99th percentile of 500 cycles on eight pairs, with a forecaster."""
-    report.say(f"{CYCLES} cycles of a window run with a forecaster")
+PARTS: Mapping[str, Callable[[Report], list[Row]]] = {
+    "decision": decision_rows,
+    "growth": growth_rows,
+    "orders": orders_rows,
+}
+
+
+def decided(report: Report, folder: Path, count: int) -> list[Row]:
+    """Median and 99th percentile of so many cycles on eight pairs, with a forecaster."""
+    report.say(f"{count} cycles of a window run with a forecaster")
     kept = ModelRegistry(folder / "registry")
     version = decision.forecaster(kept, folder / "artifact")
     home = Home(folder, "decided").create()
     ModelRegistry(home.models).save(FORECASTER, folder / "artifact")
-    taken = cycles(home, folder, {FORECASTER: version}, decision.model_call(kept, version), None, CYCLES)
+    taken = cycles(home, folder, {FORECASTER: version}, decision.model_call(kept, version), None, count)
     work = [*taken[True].work, *taken[False].work]
     bare = [sum(parts.values()) for parts in (*taken[True].bare, *taken[False].bare)]
     notes = (
@@ -119,18 +138,18 @@ def decided(report: Report, folder: Path) -> list[Row]:
     ]
 
 
-def growth(report: Report, folder: Path) -> list[Row]:
+def growth(report: Report, folder: Path, many_pairs: Sequence[int], wanted: int) -> list[Row]:
     """Cycles on more and more pairs, without a model."""
     medians: dict[int, dict[bool, float]] = {}
-    for count in MANY:
+    for count in many_pairs:
         report.say(f"cycles on {count} pairs")
         home = Home(folder, f"many-{count}").create()
-        taken = cycles(home, folder, {}, None, ManyPairs(count), MANY_CYCLES)
+        taken = cycles(home, folder, {}, None, ManyPairs(count), wanted)
         medians[count] = {at_close: statistics.median(times.work) for at_close, times in taken.items()}
-    few, many = MANY[0], MANY[-1]
+    few, many = many_pairs[0], many_pairs[-1]
     rows = []
     for at_close, name in ((False, "between bars"), (True, "at a bar's close")):
-        told = ", ".join(f"{count} pairs {medians[count][at_close]:.1f} ms" for count in MANY)
+        told = ", ".join(f"{count} pairs {medians[count][at_close]:.1f} ms" for count in many_pairs)
         rows.append(
             Row(
                 f"decision {name}, {many} pairs against {few}", medians[many][at_close] / medians[few][at_close], many / few,

@@ -73,7 +73,7 @@ class Span:
         return self.now_ms - self.candles * Interval.M5.ms
 
     @property
-    def months(self) -> list[str]:
+    def months(self) -> tuple[str, ...]:
         """The months that it touches."""
         return months_between(self.start_ms, self.now_ms)
 

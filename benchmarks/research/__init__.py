@@ -1,14 +1,36 @@
-"""The research plane: backtest, features, inference, the whole chain and training beside peers and limits.
+"""The research plane: backtest, replay, features, inference, the whole chain, training and statistics beside peers and limits.
 
-One file a comparison, each with ``measure(report) -> list[Row]``.
+One file a comparison, each with functions of a report that return rows; :data:`PARTS` names them for ``--part``. Not here: how
+good forecasts and fits are (``hydra bench truth``).
 """
 
 from __future__ import annotations
 
-from benchmarks.research import backtests, chain, features, training
+import importlib
+from collections.abc import Callable
+
 from benchmarks.rows import Report, Row
 
 
-def measure(report: Report) -> list[Row]:
-    """The rows of this group."""
-    return [row for part in (backtests, features, chain, training) for row in part.measure(report)]
+def _part(module: str, function: str = "measure") -> Callable[[Report], list[Row]]:
+    """A part that is imported when it is run: one side of a comparison alone shall not load what all the others need."""
+
+    def run(report: Report) -> list[Row]:
+        rows: list[Row] = getattr(importlib.import_module(f"benchmarks.research.{module}"), function)(report)
+        return rows
+
+    return run
+
+
+PARTS = {
+    "engine": _part("backtests"),
+    "features": _part("features"),
+    "chain": _part("chain"),
+    "replay": _part("event_replay"),
+    "training": _part("training"),
+    "hawkes": _part("layer2", "hawkes"),
+    "merton": _part("layer2", "merton"),
+    "live": _part("layer2", "live"),
+    "retraining": _part("retraining"),
+}
+"""In the order in which they run: the one that takes most of an hour comes last."""

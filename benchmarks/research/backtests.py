@@ -17,34 +17,43 @@ import sys
 import tempfile
 from importlib.util import find_spec
 
-from benchmarks.rows import Report, Row
+from benchmarks.rows import Disagreement, Report, Row
 
 RATE = 25e6
 """Pair-bars a second that the engine is to reach."""
 ENGINE_GOAL = 5.0
 SWEEP_GOAL = 8.0
+NAMES = ("backtest engine, against its rate", "backtest engine", "sweep of 64 parameter sets")
 
 
 def measure(report: Report) -> list[Row]:
     """Three rows: the engine against its rate, beside vectorbt, and 64 parameter sets beside vectorbt."""
     if find_spec("vectorbt") is None:
-        report.leave_out("backtest", "vectorbt is not installed (pip install -e '.[dev]')")
+        for name in NAMES:
+            report.leave_out(name, "vectorbt is not installed; `make bench` installs it (pip install -e '.[bench]')")
         return []
     report.say("backtest engine beside vectorbt, both compiled afresh")
     with tempfile.TemporaryDirectory() as cache:
         told = subprocess.run(
-            [sys.executable, "-m", "benchmarks.research.engine_beside_vectorbt"],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.research.engine_beside_vectorbt",
+                *(["--quick"] if report.quick else []),
+            ],
             env={**os.environ, "NUMBA_CACHE_DIR": cache, "NUMBA_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             text=True,
             check=True,
         )
     seen = json.loads(told.stdout.splitlines()[-1])
+    if "disagreement" in seen:
+        raise Disagreement(seen["disagreement"])
     job = f"{seen['pairs']} pairs x {seen['bars']:,} bars, 1 thread, process CPU seconds"
     same = f"same trades in both to {seen['apart']:.1g} of profit ({seen['trades']:,} round trips)"
     return [
         Row(
-            "backtest engine, against its rate",
+            NAMES[0],
             seen["engine"],
             RATE,
             1.0,
@@ -53,7 +62,7 @@ def measure(report: Report) -> list[Row]:
             f"compiled in {seen['compile_s']:.0f} s, once a checkout",
         ),
         Row(
-            "backtest engine",
+            NAMES[1],
             seen["engine"],
             seen["vectorbt"],
             ENGINE_GOAL,
@@ -62,7 +71,7 @@ def measure(report: Report) -> list[Row]:
             f"{seen['engine_same']:,.0f}; {same}",
         ),
         Row(
-            "sweep of 64 parameter sets",
+            NAMES[2],
             seen["sweep"],
             seen["vectorbt_sweep"],
             SWEEP_GOAL,

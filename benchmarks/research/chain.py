@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import decision, market
 from benchmarks.research import training
-from benchmarks.research.features import BARS, example
+from benchmarks.research.features import BARS, QUICK_BARS, example
 from benchmarks.rows import AT_MOST, Report, Row, seconds
 from hydra_core.alpha.crowd.model import CrowdArtifact
 from hydra_core.alpha.crowd.model import load as load_crowd
@@ -35,20 +35,21 @@ CHAIN_S = 90.0
 """Seconds that 8 pairs x 100,000 bars may take on two cores."""
 INFERENCE_MS = 0.4
 """Median milliseconds of one network for eight pairs, one thread."""
-CALLS = 3_000
+CALLS, QUICK_CALLS = 3_000, 200
 
 
 def measure(report: Report) -> list[Row]:
     """Two rows: the whole chain, and one network's answer."""
+    calls, bars = (QUICK_CALLS, QUICK_BARS) if report.quick else (CALLS, BARS)
     with tempfile.TemporaryDirectory() as folder:
         registry = ModelRegistry(Path(folder) / "models")
         version = decision.forecaster(registry, Path(folder) / "forecaster")
         report.say("inference")
         call = decision.model_call(registry, version)
-        for _ in range(CALLS // 10):
+        for _ in range(calls // 10):
             call()
-        taken = np.array([seconds(call) for _ in range(CALLS)]) * 1e3
-        said = f"peer: the limit; the network on ready windows of 8 pairs, onnxruntime, 1 thread; {CALLS:,} calls"
+        taken = np.array([seconds(call) for _ in range(calls)]) * 1e3
+        said = f"peer: the limit; the network on ready windows of 8 pairs, onnxruntime, 1 thread; {calls:,} calls"
         rows = [
             Row(
                 "inference of one network",
@@ -60,14 +61,14 @@ def measure(report: Report) -> list[Row]:
                 f"{said}, 99th percentile {np.percentile(taken, 99):.3g} ms",
             )
         ]
-        report.say(f"from candles to a report, 8 pairs x {BARS:,} bars")
+        report.say(f"from candles to a report, 8 pairs x {bars:,} bars")
         forecaster = load_forecaster(registry.path(FORECASTER, version), version)
         try:
             models = Models(forecaster, _crowd(Path(folder) / "crowd"))
         except InputMissing as error:
             report.say(f"without a crowd model: {error}")
             models = Models(forecaster)
-        panel = example(BARS)
+        panel = example(bars)
         chain(panel.last(MAX_LOOKBACK_BARS + 600), models, Limits())  # what is compiled and imported, once
         began, cpu = time.perf_counter(), time.process_time()
         pages = chain(panel, models, Limits())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.research import in_pandas
-from benchmarks.rows import Report, Row, side_by_side
+from benchmarks.rows import Disagreement, Report, Row, side_by_side
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.domain.intervals import FORECAST_INTERVAL
 from hydra_core.domain.market import CANDLES, FUNDING, LONG_SHORT, OPEN_INTEREST, Floats, Panel
 from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.statistics.view import View
 
-BARS = 100_000
+BARS, QUICK_BARS = 100_000, 5_000
 START_MS = 1_704_067_200_000
 GOAL = 3.0
 TOLERANCE = 1e-6
@@ -65,14 +65,16 @@ def apart(panel: Panel) -> dict[str, float]:
 def measure(report: Report) -> list[Row]:
     """One row: rows of all pairs a second."""
     report.say("features beside pandas")
-    panel = example(BARS)
+    panel = example(QUICK_BARS if report.quick else BARS)
     chosen = FeatureSet(in_pandas.COLUMNS)
     worst, name = max((by, name) for name, by in apart(panel).items())
     if worst > TOLERANCE:
-        raise RuntimeError(
+        raise Disagreement(
             f"{name}: HYDRA and pandas differ by {worst:.2g} deviations; nothing is timed until they agree"
         )
-    turns = side_by_side(lambda: chosen.compute(panel), lambda: in_pandas.compute(panel), repeats=3, warm_up=False)
+    turns = side_by_side(
+        lambda: chosen.compute(panel), lambda: in_pandas.compute(panel), repeats=1 if report.quick else 5, warm_up=False
+    )
     rows = len(panel) * len(panel.pairs)
     notes = (
         f"{len(chosen)} registered features, the same in pandas, {len(panel.pairs)} pairs x {len(panel):,} bars, one thread; "

@@ -92,13 +92,20 @@ def funding_amount(quantity: Decimal, mark_price: Decimal, rate: Decimal) -> Dec
 def unrealised(position: Position, mark_price: Decimal) -> Decimal:
     """Profit of an open position at a mark price, USDT."""
     with exact():
-        return (mark_price - position.entry_price) * position.quantity
+        return _gain(position, mark_price)
 
 
 def total_unrealised(positions: Iterable[Position], marks: Mapping[Pair, Decimal]) -> Decimal:
     """Profit of all positions; one without a mark counts at its entry price, so the caller must flag it."""
+    total = Decimal(0)
     with exact():
-        return sum(
-            (unrealised(held, marks[held.pair]) for held in positions if held.pair in marks),
-            start=Decimal(0),
-        )
+        for held in positions:
+            mark = marks.get(held.pair)
+            if mark is not None:
+                total += _gain(held, mark)
+    return total
+
+
+def _gain(position: Position, mark_price: Decimal) -> Decimal:
+    """Profit of an open position at a mark price; call it in an exact block."""
+    return (mark_price - position.entry_price) * position.quantity

@@ -17,14 +17,29 @@ from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, Portfolio, Position
 from hydra_core.ledger import schema
-from hydra_core.ledger.accounting import exact, total_unrealised
+from hydra_core.ledger.accounting import exact
 from hydra_core.ledger.book import Book, account_row
+from hydra_core.ledger.changes import portfolio_of, worth_after
 from hydra_core.ledger.engine import insert_once, upsert
 from hydra_core.ledger.journal import CAPITAL, CASH, journal_faults, post
 from hydra_core.ledger.records import Account, BalanceCheck, EquityPoint, Latch
 
 _ACCOUNT = schema.account
 _LATCH = schema.latch
+_POSITIONS = (
+    sa.select(schema.position)
+    .where(schema.position.c.account == sa.bindparam("account"))
+    .order_by(schema.position.c.pair)
+)
+"""Built once, as every cycle asks: so are the next two."""
+_STANDING = (
+    sa.select(_LATCH)
+    .where(_LATCH.c.account == sa.bindparam("account"), _LATCH.c.released_ms.is_(None))
+    .order_by(_LATCH.c.id)
+)
+_BARRED = sa.select(schema.barred.c.pair).where(
+    schema.barred.c.account == sa.bindparam("account"), schema.barred.c.until_ms > sa.bindparam("now_ms")
+)
 
 
 class AccountBook(Book):
@@ -81,23 +96,9 @@ class AccountBook(Book):
             row = account_row(connection, account)
             held = positions_of(connection, account)
             latched = _standing(connection, account)
-            query = sa.select(schema.barred.c.pair).where(
-                schema.barred.c.account == account, schema.barred.c.until_ms > now_ms
-            )
-            barred = frozenset(Pair(pair) for pair in connection.execute(query).scalars())
-        exact = {pair: Decimal(repr(float(mark))) for pair, mark in marks.items()}
-        equity = row["cash"] + total_unrealised(held.values(), exact)
-        same_day = now_ms - now_ms % DAY_MS <= row["day_ms"]
-        return Portfolio(
-            account=account,
-            cash=float(row["cash"]),
-            equity=float(equity),
-            peak_equity=float(max(row["peak_equity"], equity)),
-            day_start_equity=float(row["day_start_equity"] if same_day else row["equity"]),
-            positions=held,
-            barred=barred,
-            latched={name: latch.reason for name, latch in latched.items()},
-        )
+            still = {"account": account, "now_ms": now_ms}
+            barred = frozenset(Pair(pair) for pair in connection.execute(_BARRED, still).scalars())
+        return portfolio_of(_account(row), held, latched, barred, marks, now_ms)
 
     def record_equity(self, account: str, ts_ms: int, equity: Decimal, cash: Decimal, unrealised: Decimal) -> bool:
         """Book the account's worth at a market time; moves its peak, and its day's start with the first of a UTC day.
@@ -109,11 +110,7 @@ class AccountBook(Book):
             point = {"account": account, "ts_ms": ts_ms, "equity": equity, "cash": cash, "unrealised": unrealised}
             if not insert_once(connection, schema.equity_point, point):
                 return False
-            changes: dict[str, Any] = {"equity": equity, "peak_equity": max(row["peak_equity"], equity)}
-            today = ts_ms - ts_ms % DAY_MS
-            if today > row["day_ms"]:
-                changes |= {"day_ms": today, "day_start_equity": row["equity"]}
-            _change(connection, account, changes)
+            _change(connection, account, worth_after(_account(row), ts_ms, equity))
             return True
 
     def equity_curve(self, account: str, since_ms: int = 0, limit: int = 100_000) -> list[EquityPoint]:
@@ -210,9 +207,8 @@ def _flows(connection: Connection, account: str) -> tuple[dict[str, Decimal], di
 
 def positions_of(connection: Connection, account: str) -> dict[Pair, Position]:
     """Open positions of an account by pair, inside the caller's transaction."""
-    table = schema.position
-    query = sa.select(table).where(table.c.account == account).order_by(table.c.pair)
-    return {Pair(row["pair"]): position_of(row) for row in connection.execute(query).mappings()}
+    rows = connection.execute(_POSITIONS, {"account": account}).mappings()
+    return {Pair(row["pair"]): position_of(row) for row in rows}
 
 
 def position_of(row: RowMapping) -> Position:
@@ -244,5 +240,4 @@ def _latch(row: RowMapping) -> Latch:
 
 
 def _standing(connection: Connection, account: str) -> dict[str, Latch]:
-    query = sa.select(_LATCH).where(_LATCH.c.account == account, _LATCH.c.released_ms.is_(None)).order_by(_LATCH.c.id)
-    return {row["switch"]: _latch(row) for row in connection.execute(query).mappings()}
+    return {row["switch"]: _latch(row) for row in connection.execute(_STANDING, {"account": account}).mappings()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import local
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,23 +14,38 @@ from hydra_core.domain.errors import HydraError
 from hydra_core.ledger import engine as database
 from hydra_core.ledger import schema
 
+_ACCOUNT = sa.select(schema.account).where(schema.account.c.name == sa.bindparam("account"))
+_LOCKED_ACCOUNT = _ACCOUNT.with_for_update()
+
 
 class Book:
     """Base of the ledger's parts."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._view = local()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """One consistent view, and one transaction, for everything that this thread reads inside the block."""
+        with self._reading() as connection:
+            self._view.connection = connection
+            try:
+                yield
+            finally:
+                self._view.connection = None
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return database.writing(self._engine)
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return database.reading(self._engine)
+        shared: Connection | None = getattr(self._view, "connection", None)
+        return database.reading(self._engine) if shared is None else nullcontext(shared)
 
-    def _rows(self, statement: sa.Select[Any]) -> Sequence[RowMapping]:
-        """All rows of one query, in a transaction of its own."""
+    def _rows(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[RowMapping]:
+        """All rows of one query, in a transaction of its own unless several are read at once."""
         with self._reading() as connection:
-            return connection.execute(statement).mappings().all()
+            return connection.execute(statement, values).mappings().all()
 
 
 def account_row(connection: Connection, name: str, *, lock: bool = False) -> RowMapping:
@@ -39,8 +55,7 @@ def account_row(connection: Connection, name: str, *, lock: bool = False) -> Row
     ------
     HydraError : there is no such account
     """
-    query = sa.select(schema.account).where(schema.account.c.name == name)
-    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+    row = connection.execute(_LOCKED_ACCOUNT if lock else _ACCOUNT, {"account": name}).mappings().first()
     if row is None:
         raise HydraError(f"the ledger has no account {name!r}", "Open one: `hydra portfolio reset` or `hydra paper`")
     return row

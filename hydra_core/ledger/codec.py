@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from hydra_core.domain.errors import DataCorrupt
@@ -31,30 +32,18 @@ def encode(value: Any) -> Any:
     ------
     TypeError : the value holds something that has no exact JSON form
     """
-    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, Decimal):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: encode(getattr(value, name)) for name in _field_names(type(value))}
-    if isinstance(value, Mapping):
-        return {_key(key): encode(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
-    if isinstance(value, frozenset | set):
-        return sorted(encode(item) for item in value)
-    raise TypeError(f"no exact JSON form for {type(value).__name__}: {value!r}")
+    kind = type(value)
+    return (_ENCODERS.get(kind) or _learn(kind))(value)
 
 
 def dumps(value: Any) -> str:
     """Canonical JSON text of a value: sorted keys, no spaces, floats by repr."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text_of(encode(value))
+
+
+def text_of(plain: Any) -> str:
+    """The canonical text of what :func:`encode` has made plain already."""
+    return _WRITER.encode(plain)
 
 
 def decode(kind: type[T], data: Any) -> T:
@@ -75,15 +64,83 @@ def loads(kind: type[T], text: str) -> T:
     return decode(kind, json.loads(text))
 
 
+_WRITER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+_ENCODERS: Final[dict[type, Callable[[Any], Any]]] = {}
+"""How each type that was met is encoded."""
+
+
+def _learn(kind: type) -> Callable[[Any], Any]:
+    """Find out once how a type is encoded."""
+    encoder = _ENCODERS[kind] = _encoder(kind)
+    return encoder
+
+
+def _encoder(kind: type) -> Callable[[Any], Any]:
+    if issubclass(kind, Enum):
+        return _enum_value
+    if issubclass(kind, bool | str | types.NoneType):
+        return _itself
+    if issubclass(kind, float):
+        return _number
+    if issubclass(kind, int):
+        return int
+    if issubclass(kind, Decimal):
+        return str
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_encoder(kind)
+    if issubclass(kind, Mapping):
+        return _mapping
+    if issubclass(kind, tuple | list):
+        return _sequence
+    if issubclass(kind, frozenset | set):
+        return _members
+    return _refuse
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _enum_value(value: Enum) -> Any:
+    return value.value
+
+
+def _number(value: float) -> Any:
+    return float(value) if math.isfinite(value) else {_FLOAT: repr(float(value))}
+
+
+def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    return {_key(key): encode(item) for key, item in value.items()}
+
+
+def _sequence(value: tuple[Any, ...] | list[Any]) -> list[Any]:
+    return [encode(item) for item in value]
+
+
+def _members(value: frozenset[Any] | set[Any]) -> list[Any]:
+    return sorted(encode(item) for item in value)
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"no exact JSON form for {type(value).__name__}: {value!r}")
+
+
+def _dataclass_encoder(kind: type) -> Callable[[Any], Any]:
+    names = tuple(field.name for field in dataclasses.fields(kind))
+    if not names:
+        return lambda _value: {}
+    if len(names) == 1:
+        return lambda value: {names[0]: encode(getattr(value, names[0]))}
+    values = attrgetter(*names)
+    return lambda value: dict(zip(names, map(encode, values(value)), strict=True))
+
+
 def _key(key: Any) -> str:
-    if not isinstance(key, str):
+    if isinstance(key, Enum) or not isinstance(key, str):
+        if isinstance(key, Enum) and isinstance(key, str):
+            return str(key.value)
         raise TypeError(f"JSON keys are text, got {key!r}")
-    return str(key.value) if isinstance(key, Enum) else key
-
-
-@cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+    return key
 
 
 def _plain(data: Any) -> Any:

@@ -18,6 +18,7 @@ from hydra_core.ledger.engine import upsert
 from hydra_core.ledger.records import Command, Heartbeat
 
 _COMMAND = schema.command
+_HEARTBEATS = sa.select(schema.heartbeat)
 
 
 class ControlBook(Book):
@@ -63,7 +64,7 @@ class ControlBook(Book):
         """The last sign of life of every process, by name."""
         return {
             row["who"]: Heartbeat(row["who"], row["wall_ms"], json.loads(row["payload"]))
-            for row in self._rows(sa.select(schema.heartbeat))
+            for row in self._rows(_HEARTBEATS)
         }
 
 

@@ -24,6 +24,23 @@ _LEASE = schema.lease
 _DECISION = schema.decision
 _PLAN = schema.plan
 _MISSED = schema.missed
+_NEWEST_PLAN = (
+    sa.select(_PLAN.c.body, _PLAN.c.expires_ms, _PLAN.c.ended_ms)
+    .where(_PLAN.c.account == sa.bindparam("account"))
+    .order_by(_PLAN.c.cycle_ms.desc(), _PLAN.c.plan_id.desc())
+    .limit(1)
+)
+"""Statements that every cycle asks are built once: building one costs more than SQLite takes to answer it."""
+_LEASE_ROW = sa.select(_LEASE).where(_LEASE.c.name == sa.bindparam("lease")).with_for_update()
+_PROLONG = (
+    sa.update(_LEASE)
+    .where(
+        _LEASE.c.name == sa.bindparam("lease"),
+        _LEASE.c.run_id == sa.bindparam("holder"),
+        _LEASE.c.fence == sa.bindparam("claimed"),
+    )
+    .values(renewed_wall_ms=sa.bindparam("renewed"), expires_wall_ms=sa.bindparam("expires"))
+)
 
 
 class CycleBook(Book):
@@ -55,8 +72,8 @@ class CycleBook(Book):
     def renew_lease(self, claim: LeaseClaim, wall_ms: int, ttl_ms: int) -> None:
         """Prolong a lease; raises LeaseLost when another run took it or it was given back."""
         with self._writing() as connection:
-            _check_claim(connection, claim)
-            _prolong(connection, claim, wall_ms, ttl_ms)
+            if not _prolong(connection, claim, wall_ms, ttl_ms):
+                _check_claim(connection, claim)
 
     def release_lease(self, claim: LeaseClaim) -> bool:
         """Give a lease back; False when it was lost before (nothing changes then)."""
@@ -84,14 +101,13 @@ class CycleBook(Book):
             "account": record.account, "strategy": record.strategy, "cycle_ms": decided.cycle_ms,
             "mode": decided.mode.value, "plan_id": made.plan_id if made is not None else None,
             "outcomes": codec.dumps(Counter(pair.outcome for pair in decided.pairs)), "body": codec.dumps(decided),
-            "inputs": codec.dumps(record.inputs), "pins": codec.dumps(record.pins), "data_hash": decided.data_hash,
+            "inputs": codec.text_of(record.inputs), "pins": codec.dumps(record.pins), "data_hash": decided.data_hash,
             "run_id": record.run_id, "fence": claim.fence, "latency_ms": record.latency_ms,
             "committed_wall_ms": record.committed_wall_ms,
         }  # fmt: skip
         with self._writing() as connection:
-            _check_claim(connection, claim)
-            if ttl_ms is not None:
-                _prolong(connection, claim, record.committed_wall_ms, ttl_ms)
+            if ttl_ms is None or not _prolong(connection, claim, record.committed_wall_ms, ttl_ms):
+                _check_claim(connection, claim)
             if not insert_once(connection, _DECISION, row):
                 return False
             if made is not None:
@@ -180,8 +196,7 @@ class CycleBook(Book):
 
     def standing_plan(self, account: str, now_ms: int) -> Plan | None:
         """The newest plan if it is still to be worked: not expired at market time ``now_ms`` and not ended."""
-        query = sa.select(_PLAN.c.body, _PLAN.c.expires_ms, _PLAN.c.ended_ms).where(_PLAN.c.account == account)
-        rows = self._rows(query.order_by(_PLAN.c.cycle_ms.desc(), _PLAN.c.plan_id.desc()).limit(1))
+        rows = self._rows(_NEWEST_PLAN, {"account": account})
         return next(
             (codec.loads(Plan, row["body"]) for row in rows if row["ended_ms"] is None and row["expires_ms"] > now_ms),
             None,
@@ -219,8 +234,7 @@ class CycleBook(Book):
 
 
 def _lease_row(connection: Connection, name: str) -> RowMapping | None:
-    query = sa.select(_LEASE).where(_LEASE.c.name == name).with_for_update()
-    return connection.execute(query).mappings().first()
+    return connection.execute(_LEASE_ROW, {"lease": name}).mappings().first()
 
 
 def _lease(row: RowMapping) -> LeaseRecord:
@@ -238,9 +252,11 @@ def _check_claim(connection: Connection, claim: LeaseClaim) -> None:
         raise LeaseLost(f"lease {claim.name} is held by {holder}, not by run {claim.run_id} (fence {claim.fence})")
 
 
-def _prolong(connection: Connection, claim: LeaseClaim, wall_ms: int, ttl_ms: int) -> None:
-    changes = {"renewed_wall_ms": wall_ms, "expires_wall_ms": wall_ms + ttl_ms}
-    connection.execute(sa.update(_LEASE).where(_LEASE.c.name == claim.name).values(**changes))
+def _prolong(connection: Connection, claim: LeaseClaim, wall_ms: int, ttl_ms: int) -> bool:
+    """Prolong the standing claim; False, and nothing changed, where another stands. The row stays locked."""
+    place = {"lease": claim.name, "holder": claim.run_id, "claimed": claim.fence}
+    done = connection.execute(_PROLONG, {**place, "renewed": wall_ms, "expires": wall_ms + ttl_ms})
+    return done.rowcount == 1
 
 
 def _book_plan(connection: Connection, plan: Plan, account: str, strategy: str) -> bool:

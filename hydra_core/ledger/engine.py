@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -118,9 +119,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def insert_once(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key is there already; True when it was inserted."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    done = connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
-    return done.rowcount == 1
+    return connection.execute(_insert_once(connection.dialect.name, table), dict(values)).rowcount == 1
+
+
+@cache
+def _insert_once(dialect: str, table: sa.Table) -> sa.Insert:
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def upsert(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> None:

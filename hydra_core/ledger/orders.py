@@ -5,7 +5,8 @@ Which move of an order is allowed is the table in ``execution``; here the new st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from hydra_core.ledger import schema
 from hydra_core.ledger.accounting import apply_fill, exact
 from hydra_core.ledger.accounts import position_of, positions_of
 from hydra_core.ledger.book import Book, account_row
+from hydra_core.ledger.changes import order_filled, order_moved
 from hydra_core.ledger.engine import insert_once, upsert
 from hydra_core.ledger.journal import CASH, contract_move, post
 from hydra_core.ledger.records import ENDED, BookedFill, CashEntry, FundingPayment, OrderEvent, OrderRecord
@@ -61,19 +63,12 @@ class OrderBook(Book):
         HydraError : there is no such order
         """
         with self._writing() as connection:
-            row = _order_row(connection, order_id)
-            changes: dict[str, Any] = {}
-            if venue_order_id is not None and venue_order_id != row["venue_order_id"]:
-                changes["venue_order_id"] = venue_order_id
-            if row["state"] != state.value:
-                changes["state"] = state.value
-                _event(connection, order_id, row["state"], state.value, reason, ts_ms)
-                if reason and state in ENDED:
-                    changes["reason"] = reason
-            if changes:
-                changes["updated_ms"] = ts_ms
-                connection.execute(sa.update(_ORDER).where(_ORDER.c.order_id == order_id).values(**changes))
-            return _order({**row, **changes})
+            order = _order(_order_row(connection, order_id))
+            changes = order_moved(order, state, ts_ms, reason, venue_order_id)
+            if "state" in changes:
+                _event(connection, order_id, order.state.value, state.value, reason, ts_ms)
+            _change(connection, order_id, changes)
+            return replace(order, **changes)
 
     def record_fill(
         self, fill: Fill, order_state: OrderState | None = None, *, realised: Decimal | None = None
@@ -297,13 +292,18 @@ def _fill_order(connection: Connection, fill: Fill, state: OrderState | None) ->
     row = connection.execute(sa.select(_ORDER).where(_ORDER.c.order_id == fill.order_id)).mappings().first()
     if row is None:
         return
-    filled = row["filled"] + fill.quantity
-    spent = (row["avg_price"] or Decimal(0)) * row["filled"] + fill.price * fill.quantity
-    changes: dict[str, Any] = {"filled": filled, "avg_price": spent / filled, "updated_ms": fill.event_ms}
-    if state is not None and row["state"] != state.value:
-        changes["state"] = state.value
-        _event(connection, fill.order_id, row["state"], state.value, f"fill {fill.trade_id}", fill.event_ms)
-    connection.execute(sa.update(_ORDER).where(_ORDER.c.order_id == fill.order_id).values(**changes))
+    order = _order(row)
+    changes = order_filled(order, fill, state)
+    if "state" in changes:
+        _event(connection, fill.order_id, row["state"], changes["state"].value, f"fill {fill.trade_id}", fill.event_ms)
+    _change(connection, fill.order_id, changes)
+
+
+def _change(connection: Connection, order_id: str, changes: Mapping[str, Any]) -> None:
+    if not changes:
+        return
+    values = {name: value.value if name == "state" else value for name, value in changes.items()}
+    connection.execute(sa.update(_ORDER).where(_ORDER.c.order_id == order_id).values(**values))
 
 
 def _event(connection: Connection, order_id: str, from_state: str, to_state: str, reason: str, ts_ms: int) -> None:

@@ -47,6 +47,8 @@ def tiers(steps: Sequence[tuple[float, float]]) -> tuple[Tier, ...]:
 
 def maintenance(notional: float, table: Sequence[Tier]) -> float:
     """Maintenance margin of a notional, USDT: convex in it, so the tier in force is the one that asks most."""
+    if len(table) == 1:
+        return notional * table[0].rate - table[0].cum
     return max(notional * tier.rate - tier.cum for tier in table)
 
 

@@ -5,15 +5,38 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks.research import engine_beside_vectorbt, features, in_pandas
-from benchmarks.rows import AT_LEAST, AT_MOST, Report, Row, Turns, show, side_by_side, significant, write_rows
+from benchmarks.research import (
+    PARTS,
+    backtests,
+    engine_beside_vectorbt,
+    event_replay,
+    features,
+    in_pandas,
+    layer2,
+    retraining,
+    training,
+)
+from benchmarks.rows import (
+    AT_LEAST,
+    AT_MOST,
+    Disagreement,
+    Report,
+    Row,
+    Turns,
+    show,
+    side_by_side,
+    significant,
+    write_rows,
+)
 from hydra_core.alpha.features import features as registered
+from hydra_core.home import Home
 
 
 @pytest.mark.parametrize(
@@ -97,8 +120,15 @@ def test_the_backtest_peer_is_given_signals_that_trade() -> None:
     assert (forecast.confidence[known] >= 0.6).mean() > 0.01
 
 
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command keeps rows."""
+    monkeypatch.setattr(command, "write_rows", lambda *given, **named: write_rows(*given, folder=tmp_path, **named))
+    return tmp_path
+
+
 def test_the_command_prints_one_json_object_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Group:
         @staticmethod
@@ -107,13 +137,107 @@ def test_the_command_prints_one_json_object_last(
             return [Row("one", 2.0, 1.0, 1.5, "x")]
 
     monkeypatch.setattr(command.importlib, "import_module", lambda name: Group)
-    monkeypatch.setattr(
-        command, "write_rows", lambda group, rows, beside_others: write_rows(group, rows, tmp_path, beside_others)
-    )
     assert command.main(["research", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert told["groups"]["research"][0]["holds"] is True
     assert told["left_out"] == {"elsewhere": "not on this machine"}
+    assert [row["name"] for row in json.loads((kept / "research.json").read_text())] == ["one"]
+
+
+def test_parts_are_kept_as_they_come_and_one_that_disagrees_stops_no_other(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def differs(report: Report) -> list[Row]:
+        raise Disagreement("one earns 1, the other 2")
+
+    def elsewhere(report: Report) -> list[Row]:
+        report.leave_out("on a GPU", "there is none")
+        return []
+
+    parts: dict[str, command.Part] = {
+        "first": lambda report: [Row("one", 2.0, 1.0, 1.5, "x")],
+        "second": differs,
+        "third": lambda report: [Row("three", 3.0 if report.quick else 4.0, 1.0, 1.5, "x")],
+        "fourth": elsewhere,
+    }
+    group = SimpleNamespace(PARTS=parts)
+    monkeypatch.setattr(command.importlib, "import_module", lambda name: group)
+    write_rows("research", [Row("old", 1.0, 1.0, 1.0, "x"), Row("on a GPU", 1.0, 1.0, 1.0, "x")], kept)
+    file = kept / "research.json"
+    assert command.main(["research", "--quick", "--json"]) == 1
+    assert [row["name"] for row in json.loads(file.read_text())] == ["old", "on a GPU"], "a quick run keeps nothing"
+    assert command.main(["research", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert told["disagreements"] == {"second": "one earns 1, the other 2"}
+    assert [row["name"] for row in json.loads(file.read_text())] == ["old", "on a GPU", "one", "three"]
+    monkeypatch.setitem(parts, "second", lambda report: [])
+    assert command.main(["research", "--part", "third", "--json"]) == 0
+    assert "old" in file.read_text()
+    assert command.main(["research", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(file.read_text())}
+    assert list(rows) == ["on a GPU", "one", "three"], "names that nothing measures any more go"
+    assert rows["three"]["measured"].count(",") == 2
+    with pytest.raises(SystemExit):
+        command.main(["research", "--part", "fifth"])
+
+
+def test_a_row_tells_itself_in_a_sentence() -> None:
+    assert Row("features", 717_700.0, 309_500.0, 3.0, "rows/s").sentence == (
+        "features: 718,000 rows/s beside 310,000, 2.32 times (goal at least 3, missed)"
+    )
+    assert Row("Hawkes fit", 0.28, 0.26, 2.0, "s", AT_MOST).to_json()["says"].endswith("(goal at most 2, reached)")
+
+
+def test_every_speed_that_is_promised_has_a_part() -> None:
+    assert set(PARTS) == {
+        "engine", "features", "chain", "replay", "training", "hawkes", "merton", "live", "retraining"
+    }  # fmt: skip
+    assert list(PARTS)[-1] == "retraining"
+
+
+def test_ours_replays_the_job_that_the_peer_is_given(tmp_path: Path) -> None:
+    job = event_replay.job(400)
+    told = event_replay.ours(job, Home(tmp_path, "replay").create())
+    change = np.diff(job["wanted"], axis=0, prepend=0.0)
+    traded = (np.abs(change) * job["close"]).sum()
+    assert told["fills"] == (change != 0).sum() + (job["wanted"][:-1] * job["wanted"][1:] < 0).sum() > 8
+    assert told["profit"] == pytest.approx(-(change * job["close"]).sum() - 0.0005 * traded, abs=1e-4)
+    assert event_replay.require_agreement(told, {**told, "profit": told["profit"] + 1e-8 * traded}) < 1e-7
+    for other in ({"fills": told["fills"] + 1}, {"profit": told["profit"] + 1e-4 * traded}, {"open": 1}):
+        with pytest.raises(Disagreement, match="on the same job"):
+            event_replay.require_agreement(told, {**told, **other})
+
+
+def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    report = Report(quick=True)
+    monkeypatch.setattr(event_replay, "PEERS", tmp_path / "none")
+    assert event_replay.measure(report) == []
+    monkeypatch.setattr(backtests, "find_spec", lambda name: None)
+    assert backtests.measure(report) == []
+    monkeypatch.setattr(training.torch.cuda, "is_available", lambda: False)
+    assert training.on_gpu(report) == []
+    assert set(report.left_out) == {event_replay.NAME, training.GPU_NAME, *backtests.NAMES}
+    assert all("make bench" in report.left_out[name] for name in (event_replay.NAME, *backtests.NAMES))
+
+
+def test_the_rows_of_layer_2_and_of_training_run_on_small_sizes() -> None:
+    report = Report(quick=True)
+    for part, name in (
+        (layer2.hawkes, "Hawkes fit"),
+        (layer2.merton, "Merton fit"),
+        (layer2.live, "live update of layer 2"),
+    ):
+        (row,) = part(report)
+        assert row.name == name
+    job = training.Job.of(features.example(6_000), 24)
+    assert job.stock("cpu", 64, 0, 2) == 128
+    assert training.flops_of_a_window(job) > 1e5
+
+
+def test_the_retraining_is_what_is_promised() -> None:
+    weekly = retraining.WEEKLY
+    assert (weekly.candles, weekly.forecaster_trials, weekly.forecaster.networks) == (100_000, 20, 3)
+    assert len(retraining.history(500)) == 500
 
 
 def test_an_unknown_group_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,17 +34,38 @@ def merton_errors(row: tuple[float, float, float, tuple[float, ...]], seed: int)
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_merton_comes_back_within_three_deviations(row: tuple[float, float, float, tuple[float, ...]]) -> None:
-    """Half the moments' tolerance again for the table's own error."""
-    assert (np.abs(merton_errors(row, 1)) < 3.6).all()
+    """One history of 100,000 bars, every parameter within three of the table's deviations."""
+    assert (np.abs(merton_errors(row, 1)) < 3.0).all()
+
+
+def test_a_fit_ends_at_the_top_of_its_likelihood() -> None:
+    """A plain simplex search that starts at the fit finds nothing that is better by a millionth of the likelihood."""
+    from scipy.optimize import minimize
+
+    r, _ = jump_returns(8, 20_000, SIGMA, 365 / YEAR, -0.002, 0.008)
+    fit = diffusion.fit_merton(r)
+    top = np.array([fit.drift / SIGMA, np.log(fit.sigma), np.log(fit.rate), fit.jump_mean, np.log(fit.jump_sigma)])
+
+    def loss(x: np.ndarray) -> float:
+        return -diffusion.merton_log_likelihood(r, x[0] * SIGMA, math.exp(x[1]), math.exp(x[2]), x[3], math.exp(x[4]))
+
+    simplex = np.vstack([top, top + np.diag([0.02, 0.01, 0.2, 0.001, 0.1])])
+    found = minimize(loss, top, method="Nelder-Mead", options={"initial_simplex": simplex, "maxfev": 400})
+    assert -found.fun - fit.log_likelihood <= 1e-6 * abs(fit.log_likelihood)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_merton_has_no_bias(row: tuple[float, float, float, tuple[float, ...]]) -> None:
-    """Mean error of ten seeds within three standard errors: a mean likelihood would stop eight of them away."""
+    """Mean error of ten seeds within three standard errors: a mean likelihood would stop eight of them away. Each of the forty
+    draws is within three deviations of the table and a fifth, by which the table itself may err; the mean jump errs as much
+    as theory says, sigma_J / sqrt(jumps), which ten seeds tell within a quarter, three times which is allowed."""
     found = np.array([merton_errors(row, seed) for seed in range(10)])
-    assert (np.abs(found) < 4.5).all()
-    assert (np.abs(found.mean(axis=0)) <= 3 * np.maximum(found.std(axis=0), 0.8) / math.sqrt(10)).all()
+    assert (np.abs(found) < 3.6).all()
+    assert (np.abs(found.mean(axis=0)) <= 3 * np.maximum(found.std(axis=0, ddof=1), 0.8) / math.sqrt(10)).all()
+    a_year, _, spread, known = row
+    theory = spread / math.sqrt(a_year * 100_000 / YEAR)
+    assert found[:, 2].std(ddof=1) * known[2] == pytest.approx(theory, rel=0.75)
 
 
 def slopes_by_difference(value: object, x: np.ndarray) -> np.ndarray:

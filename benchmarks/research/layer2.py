@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from benchmarks.rows import AT_MOST, Report, Row, side_by_side
+from benchmarks.rows import AT_MOST, Disagreement, Report, Row, side_by_side
 from hydra_core.domain.intervals import Interval
 from hydra_core.domain.market import CANDLES, Floats, Panel
 from hydra_core.domain.pairs import DEFAULT_PAIRS
@@ -25,18 +25,11 @@ LIVE_BARS = 480
 """Bars a turn of the live update: ten renewals of the correlation matrix are among them."""
 
 
-def measure(report: Report) -> list[Row]:
-    """The rows of this group."""
-    rows = []
-    for name, part in (("Hawkes fit", _hawkes), ("Merton fit", _merton), ("live update", _live)):
-        report.say(name)
-        rows.append(part())
-    return rows
-
-
-def _hawkes() -> Row:
+def hawkes(report: Report) -> list[Row]:
+    """One row: seconds of a fit beside its evaluations."""
+    report.say("Hawkes fit beside its evaluations")
     mu, alpha, beta = 0.5, 0.5, 1.0
-    end = HAWKES_EVENTS * (1.0 - alpha) / mu
+    end = (HAWKES_EVENTS // 50 if report.quick else HAWKES_EVENTS) * (1.0 - alpha) / mu
     times = hawkes_times(1, mu, alpha, beta, end)
     fit = fit_hawkes(times, end)
 
@@ -45,17 +38,20 @@ def _hawkes() -> Row:
             hawkes_log_likelihood(times, end, fit.mu, fit.alpha, fit.beta)
 
     turns = side_by_side(lambda: fit_hawkes(times, end), evaluations)
-    return Row(
-        *("Hawkes fit", turns.ours, turns.peer, 2.0, "s", AT_MOST),
+    notes = (
         f"peer: its {fit.evaluations} likelihoods with gradient alone; {times.size:,} events; branching "
-        f"{fit.alpha:.4f} for {alpha}; {turns}",
+        f"{fit.alpha:.4f} for {alpha}; {turns}"
     )
+    return [Row("Hawkes fit", turns.ours, turns.peer, 2.0, "s", AT_MOST, notes)]
 
 
-def _merton() -> Row:
+def merton(report: Report) -> list[Row]:
+    """One row: fits a second beside scipy with numeric gradients."""
+    report.say("Merton fit beside scipy")
+    bars = MERTON_BARS // 5 if report.quick else MERTON_BARS
     a_year = 365 * 288
     truth = (0.6 / math.sqrt(a_year), 365 / a_year, -0.002, 0.008)
-    r, _ = jump_returns(1, MERTON_BARS, *truth)
+    r, _ = jump_returns(1, bars, *truth)
     found: dict[str, float] = {}
 
     def ours() -> None:
@@ -64,14 +60,14 @@ def _merton() -> Row:
     def peer() -> None:
         found["peer"] = _scipy_merton(r)
 
-    turns = side_by_side(ours, peer, repeats=3)
+    turns = side_by_side(ours, peer, repeats=1 if report.quick else 5)
     if found["ours"] < found["peer"] - 1e-3:
-        raise ValueError(f"the Merton fit ends at {found['ours']}, below scipy's {found['peer']}")
-    return Row(
-        *("Merton fit", 1.0 / turns.ours, 1.0 / turns.peer, 10.0, "fits/s"),
-        notes=f"peer: scipy L-BFGS-B on the same log-likelihood in numpy, numeric gradient, same start; "
-        f"{MERTON_BARS:,} bars; ends {found['ours'] - found['peer']:.2g} nats above it; {turns}",
+        raise Disagreement(f"the Merton fit ends at {found['ours']}, below scipy's {found['peer']}")
+    notes = (
+        f"peer: scipy L-BFGS-B on the same log-likelihood in numpy, numeric gradient, same start; "
+        f"{bars:,} bars; ends {found['ours'] - found['peer']:.2g} nats above it; {turns}"
     )
+    return [Row("Merton fit", 1.0 / turns.ours, 1.0 / turns.peer, 10.0, "fits/s", notes=notes)]
 
 
 def _scipy_merton(r: Floats) -> float:
@@ -106,7 +102,9 @@ def _scipy_merton(r: Floats) -> float:
     )
 
 
-def _live() -> Row:
+def live(report: Report) -> list[Row]:
+    """One row: updates a second of all statistics beside recomputing their windows."""
+    report.say("live update of layer 2 beside its windows")
     rng = np.random.default_rng(1)
     rows, pairs = LOOKBACK + LIVE_BARS * 8, len(DEFAULT_PAIRS)
     r = 0.001 * rng.standard_t(4, (rows, pairs)) + 0.001 * rng.standard_t(4, (rows, 1))
@@ -115,18 +113,18 @@ def _live() -> Row:
     none = np.full(close.shape, np.nan)
     ts = 1_717_200_000_000 + 300_000 * np.arange(rows, dtype=np.int64)
     panel = Panel(DEFAULT_PAIRS, Interval.M5, ts, close, high, low, close, none, *[none] * 5, frozenset({CANDLES}))
-    live, window = LiveLayer2(panel.pairs, panel.interval), panel.last(LOOKBACK)
-    live.warm_up(panel.last(rows).last(LOOKBACK))
+    moving, window = LiveLayer2(panel.pairs, panel.interval), panel.last(LOOKBACK)
+    moving.warm_up(panel.last(rows).last(LOOKBACK))
     at = {"close_ms": int(panel.close_ms[-1])}
 
     def moved_on() -> None:
         for k in range(LIVE_BARS):
             at["close_ms"] += panel.interval.ms
-            live.update(at["close_ms"], high[k], low[k], close[k])
+            moving.update(at["close_ms"], high[k], low[k], close[k])
 
-    turns = side_by_side(moved_on, lambda: layer2(window, 1))
-    return Row(
-        *("live update of layer 2", LIVE_BARS / turns.ours, 1.0 / turns.peer, 100.0, "updates/s"),
-        notes=f"peer: layer2 of the last row from its {LOOKBACK} rows; {pairs} pairs, all statistics; mean of "
-        f"{LIVE_BARS} updates a turn, matrix renewals included; {len(turns.taken)} turns",
+    turns = side_by_side(moved_on, lambda: layer2(window, 1), repeats=1 if report.quick else 5)
+    notes = (
+        f"peer: layer2 of the last row from its {LOOKBACK} rows; {pairs} pairs, all statistics; mean of "
+        f"{LIVE_BARS} updates a turn, matrix renewals included; {len(turns.taken)} turns"
     )
+    return [Row("live update of layer 2", LIVE_BARS / turns.ours, 1.0 / turns.peer, 100.0, "updates/s", notes=notes)]

@@ -1,0 +1,76 @@
+"""Minutes of a whole weekly retraining against its limit: from candles to promoted (or refused) models.
+
+Eight pairs, 100,000 candles, a sweep of twenty trials, three networks of different seeds in the forecaster; features, folds,
+walk-forward, crowd model, policy, gates and reports included. The market is the synthetic one, so there is something to find.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks import market
+from benchmarks.rows import AT_MOST, Report, Row
+from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
+from hydra_core.domain.market import Panel
+from hydra_core.home import Home
+from hydra_core.research.bench import Bench
+from hydra_core.research.dataset import build_dataset
+from hydra_core.research.pipeline import ResearchRun, run_research
+from hydra_core.settings import ForecasterSettings, Settings, TrainingSettings
+
+CPU_NAME, GPU_NAME = "weekly retraining", "weekly retraining on a GPU"
+CPU_MINUTES, GPU_MINUTES = 60.0, 5.0
+"""On two cores, and on one H100."""
+WEEKLY = TrainingSettings(
+    candles=100_000, forecaster_trials=20, forecaster=ForecasterSettings(networks=3, device="auto")
+)
+QUICK = TrainingSettings(
+    candles=13_000, folds=2, forecaster_trials=2, policy_trials=1, policy_steps=8_192, epochs=1, stride_bars=12
+)
+
+
+def measure(report: Report) -> list[Row]:
+    """One row: minutes; on a GPU where there is one."""
+    on_gpu = torch.cuda.is_available()
+    report.leave_out(*((CPU_NAME, "a GPU is at hand") if on_gpu else (GPU_NAME, "there is no GPU here")))
+    training = QUICK if report.quick else WEEKLY
+    report.say(f"weekly retraining on {training.candles:,} candles a pair (up to an hour)")
+    panel = history(training.candles)
+    with tempfile.TemporaryDirectory(prefix="retraining-") as folder:
+        began, cpu = time.perf_counter(), time.process_time()
+        run = retrain(panel, training, Path(folder), report)
+        minutes, cpu = (time.perf_counter() - began) / 60, (time.process_time() - cpu) / 60
+    passed = [kind for kind, done in run.promotions.items() if done.promoted]
+    where = torch.cuda.get_device_name() if on_gpu else f"{training.threads} CPU thread a network"
+    notes = (
+        f"peer: the limit; {len(panel.pairs)} pairs x {len(panel):,} candles in memory, {training.forecaster_trials} "
+        f"trials, {training.forecaster.networks} seeds, {where}; {cpu:.1f} CPU minutes; "
+        f"promoted: {', '.join(passed) or 'none'}"
+    )
+    name, limit = (GPU_NAME, GPU_MINUTES) if on_gpu else (CPU_NAME, CPU_MINUTES)
+    return [Row(name, minutes, limit, 1.0, "min", AT_MOST, notes)]
+
+
+def history(candles: int) -> Panel:
+    """So many closed bars of the synthetic market."""
+    return market.panel(-(-candles * FORECAST_INTERVAL.ms // DAY_MS)).last(candles)
+
+
+def retrain(panel: Panel, training: TrainingSettings, folder: Path, report: Report) -> ResearchRun:
+    """Every stage of a retraining in a fresh home."""
+    told: set[str] = set()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in told:
+            told.add(stage)
+            report.say(f"weekly retraining: {stage}")
+
+    home = Home(folder, f"synthetic-{market.SEED}-{market.SIGNAL}").create()  # its name tells what is believable
+    settings = Settings(data_root=folder, pairs=panel.pairs, training=training, groq_api_key=None)
+    bench = Bench.of(home, settings, progress)
+    dataset = build_dataset(bench.datasets, panel, training)
+    return run_research(bench, dataset, at_ms=int(panel.close_ms[-1]))
