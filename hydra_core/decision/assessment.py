@@ -287,10 +287,10 @@ def _rows(panel: Panel, forecast: Forecast | None, hazard: Hazard | None, last: 
 def _typical(values: Floats) -> Floats:
     """Median over pairs, shape (n,); NaN where fewer than half of the pairs are known."""
     known = np.isfinite(values)
-    out = np.full(values.shape[0], np.nan)
-    enough = known.mean(axis=1) >= 0.5
-    out[enough] = np.nanmedian(np.where(known, values, np.nan)[enough], axis=1)
-    return out
+    count, rows = known.sum(axis=1), np.arange(values.shape[0])
+    ordered = np.sort(np.where(known, values, np.nan), axis=1)  # what is not known comes last
+    middle = ordered[rows, np.maximum(count - 1, 0) // 2] + ordered[rows, count // 2]
+    return np.where(count >= 0.5 * values.shape[1], middle / 2, np.nan)
 
 
 def _observation_row(seen: PolicyObservation, index: int) -> PolicyObservation:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, Final
 
 import numpy as np
 
@@ -67,18 +69,23 @@ class Snapshot:
         """What the standing plan wants of a pair; None where there is none or it has expired."""
         if self.standing is None or self.cycle_ms >= self.standing.expires_ms:
             return None
-        return next((target for target in self.standing.targets if target.pair == pair), None)
+        return self._targets.get(pair)
+
+    @cached_property
+    def _targets(self) -> dict[Pair, Target]:
+        """What the standing plan wants of each pair; the first of several, as whoever works it takes it."""
+        return {target.pair: target for target in reversed(self.standing.targets)} if self.standing else {}
 
     def data_hash(self) -> str:
         """SHA-256 over the panel and every reading: equal exactly when the snapshots are."""
         readings = [
             self.panel_hash or self.panel.content_hash(),
             (self.cycle_ms, self.wall_ms, self.faults, self.halt),
-            [astuple(self.quotes[pair]) for pair in sorted(self.quotes)],
-            [astuple(self.marks[pair]) for pair in sorted(self.marks)],
-            [astuple(self.rules[pair]) for pair in sorted(self.rules)],
+            [_as_tuple(self.quotes[pair]) for pair in sorted(self.quotes)],
+            [_as_tuple(self.marks[pair]) for pair in sorted(self.marks)],
+            [_as_tuple(self.rules[pair]) for pair in sorted(self.rules)],
             [_without_extra(self.analyses[pair]) for pair in sorted(self.analyses)],
-            self.standing and astuple(self.standing),
+            self.standing and _as_tuple(self.standing),
         ]
         return hashlib.sha256(repr(readings).encode()).hexdigest()
 
@@ -139,6 +146,21 @@ def _reading_faults(snapshot: Snapshot, pair: Pair, max_age_s: float) -> list[st
             age = (snapshot.wall_ms - reading.received_wall_ms) / 1000
             found.append(f"{name} is {age:.1f} s old, limit {max_age_s:.1f} s")
     return found
+
+
+_VALUES: Final[dict[type, Callable[[Any], tuple[Any, ...]] | None]] = {}
+"""What takes the fields out of each type that was met; None for a type that is no dataclass."""
+
+
+def _as_tuple(value: Any) -> Any:
+    """What ``dataclasses.astuple`` gives of dataclasses and tuples in each other, without copying what is in them."""
+    kind = type(value)
+    if kind is tuple:
+        return tuple([_as_tuple(item) for item in value])
+    if kind not in _VALUES:
+        _VALUES[kind] = attrgetter(*(field.name for field in fields(value))) if is_dataclass(value) else None
+    taken = _VALUES[kind]
+    return value if taken is None else tuple([_as_tuple(item) for item in taken(value)])
 
 
 def _without_extra(analysis: Analysis) -> tuple[object, ...]:

@@ -153,7 +153,9 @@ class Panel:
 
     def rows(self, rows: slice) -> Panel:
         """A contiguous part of the panel."""
-        return replace(self, ts=self.ts[rows], **{name: getattr(self, name)[rows] for name in FIELD_NAMES})
+        part = object.__new__(Panel)  # consecutive rows of a panel need no second look
+        vars(part).update(vars(self), ts=self.ts[rows], **{name: getattr(self, name)[rows] for name in FIELD_NAMES})
+        return part
 
     def until(self, close_ms: int) -> Panel:
         """Rows that are closed at ``close_ms``."""
@@ -170,18 +172,17 @@ class Panel:
         digest = hashlib.sha256(repr((self.pairs, str(self.interval), sorted(self.inputs))).encode())
         memory = memory_of(self)
         known = memory.digests if memory is not None else {}
-        first = int(self.ts[0]) // self.interval.ms if len(self) else 0
-        row = 0
-        while row < len(self):
-            block, inside = divmod(first + row, HASH_ROWS)
-            end = min(row + HASH_ROWS - inside, len(self))
-            told = known.get(block) if end - row == HASH_ROWS else None
+        rows = len(self)
+        first = int(self.ts[0]) // self.interval.ms if rows else 0
+        for block in range(first // HASH_ROWS, -(-(first + rows) // HASH_ROWS)):
+            begin, end = max(block * HASH_ROWS - first, 0), min((block + 1) * HASH_ROWS - first, rows)
+            whole = end - begin == HASH_ROWS
+            told = known.get(block) if whole else None
             if told is None:
-                told = self._digest(slice(row, end))
-                if end - row == HASH_ROWS:
+                told = self._digest(slice(begin, end))
+                if whole:
                     known[block] = told
             digest.update(told)
-            row = end
         return digest.hexdigest()
 
     def _digest(self, rows: slice) -> bytes:

@@ -7,12 +7,14 @@ identity; the weight that it finds is given to a prior where there is one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints, Panel
+from hydra_core.domain.rowmemory import bar_of, memory_of
 from hydra_core.statistics.registry import statistic
 from hydra_core.statistics.rolling import exponential_mean
 from hydra_core.statistics.view import View
@@ -39,6 +41,9 @@ PRIOR_OTHER: Final = 0.65
 """The same of any other pair with any pair."""
 FAST_HALF_LIFE: Final = 24.0
 FAST_BARS: Final = 288
+_AT_ONCE: Final = 24
+"""Pairs whose products are taken all at once; those of more, one pair with all behind it at a time, so that what is worked on
+stays in the processor's cache."""
 
 
 def ledoit_wolf(returns: Floats) -> tuple[Floats, float]:
@@ -140,12 +145,30 @@ def correlations(panel: Panel, rows: Ints) -> Floats:
     anchors = matrix_anchors(panel, np.asarray(rows, np.int64))
     renewed, where = np.unique(anchors, return_inverse=True)
     pairs = len(panel.pairs)
-    matrices, prior = np.ones((renewed.size, pairs, pairs)), prior_correlation(panel.pairs)
+    matrices = np.ones((renewed.size, pairs, pairs))
+    memory = memory_of(panel) if renewed.size == 1 else None  # a live cycle asks of one, for hours of the same
+    prior = prior_correlation(panel.pairs)
     for index, anchor in enumerate(renewed):
         if anchor >= MATRIX_BARS:
-            log_close = np.log(panel.close[anchor - MATRIX_BARS : anchor + 1])
-            matrices[index] = shrunk_correlation(np.diff(log_close, axis=0), prior)
+            compute = partial(_matrix_at, panel, int(anchor), prior)
+            bar = bar_of(panel, int(anchor))
+            known = None if memory is None else memory.recall("correlation", bar, bar + 1, compute)
+            matrices[index] = compute()[0] if known is None else known[0]
     return matrices[where]
+
+
+def _matrix_at(panel: Panel, anchor: int, prior: Floats, _rows: int = 1) -> Floats:
+    """The matrix of a row, shape (1, P, P)."""
+    log_close = np.log(panel.close[anchor - MATRIX_BARS : anchor + 1])
+    return shrunk_correlation(np.diff(log_close, axis=0), prior)[None]
+
+
+def _products(pairs: int) -> list[tuple[Any, Any]]:
+    """Columns of the two factors of every product of two pairs, in the order of the upper triangle's rows."""
+    if pairs <= _AT_ONCE:
+        first, second = np.triu_indices(pairs, 1)
+        return [(first, second)]
+    return [(slice(one, one + 1), slice(one + 1, None)) for one in range(pairs - 1)]
 
 
 @statistic("mean_correlation", lookback=FAST_BARS + 1)
@@ -159,10 +182,16 @@ def mean_correlation(view: View) -> Floats:
     pairs = r.shape[1]
     if pairs < 2:
         return np.zeros(r.shape[0])
-    first, second = np.triu_indices(pairs, 1)
     variance = exponential_mean(r**2, FAST_HALF_LIFE, FAST_BARS)
-    product = exponential_mean(r[:, first] * r[:, second], FAST_HALF_LIFE, FAST_BARS)
-    correlation = product / np.sqrt(np.maximum(variance[:, first] * variance[:, second], 1e-24))
+    parts: list[Floats] = []
+    for one, other in _products(pairs):
+        product = exponential_mean(r[:, one] * r[:, other], FAST_HALF_LIFE, FAST_BARS)
+        scale = np.sqrt(np.maximum(variance[:, one] * variance[:, other], 1e-24))
+        parts.append((product / scale)[FAST_BARS - 1 :])
+    correlation = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
     known = np.isfinite(correlation)
     count = known.sum(axis=1)
-    return np.where(count > 0, np.where(known, correlation, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
+    out = np.full(r.shape[0], np.nan)
+    total = np.where(known, correlation, 0.0).sum(axis=1)
+    out[FAST_BARS - 1 :] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return out

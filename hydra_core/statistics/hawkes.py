@@ -54,13 +54,13 @@ def _branching(view: View) -> Floats:
     return branching_from_counts(mean, variance)
 
 
-@statistic("hawkes_branching", lookback=_LOOKBACK)
+@statistic("hawkes_branching", lookback=_LOOKBACK, reach=RATE_BARS)
 def branching(view: View) -> Floats:
     """Branching ratio of large moves over the last week, in [0, 0.98], shape (T, P)."""
     return view.memo("branching", lambda: _branching(view))
 
 
-@statistic("hawkes_intensity", lookback=_LOOKBACK)
+@statistic("hawkes_intensity", lookback=_LOOKBACK, reach=RATE_BARS)
 def intensity(view: View) -> Floats:
     """Expected large moves in the next bar, shape (T, P).
 

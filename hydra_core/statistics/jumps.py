@@ -55,7 +55,7 @@ THRESHOLD: Final = lee_mykland_threshold(MONTH_BARS, FALSE_ALARM)
 SHOCK_LOOKBACK: Final = LOCAL_BARS + 1
 
 
-@statistic("jump", lookback=SHOCK_LOOKBACK)
+@statistic("jump", lookback=SHOCK_LOOKBACK, reach=1)
 def jump(view: View) -> Floats:
     """1 where a bar's return is a jump (signed), 0 where volatility explains it, shape (T, P)."""
     return view.kept("jump", SHOCK_LOOKBACK, _flags)
@@ -66,7 +66,7 @@ def _flags(view: View) -> Floats:
     return np.where(np.isnan(shock), np.nan, np.sign(shock) * (np.abs(shock) > THRESHOLD))
 
 
-@statistic("jump_rate", lookback=SHOCK_LOOKBACK + RATE_BARS - 1)
+@statistic("jump_rate", lookback=SHOCK_LOOKBACK + RATE_BARS - 1, reach=RATE_BARS)
 def jump_rate(view: View) -> Floats:
     """Jumps per day over the last week, shape (T, P)."""
     return rolling_mean(np.abs(jump.compute(view)), RATE_BARS) * 288.0

@@ -8,6 +8,7 @@ Sources: Hawkes and Oakes (1974) for the cluster form; Corsi and others' two-fac
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from hydra_core.domain.market import Floats, Ints
 
@@ -103,14 +104,22 @@ def switching_returns(
 ) -> tuple[Ints, Floats]:
     """States and returns of a Markov chain of scales; Student-t noise with ``degrees``, Gaussian where None."""
     rng = np.random.default_rng(seed)
-    cumulated = np.cumsum(transition, axis=1)
-    draws = rng.random(n)
-    states = np.zeros(n, np.int64)
-    for i in range(1, n):
-        states[i] = np.searchsorted(cumulated[states[i - 1]], draws[i])
+    states = _chain(rng.random(n), np.cumsum(transition, axis=1))
     noise = rng.standard_normal(n) if degrees is None else rng.standard_t(degrees, n)
     out = scales[states] * noise
     return states, out if drifts is None else out + drifts[states]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _chain(draws: Floats, cumulated: Floats) -> Ints:
+    """States from 0 on by the cumulated rows of a transition matrix."""
+    states = np.zeros(draws.size, np.int64)
+    for i in range(1, draws.size):
+        state = 0
+        while state < cumulated.shape[1] - 1 and cumulated[states[i - 1], state] < draws[i]:
+            state += 1
+        states[i] = state
+    return states
 
 
 def volatile_returns(seed: int, days: int, per_day: int = 288) -> tuple[Floats, Floats]:

@@ -23,6 +23,7 @@ class Statistic:
     ----------
     name : str, unique
     lookback : int, rows before and including the one it is for
+    reach : int, the same beside what its views keep (``View.kept``)
     inputs : panel inputs without which it does not exist
     compute : View -> float64 array with time first, causal, NaN where not yet known
     """
@@ -31,13 +32,14 @@ class Statistic:
     lookback: int
     inputs: frozenset[str]
     compute: Callable[[View], Floats]
+    reach: int
 
     def __str__(self) -> str:
         return self.name
 
     def of(self, view: View, last: int) -> Floats:
         """The newest ``last`` values from a view that is long enough."""
-        values = self.compute(view.tail(self.lookback + last - 1))
+        values = self.compute(view.reaching(self.lookback, self.reach, last))
         return values[values.shape[0] - last :]
 
     def __call__(self, panel: Panel, last: int | None = None) -> Floats:
@@ -55,7 +57,7 @@ _REGISTRY: Final[dict[str, Statistic]] = {}
 
 
 def statistic(
-    name: str, lookback: int, inputs: Iterable[str] = (CANDLES,)
+    name: str, lookback: int, inputs: Iterable[str] = (CANDLES,), *, reach: int | None = None
 ) -> Callable[[Callable[[View], Floats]], Statistic]:
     """Register a function of a view; the decorated name becomes the :class:`Statistic`.
 
@@ -69,7 +71,7 @@ def statistic(
         raise UsageError(f"statistic {name!r} looks back {lookback} rows", f"At most {MAX_LOOKBACK_BARS} can be kept")
 
     def register(compute: Callable[[View], Floats]) -> Statistic:
-        member = Statistic(name, lookback, frozenset(inputs), compute)
+        member = Statistic(name, lookback, frozenset(inputs), compute, reach or lookback)
         _REGISTRY[name] = member
         return member
 

@@ -9,6 +9,8 @@ Arrays have time first, shape (T, ...); rows before the first full window are Na
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numba import njit
 
@@ -192,9 +194,11 @@ def rolling_mean(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats
     """Mean of the finite values of the last ``n`` rows; NaN where fewer than ``min_share`` of them are finite."""
     flat = np.ascontiguousarray(values, np.float64).reshape(-1)
     filled = np.empty(flat.size)
-    if not _filled(flat, filled):
-        return np.asarray(rolling_sum(values, n) / n)
+    complete = not _filled(flat, filled)
     out = _weighted_sum(filled.reshape(values.shape), n, 1.0)
+    if complete:
+        out[n - 1 :] /= n
+        return out
     if values.shape[0] >= n:
         _per_known(flat, values[0].size, n, max(1.0, min_share * n), out.reshape(-1))
     return out
@@ -220,14 +224,21 @@ def exponential_mean(values: Floats, half_life: float, n: int) -> Floats:
     n : int, rows in the window; older rows have no weight at all, so the look-back is exactly ``n``
     """
     decay = 0.5 ** (1.0 / half_life)
-    # The full weight is summed by the same tree, so a window is bit-identical whether or not another one has a gap.
-    full = float(_weighted_sum(np.ones(n), n, decay)[-1])
+    full = _full_weight(n, decay)
     missing = np.isnan(values)
     if not missing.any():
-        return np.asarray(_weighted_sum(values, n, decay) / full)
+        out = _weighted_sum(values, n, decay)
+        out[n - 1 :] /= full
+        return out
     total = _weighted_sum(np.where(missing, 0.0, values), n, decay)
     weight = _weighted_sum((~missing).astype(np.float64), n, decay)
     return np.where(weight >= MIN_SHARE * full, total / np.maximum(weight, _TINY), np.nan)
+
+
+@cache
+def _full_weight(n: int, decay: float) -> float:
+    """Weight of a whole window: summed by the same tree, so that it is the same whether or not another window has a gap."""
+    return float(_weighted_sum(np.ones(n), n, decay)[-1])
 
 
 def lag(values: Floats, rows: int) -> Floats:

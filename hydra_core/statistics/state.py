@@ -30,7 +30,7 @@ _SIGMA_ROWS: Final = SIGMA_LOOKBACK + 12
 """One look-back for all that reads the volatility forecast, so that a live cycle computes it once."""
 
 
-@statistic("volatility", lookback=_SIGMA_ROWS)
+@statistic("volatility", lookback=_SIGMA_ROWS, reach=1)
 def volatility(view: View) -> Floats:
     """Standard deviation of log return per square root of a bar expected over the next hours, shape (T, P)."""
     return view.sigma
@@ -51,8 +51,8 @@ def _move(bars: int) -> Callable[[View], Floats]:
     return compute
 
 
-move_15m: Final = statistic("move_15m", lookback=_SIGMA_ROWS)(_move(3))
-move_60m: Final = statistic("move_60m", lookback=_SIGMA_ROWS)(_move(12))
+move_15m: Final = statistic("move_15m", lookback=_SIGMA_ROWS, reach=4)(_move(3))
+move_60m: Final = statistic("move_60m", lookback=_SIGMA_ROWS, reach=13)(_move(12))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ import numpy as np
 
 from hydra_core.domain.market import Floats, Ints
 from hydra_core.statistics.cascades import CascadeRule, calibrated, detect_cascades
-from hydra_core.statistics.har import fit_log_har, future_variance
+from hydra_core.statistics.garch import fit_garch
+from hydra_core.statistics.har import fit_har, fit_log_har, future_variance
 from hydra_core.statistics.point_process import Hawkes, fit_hawkes
 from hydra_core.statistics.point_process_multi import fit_multi_hawkes
 from hydra_core.statistics.processes import cascading_events, hawkes_times, switching_returns, volatile_returns
@@ -135,10 +136,18 @@ def volatility_score(seed: int, days: int = 2470, train_days: int = 1500, per_da
     # Volatility moves within the day, so the newest hours carry what the day's mean has already averaged away.
     windows = (per_day // 8, per_day // 2, per_day, 7 * per_day, 30 * per_day)
     fit = fit_log_har(square[:cut], windows, per_day)
+    levels = fit_har(square[:cut], (per_day, 7 * per_day, 30 * per_day), per_day)
     truth = future_variance(variance, per_day)
+    daily = rolling_mean(square, per_day)[rows]
+    # A model of days sees their returns alone.
+    day_return = log_return[: square.size // per_day * per_day].reshape(-1, per_day).sum(axis=1)
+    garch = fit_garch(day_return[:train_days], fat_tails=False).next_variance(day_return)[rows // per_day] / per_day
     forecasts = {
-        "random walk": rolling_mean(square, per_day)[rows],
-        "EWMA .94": ewma_sigma(rolling_mean(square, per_day)[rows], np.log(0.5) / np.log(0.94), 120) ** 2,
+        "random walk": daily,
+        "EWMA .94": ewma_sigma(daily, np.log(0.5) / np.log(0.94), 120) ** 2,
+        "EWMA .6": ewma_sigma(daily, np.log(0.5) / np.log(0.6), 120) ** 2,
+        "daily GARCH": garch,
+        "HAR": levels.predict(square)[rows],
         "log-HAR": classic.predict(square)[rows],
         "log-HAR with hours": fit.predict(square)[rows],
         "true variance": truth[rows],

@@ -55,7 +55,20 @@ class View:
             in the view may hold anything that nobody reads
         compute : the array over a view's rows
         """
-        return self.memo(name, lambda: self._recalled(name, lookback, compute))
+        if self._whole is None or self._row_memory is None:
+            return self.memo(name, lambda: self._recalled(name, lookback, compute))
+        whole = self._whole.kept(name, lookback, compute)
+        return whole[whole.shape[0] - len(self.panel) :]
+
+    def reaching(self, lookback: int, reach: int, rows: int) -> View:
+        """The part of the view that the newest ``rows`` values of something need.
+
+        Parameters
+        ----------
+        lookback : rows before and including its own that a value is made of
+        reach : the same beside what is kept (:meth:`kept`): where rows are remembered, no more are looked at
+        """
+        return self.tail((lookback if self._row_memory is None else reach) + rows - 1)
 
     def memo(self, name: str, compute: Callable[[], Floats]) -> Floats:
         """An array that a few statistics of one family share on this very view; ``name`` is theirs alone."""
@@ -111,7 +124,8 @@ class View:
     def sigma(self) -> Floats:
         """Expected standard deviation of the log return per square root of a bar over the next hours.
 
-        Computed on this view's own rows: its windows are the longest, so a short tail is cheaper than a cut.
+        Computed on this view's own rows where none are remembered: its windows are the longest, so a short tail is cheaper
+        than a cut.
         """
         return self.kept(
             "sigma", SIGMA_LOOKBACK, lambda view: volatility.forecast_sigma(view.squared_return, view.range_variance)

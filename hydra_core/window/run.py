@@ -295,7 +295,9 @@ class _Window:
         readings, wall_ms = reader.readings(), self._clock.wall_ms()
         panel = reader.panel(cycle_ms)
         panel_hash, assessment = self._assessor.of(panel)
-        portfolio = ledger.portfolio(account, {pair: mark.mark for pair, mark in readings.marks.items()}, cycle_ms)
+        with ledger.at_once():
+            portfolio = ledger.portfolio(account, {pair: mark.mark for pair, mark in readings.marks.items()}, cycle_ms)
+            standing, beat = ledger.standing_plan(account, cycle_ms), ledger.heartbeats().get(TRADER)
         risk = self._settings.risk
         inputs = CycleInputs(
             cycle_ms=cycle_ms,
@@ -308,9 +310,9 @@ class _Window:
             rules_blob=self._rules_of(readings.rules),
             limits_blob=self._limits_blob,
             portfolio=portfolio,
-            standing=ledger.standing_plan(account, cycle_ms),
+            standing=standing,
             faults=unmarked(portfolio, readings.marks),
-            halt=halt_reason(ledger.heartbeats().get(TRADER), wall_ms, risk.max_heartbeat_age_s),
+            halt=halt_reason(beat, wall_ms, risk.max_heartbeat_age_s),
             analyses=self._desk.all(cycle_ms) if self._desk is not None else {},
         )
         return inputs, make_decision(inputs, panel, readings.rules, self._models, self._frame.limits, assessment)

@@ -54,6 +54,27 @@ def test_a_shuffled_split_finds_ninety_per_cent_on_noise(noise: Panel) -> None:
     assert ((model.predict(x[test]) > 0.5) == y[test]).mean() >= 0.85
 
 
+def test_one_line_is_enough_for_a_leak(noise: Panel) -> None:
+    """On the same noise the sign of a centred average's slope tells 69.6 % of the next signs, an hour joined by its opening
+    time 66.2 %: asin(1 / sqrt(m)) / pi beyond a half where m moves to come are known by their sum. Three standard errors."""
+    path = np.log(noise.close[:, 0])
+    rose = np.append(np.diff(path) > 0, False)
+    slope = np.diff(np.convolve(path, np.ones(3) / 3, "same"), prepend=path[0])
+    hour = path[11::12].repeat(12)
+    ahead = hour - path[: hour.size]
+    rows = np.arange(300, hour.size - 12)
+
+    def right(told: np.ndarray) -> float:
+        return float(np.where(told[rows] == 0, 0.5, (told[rows] > 0) == rose[rows]).mean())
+
+    error = 3 * 0.5 / np.sqrt(rows.size)
+    left = np.arange(1, 12)
+    assert right(slope) == pytest.approx(0.5 + np.arcsin(1 / np.sqrt(3)) / np.pi, abs=error)
+    assert right(ahead) == pytest.approx(0.5 + np.arcsin(1 / np.sqrt(left)).sum() / 12 / np.pi, abs=error)
+    moved = np.diff(path, prepend=path[0])
+    assert abs(right(-moved) - 0.5) <= error
+
+
 def test_the_honest_protocol_finds_nothing_on_the_same_noise(noise: Panel) -> None:
     chosen = FeatureSet().available(noise.inputs)
     features, label = chosen.compute(noise), labels.scaled_return(noise, HORIZON)

@@ -51,11 +51,37 @@ def test_what_least_squares_keeps(rho: float, share: float) -> None:
     assert optimum.expected_share(rho, 20, 150_000) == pytest.approx(share, abs=0.002)
 
 
-@pytest.mark.parametrize(
-    ("cost", "sigma", "size", "needed"), [(10, 48, math.sqrt(2 / math.pi), 0.26), (10, 96, 1.755, 0.059)]
-)
-def test_breakeven_correlations(cost: float, sigma: float, size: float, needed: float) -> None:
-    assert optimum.breakeven_correlation(cost, sigma, size) == pytest.approx(needed, abs=0.005)
+# Mean |s| of all of a normal signal, of its largest tenth, of its largest hundredth.
+ALL, TENTH, HUNDREDTH = math.sqrt(2 / math.pi), 2.0627, 2.8919
+BREAKEVEN = {
+    13.9: {(10, ALL): 0.90, (4, ALL): 0.36, (10, TENTH): 0.35, (10, HUNDREDTH): 0.25},
+    48.0: {(10, ALL): 0.26, (4, ALL): 0.10, (10, TENTH): 0.10, (10, HUNDREDTH): 0.072},
+    96.0: {(10, ALL): 0.13, (4, ALL): 0.052, (10, TENTH): 0.050, (10, HUNDREDTH): 0.036},
+    235.0: {(10, ALL): 0.053, (4, ALL): 0.021, (10, TENTH): 0.021, (10, HUNDREDTH): 0.015},
+}
+
+
+@pytest.mark.parametrize("sigma", BREAKEVEN)
+def test_breakeven_correlations(sigma: float) -> None:
+    """The whole table from 5 minutes to a day, as far as its two digits go."""
+    for (cost, size), needed in BREAKEVEN[sigma].items():
+        assert optimum.breakeven_correlation(cost, sigma, size) == pytest.approx(needed, abs=max(6e-4, 0.046 * needed))
+
+
+@pytest.mark.parametrize(("accuracy", "sharpe"), [(0.92, 251), (0.75, 183), (0.88, 241)])
+def test_what_a_claimed_accuracy_would_earn(accuracy: float, sharpe: float) -> None:
+    """Annual Sharpe ratio of betting on 5m signs at first order, sqrt(2 / pi) times the correlation a bar."""
+    a_bar = math.sqrt(2 / math.pi) * optimum.correlation_of_accuracy(accuracy)
+    assert a_bar * math.sqrt(365 * 288) == pytest.approx(sharpe, abs=0.6)
+
+
+def test_bets_on_a_signal_earn_its_correlation_a_bar() -> None:
+    """Of 400,000 bars: a bet as large as the signal .1 standard deviations a bar, a bet on its sign .0798; three errors."""
+    rng = np.random.default_rng(5)
+    signal = rng.standard_normal(400_000)
+    came = 0.1 * signal + math.sqrt(0.99) * rng.standard_normal(signal.size)
+    for bet, known in ((signal * came, 0.1), (np.sign(signal) * came, 0.1 * ALL)):
+        assert bet.mean() / bet.std() == pytest.approx(known, abs=3 / math.sqrt(signal.size) + 0.001)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in planted.KINDS if kind != "null"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from hydra_core.cli.main import app
+from hydra_core.research.audit.canary import canary, next_moves
 from hydra_core.research.truth import bench, measures
-from hydra_core.research.truth.histories import NULLS, PLANTED, history
+from hydra_core.research.truth.histories import NULLS, PLANTED, History, history
 from hydra_core.research.truth.runs import YEAR, bars_needed, caps_of, research_run
 
 
@@ -27,6 +29,20 @@ def test_a_short_run_on_noise_promotes_nobody_and_says_why() -> None:
     assert not made.promoted
     assert {"trades", "dsr"} <= set(made.failed)
     json.dumps(made.to_json())
+
+
+def with_canary(made: History) -> History:
+    """The history with a column that knows each next bar, at a correlation of .3."""
+    told = canary(next_moves(made.panel))[:, :, None].astype(np.float32)
+    return replace(made, features=np.concatenate([made.features, told], axis=2), names=(*made.names, "told"))
+
+
+def test_l3_a_leak_on_noise_is_named_and_promotes_nobody() -> None:
+    """The same noise with a canary among its columns: the screen names that column, so no profit of it counts."""
+    bars, share = bars_needed(0.8, 0.4)
+    made = research_run(with_canary(history("garch", bars, 3, pairs=3)), share)
+    assert not made.promoted
+    assert "leak_suite" in made.failed
 
 
 def test_caps_are_those_of_a_real_market_where_nothing_is_planted() -> None:
@@ -65,6 +81,17 @@ def test_l3_null_histories_promote_nobody(kind: str) -> None:
     bars, share = bars_needed()
     made = [research_run(history(kind, bars, seed, recorded=recorded), share) for seed in range(10)]
     assert sum(run.promoted for run in made) == 0, made
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_l3_leaks_on_null_histories_promote_nobody() -> None:
+    """Full runs, whose profit would pass every other gate."""
+    bars, share = bars_needed()
+    made = [research_run(with_canary(history(kind, bars, seed)), share) for kind in NULLS[:2] for seed in (50, 51)]
+    assert [run.promoted for run in made] == [False] * 4
+    assert all("leak_suite" in run.failed for run in made)
+    assert max(run.sharpe for run in made) > 1.0
 
 
 @pytest.mark.long

@@ -94,3 +94,14 @@ def test_what_is_believed_beforehand_counts_for_the_weight_of_the_noise() -> Non
 def test_a_pair_outside_the_table_is_believed_to_move_with_the_others() -> None:
     prior = co.prior_correlation(["BTCUSDT", "WIFUSDT", "ETHUSDT"])
     assert prior.tolist() == [[1.0, 0.65, 0.85], [0.65, 1.0, 0.65], [0.85, 0.65, 1.0]]
+
+
+def test_many_pairs_are_taken_one_by_one_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    returns = 0.001 * (rng.normal(size=(310, 7)) + rng.normal(size=(310, 1)))
+    returns[40, 3] = np.nan
+    panel = panel_of(returns)
+    at_once = co.mean_correlation(panel)
+    monkeypatch.setattr(co, "_AT_ONCE", 2)
+    np.testing.assert_array_equal(co.mean_correlation(panel), at_once)
+    assert np.isfinite(at_once[-1])

@@ -51,10 +51,11 @@ def test_time_rescaling_accepts_the_truth_and_rejects_poisson() -> None:
 
 
 def test_branching_follows_from_counts_alone() -> None:
-    """Hardiman and Bouchaud: counts in long windows tell 0.6 from 0 without a fit."""
+    """Hardiman and Bouchaud: counts in long windows tell 0.6 from 0 without a fit. Variance over mean of 1,000 windows errs by
+    4.5 %, the branching so by .009, and windows of 160 decay times make it .005 too low: three errors and that."""
     times = simulate(4, 0.5, 0.6, 4.0, 40_000.0)
     counts = np.histogram(times, np.arange(0, 40_001, 40))[0].astype(float)
-    assert float(hawkes.branching_from_counts(counts.mean(), counts.var())) == pytest.approx(0.6, abs=0.07)
+    assert float(hawkes.branching_from_counts(counts.mean(), counts.var())) == pytest.approx(0.6, abs=0.032)
     plain = np.random.default_rng(5).poisson(20, 1000).astype(float)
     assert float(hawkes.branching_from_counts(plain.mean(), plain.var())) < 0.06
     assert float(hawkes.branching_from_counts(np.float64(0), np.float64(0))) == 0

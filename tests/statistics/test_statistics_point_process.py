@@ -17,6 +17,8 @@ ROWS = [
     (0.5, 0.5, 1.0, 2_000, (0.070, 0.036, 0.105)),
     (0.5, 0.5, 1.0, 20_000, (0.016, 0.010, 0.028)),
     (0.5, 0.8, 2.0, 20_000, (0.028, 0.007, 0.023)),
+    # Near-critical: the long row's deviations at a fifth of its events.
+    (0.05, 0.95, 5.0, 20_000, (0.027, 0.0067, 0.018)),
 ]
 LONG_ROWS = [
     (0.5, 0.8, 2.0, 100_000, (0.012, 0.003, 0.010)),
@@ -33,9 +35,10 @@ def errors(mu: float, alpha: float, beta: float, events: int, seeds: range) -> n
 def test_parameters_come_back_within_three_deviations(
     mu: float, alpha: float, beta: float, events: int, spread: tuple[float, float, float]
 ) -> None:
-    """Each of five fits within 3.5 of its known deviations (fifteen draws), their mean within three of its own."""
+    """Each of five fits within three known deviations and a fifth, by which those may err themselves, and the fits' mean within
+    three of its own."""
     found = errors(mu, alpha, beta, events, range(5)) / np.array(spread)
-    assert (np.abs(found) < 3.5).all()
+    assert (np.abs(found) < 3.6).all()
     assert (np.abs(found.mean(axis=0)) < 3 / np.sqrt(5) + 0.3).all()
 
 
@@ -45,7 +48,7 @@ def test_parameters_of_long_histories_come_back(
     mu: float, alpha: float, beta: float, events: int, spread: tuple[float, float, float]
 ) -> None:
     found = errors(mu, alpha, beta, events, range(10)) / np.array(spread)
-    assert (np.abs(found) < 4).all()
+    assert (np.abs(found) < 3.6).all()
     assert (np.abs(found.mean(axis=0)) < 3 / np.sqrt(10) + 0.3).all()
 
 
@@ -67,10 +70,10 @@ def test_a_long_fit_takes_few_evaluations_and_ends_at_the_top() -> None:
 
 
 def test_time_rescaling_with_the_truth_is_uniform_and_a_fit_holds_on_the_second_half() -> None:
-    """KS p-values of sixty true processes are uniform; a model fitted on one half passes on the other; Poisson fails."""
+    """KS p-values of 200 true processes are uniform; a model fitted on one half passes on the other; Poisson fails."""
     p_values = []
-    for seed in range(60):
-        times = hawkes_times(seed, 0.5, 0.5, 1.0, 1_000.0)
+    for seed in range(200):
+        times = hawkes_times(seed, 0.5, 0.5, 1.0, 400.0)
         steps = np.diff(pp.Hawkes(0.5, 0.5, 1.0, 0.0).compensator(times))
         p_values.append(stats.kstest(steps, "expon").pvalue)
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
@@ -84,6 +87,25 @@ def test_time_rescaling_with_the_truth_is_uniform_and_a_fit_holds_on_the_second_
     assert stats.chi2.sf(ljung_box, 10) > 0.001
     flat = np.diff(pp.Hawkes(times.size / 8_000.0, 0.0, 1.0, 0.0).compensator(times))
     assert stats.kstest(flat, "expon").pvalue < 1e-20
+
+
+@pytest.mark.long
+def test_of_its_own_data_a_fit_thinks_too_well() -> None:
+    """Why a fit is tested on other events: on its own the KS p-value is conservative, .8 in the middle and never below .05."""
+    p_values = []
+    for seed in range(100):
+        times = hawkes_times(seed, 0.5, 0.5, 1.0, 2_000.0)
+        steps = np.diff(pp.fit_hawkes(times, 2_000.0).compensator(times))
+        p_values.append(stats.kstest(steps, "expon").pvalue)
+    assert np.median(p_values) == pytest.approx(0.8, abs=0.1)
+    assert np.mean(np.array(p_values) < 0.05) <= 0.03
+
+
+def test_the_mean_rate_is_the_closed_form() -> None:
+    """mu / (1 - n) within three standard errors of the count, sqrt(rate T) / (1 - n), over 40 processes."""
+    counts = np.array([hawkes_times(seed, 0.5, 0.6, 2.0, 2_000.0).size for seed in range(40)])
+    mean = 0.5 / 0.4 * 2_000.0
+    assert counts.mean() == pytest.approx(mean, abs=3 * np.sqrt(mean / 40) / 0.4)
 
 
 def test_the_likelihood_of_several_kinds_is_the_double_sum_and_its_slopes_are_right() -> None:
@@ -129,13 +151,13 @@ def test_the_likelihood_of_several_kinds_is_the_double_sum_and_its_slopes_are_ri
 def test_the_branching_matrix_comes_back_with_its_radius() -> None:
     """About 30,000 events of two kinds: entries within 3 x .014, the spectral radius within 3 x .008 and its interval."""
     matrix = np.array([[0.5, 0.15], [0.25, 0.4]])
-    times, kinds, _ = multi_hawkes(4, np.array([0.4, 0.4]), matrix, 1.0, 10_000.0)
-    fit = pm.fit_multi_hawkes(times, kinds, 10_000.0)
+    times, kinds, _ = multi_hawkes(4, np.array([0.4, 0.4]), matrix, 1.0, 13_100.0)
+    fit = pm.fit_multi_hawkes(times, kinds, 13_100.0)
     np.testing.assert_allclose(fit.branching, matrix, atol=0.042)
     truth = float(np.abs(np.linalg.eigvals(matrix)).max())
     assert fit.radius == pytest.approx(truth, abs=0.024)
     assert 0.003 < fit.radius_error() < 0.015
-    np.testing.assert_allclose(fit.mean_rates, np.bincount(kinds) / 10_000.0, rtol=0.05)
+    np.testing.assert_allclose(fit.mean_rates, np.bincount(kinds) / 13_100.0, rtol=0.05)
 
 
 def test_the_power_of_size_comes_back() -> None:
@@ -161,13 +183,17 @@ def test_three_decays_describe_a_mixture_better_than_one() -> None:
 
 
 def test_a_coarse_clock_is_refused_and_spreading_it_slows_the_decay() -> None:
-    """Times floored to the second: refused. Spread in the second: branching within .05 of .8, decay read too slow."""
+    """Times floored to the second: refused. Spread in the second: branching .805 of a true .8, decay 18 % too slow; in a tenth
+    of one 1.6 %. Three deviations of 20,000 events (.007 and 2.3 %) are allowed."""
     times = hawkes_times(7, 0.5, 0.8, 2.0, 8_000.0)
     with pytest.raises(InputMissing, match="too coarse"):
         pp.fit_hawkes(np.floor(times), 8_000.0)
     fit = pp.fit_hawkes(pp.spread_ties(np.floor(times), 1.0, 1), 8_001.0)
-    assert fit.alpha == pytest.approx(0.8, abs=0.05)
-    assert 0.70 < fit.beta / 2.0 < 0.95
+    assert fit.alpha == pytest.approx(0.805, abs=0.021)
+    assert fit.beta / 2.0 == pytest.approx(0.82, abs=0.07)
+    finer = pp.fit_hawkes(pp.spread_ties(np.floor(10 * times) / 10, 0.1, 1), 8_001.0)
+    assert finer.alpha == pytest.approx(0.8, abs=0.021)
+    assert finer.beta / 2.0 == pytest.approx(0.984, abs=0.07)
 
 
 def test_a_feed_that_drops_all_but_the_last_event_of_a_second_hides_branching() -> None:

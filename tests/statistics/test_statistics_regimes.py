@@ -10,6 +10,7 @@ from scipy import stats
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints
+from hydra_core.statistics.processes import switching_returns
 from hydra_core.statistics.regimes import DEFAULT, FilterStream, RegimeModel, settled_states, stationary, sticky
 from hydra_core.statistics.regimes_fit import first_guess, fit_regimes
 from hydra_core.statistics.truths import balanced_accuracy, regime_score
@@ -19,13 +20,7 @@ TRUTH = RegimeModel(scales=(1.0, 2.0), transition=sticky((288.0, 144.0)), degree
 
 def simulate(seed: int, n: int, model: RegimeModel) -> tuple[Ints, Floats]:
     """States and observations of a chain with Student-t noise."""
-    rng = np.random.default_rng(seed)
-    matrix = np.cumsum(np.array(model.transition), axis=1)
-    draws = rng.random(n)
-    states = np.zeros(n, np.int64)
-    for i in range(1, n):
-        states[i] = np.searchsorted(matrix[states[i - 1]], draws[i])
-    return states, np.array(model.scales)[states] * rng.standard_t(model.degrees, n)
+    return switching_returns(seed, n, np.array(model.scales), np.array(model.transition), model.degrees)
 
 
 @pytest.mark.parametrize("degrees", [3, 4, 5, 4.5])
@@ -35,13 +30,10 @@ def test_the_filter_equals_the_sum_over_all_paths(degrees: float) -> None:
     x = np.array([0.3, -2.0, 5.0, 0.1, 9.0, -0.2, 1.0, 4.0])
     matrix, scales = np.array(model.transition), np.array(model.scales)
     density = stats.t.pdf(x[:, None] / scales, degrees) / scales
-    weight = np.zeros(3)
-    for path in itertools.product(range(3), repeat=x.size):
-        chance = (stationary(matrix) @ matrix)[path[0]]
-        for before, after in itertools.pairwise(path):
-            chance *= matrix[before, after]
-        chance *= density[np.arange(x.size), list(path)].prod()
-        weight[path[-1]] += chance
+    paths = np.array(list(itertools.product(range(3), repeat=x.size)))
+    chance = (stationary(matrix) @ matrix)[paths[:, 0]] * matrix[paths[:, :-1], paths[:, 1:]].prod(axis=1)
+    chance *= density[np.arange(x.size), paths].prod(axis=1)
+    weight = np.bincount(paths[:, -1], chance, 3)
     np.testing.assert_allclose(model.filtered(x)[-1], weight / weight.sum(), rtol=1e-10)
 
 
@@ -94,6 +86,8 @@ def test_gaussian_noise_is_recognised_and_costs_nothing() -> None:
     score = regime_score(4, RegimeModel((1.0, 2.0), TRUTH.transition, 60))
     assert score.accuracy >= 0.98 * score.best_accuracy
     assert score.best_accuracy == pytest.approx(0.95, abs=0.015)
+    assert score.delay <= score.best_delay + 2
+    assert score.switches <= 1.5 * score.best_switches
     assert score.degrees > 15
 
 

@@ -62,7 +62,7 @@ def readings_from(panel: Panel, last: int | None = None) -> Readings:
         return values[values.shape[0] - rows :] if needed in panel.inputs else np.full(shape, np.nan)
 
     week = view.tail(WEEK + rows - 1)
-    short = view.tail(SIGMA_LOOKBACK + rows - 1)
+    short = view.reaching(SIGMA_LOOKBACK, 49, rows)
     return Readings(
         funding_excess=newest((week.panel.funding_rate - FUNDING_USUAL) * 1e4, FUNDING),
         long_short_deviation=newest(week.log_long_short - rolling_mean(week.log_long_short, WEEK), LONG_SHORT),

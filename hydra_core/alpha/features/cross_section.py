@@ -42,8 +42,8 @@ def _relative(bars: int) -> Callable[[View], Floats]:
 
 
 for _bars in (12, 48):
-    feature(f"market_return_{_bars}", lookback=SIGMA_LOOKBACK)(_market(_bars))
-    feature(f"relative_return_{_bars}", lookback=SIGMA_LOOKBACK)(_relative(_bars))
+    feature(f"market_return_{_bars}", lookback=SIGMA_LOOKBACK, reach=_bars + 1)(_market(_bars))
+    feature(f"relative_return_{_bars}", lookback=SIGMA_LOOKBACK, reach=_bars + 1)(_relative(_bars))
 
 
 @feature("breadth_48", lookback=49, usual=False)
@@ -52,7 +52,7 @@ def breadth_48(view: View) -> Floats:
     return np.broadcast_to(_mean_of_pairs(np.sign(change(view.log_close, 48))), view.log_close.shape)
 
 
-@feature("dispersion_48", lookback=SIGMA_LOOKBACK, usual=False)
+@feature("dispersion_48", lookback=SIGMA_LOOKBACK, usual=False, reach=49)
 def dispersion_48(view: View) -> Floats:
     """Standard deviation over the pairs of their scaled four-hour returns."""
     scaled = _scaled(view, 48)
@@ -60,7 +60,7 @@ def dispersion_48(view: View) -> Floats:
     return np.broadcast_to(np.sqrt(_mean_of_pairs((scaled - mean) ** 2)), scaled.shape)
 
 
-@feature("rank_return_288", lookback=SIGMA_LOOKBACK, usual=False)
+@feature("rank_return_288", lookback=SIGMA_LOOKBACK, usual=False, reach=289)
 def rank_return_288(view: View) -> Floats:
     """Place of the pair's scaled day return among the pairs, from -0.5 (the least) to 0.5."""
     scaled = _scaled(view, 288)

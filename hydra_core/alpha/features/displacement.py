@@ -27,6 +27,6 @@ def _displacement(bars: int) -> Callable[[View], Floats]:
 
 
 for _bars in (6, 12):
-    feature(f"displacement_{_bars}", lookback=SIGMA_LOOKBACK)(_displacement(_bars))
+    feature(f"displacement_{_bars}", lookback=SIGMA_LOOKBACK, reach=_bars)(_displacement(_bars))
 for _bars in (48, 288):
-    feature(f"displacement_{_bars}", lookback=SIGMA_LOOKBACK, usual=False)(_displacement(_bars))
+    feature(f"displacement_{_bars}", lookback=SIGMA_LOOKBACK, usual=False, reach=_bars)(_displacement(_bars))

@@ -50,17 +50,26 @@ def _itself(member: Statistic) -> Callable[[View], Floats]:
 
 
 for _name, _which in (("regime_turbulent", TURBULENT), ("regime_extreme", EXTREME)):
-    feature(_name, lookback=MEMBERS["regimes"].lookback, usual=False, steady=False)(_regime(_which))
+    feature(_name, lookback=MEMBERS["regimes"].lookback, reach=MEMBERS["regimes"].reach, usual=False, steady=False)(
+        _regime(_which)
+    )
 for _name, _member, _least in (
     ("log_variance_ratio", "variance_ratio", 1e-3),
     ("log_intensity", "hawkes_intensity", 1e-4),
 ):
-    feature(_name, lookback=MEMBERS[_member].lookback, usual=False)(_log_of(MEMBERS[_member], _least))
+    feature(_name, lookback=MEMBERS[_member].lookback, reach=MEMBERS[_member].reach, usual=False)(
+        _log_of(MEMBERS[_member], _least)
+    )
 for _name in ("branching", "jump_rate", "move_60m"):
-    feature(_name, lookback=MEMBERS[_name].lookback, usual=False)(_itself(MEMBERS[_name]))
+    feature(_name, lookback=MEMBERS[_name].lookback, reach=MEMBERS[_name].reach, usual=False)(_itself(MEMBERS[_name]))
 
 
-@feature("mean_correlation", lookback=MEMBERS["mean_correlation"].lookback, usual=False)
+@feature(
+    "mean_correlation",
+    lookback=MEMBERS["mean_correlation"].lookback,
+    reach=MEMBERS["mean_correlation"].reach,
+    usual=False,
+)
 def _mean_correlation(view: View) -> Floats:
     """The market's mean correlation; 0 while a single pair is known, as in a market of one pair."""
     values = MEMBERS["mean_correlation"].compute(view)

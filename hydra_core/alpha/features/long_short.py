@@ -45,7 +45,7 @@ def long_short_z_week(view: View) -> Floats:
     return (level - rolling_mean(level, 2016)) / np.maximum(rolling_std(level, 2016), 0.01)
 
 
-@feature("long_short_with_return_48", lookback=SIGMA_LOOKBACK, inputs=_INPUTS, usual=False)
+@feature("long_short_with_return_48", lookback=SIGMA_LOOKBACK, inputs=_INPUTS, usual=False, reach=49)
 def long_short_with_return_48(view: View) -> Floats:
     """Four hours' change of the log ratio times the scaled return: below 0 accounts went against the move."""
     return change(view.log_long_short, 48) * change(view.log_close, 48) / (view.sigma * math.sqrt(48))

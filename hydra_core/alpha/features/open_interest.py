@@ -37,7 +37,7 @@ def oi_change_12(view: View) -> Floats:
     return change(view.log_open_interest, 12) / _UNIT
 
 
-@feature("oi_change_with_return_48", lookback=SIGMA_LOOKBACK, inputs=_INPUTS)
+@feature("oi_change_with_return_48", lookback=SIGMA_LOOKBACK, inputs=_INPUTS, reach=49)
 def oi_change_with_return_48(view: View) -> Floats:
     """Four hours' change of log open interest (per cent) times the scaled return.
 

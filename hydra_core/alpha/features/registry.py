@@ -31,6 +31,7 @@ class Feature:
     ----------
     name : str, unique
     lookback : int, rows before and including the one it is for
+    reach : int, the same beside what its views keep (``View.kept``)
     inputs : panel inputs without which it does not exist
     compute : View -> float64 array (T, P), causal, scale-free, NaN only in warm-up and where the market was silent
     usual : whether a set that names no features holds it; models are trained on these. The others are there to be named
@@ -44,6 +45,7 @@ class Feature:
     compute: Callable[[View], Floats]
     usual: bool = True
     steady: bool = True
+    reach: int = 0
 
     @property
     def delay_ms(self) -> int:
@@ -58,7 +60,13 @@ _REGISTRY: Final[dict[str, Feature]] = {}
 
 
 def feature(
-    name: str, lookback: int, inputs: Iterable[str] = (CANDLES,), *, usual: bool = True, steady: bool = True
+    name: str,
+    lookback: int,
+    inputs: Iterable[str] = (CANDLES,),
+    *,
+    usual: bool = True,
+    steady: bool = True,
+    reach: int | None = None,
 ) -> Callable[[Callable[[View], Floats]], Callable[[View], Floats]]:
     """Register a function of a :class:`~hydra_core.statistics.view.View` as a feature.
 
@@ -74,7 +82,7 @@ def feature(
         )
 
     def register(compute: Callable[[View], Floats]) -> Callable[[View], Floats]:
-        _REGISTRY[name] = Feature(name, lookback, frozenset(inputs), compute, usual, steady)
+        _REGISTRY[name] = Feature(name, lookback, frozenset(inputs), compute, usual, steady, reach or lookback)
         return compute
 
     return register
@@ -174,13 +182,12 @@ class FeatureSet:
         view = tail_view(panel, self.lookback, last)
         rows = len(panel) if last is None else last
         out = np.empty((rows, len(panel.pairs), len(self.features)), np.float32)
-        tails = {lookback: view.tail(lookback + rows - 1) for lookback in {m.lookback for m in self.features}}
         flat = out.reshape(rows * len(panel.pairs), len(self.features))
         columns = np.empty((_TOGETHER, flat.shape[0]), np.float32)
         for first in range(0, len(self.features), _TOGETHER):
             members = self.features[first : first + _TOGETHER]
             for column, member in zip(columns, members, strict=False):
-                values = member.compute(tails[member.lookback])
+                values = member.compute(view.reaching(member.lookback, member.reach, rows))
                 column.reshape(out.shape[:2])[...] = values[values.shape[0] - rows :]
             _lay(columns[: len(members)], first, flat)
         return out

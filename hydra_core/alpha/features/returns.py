@@ -23,9 +23,11 @@ def _scaled_return(bars: int) -> Callable[[View], Floats]:
 
 
 for _bars in (1, 3, 12, 48, 288):
-    feature(f"return_{_bars}", lookback=max(SIGMA_LOOKBACK, _bars + 1))(_scaled_return(_bars))
+    feature(f"return_{_bars}", lookback=max(SIGMA_LOOKBACK, _bars + 1), reach=_bars + 1)(_scaled_return(_bars))
 for _bars in (6, 96, 576):
-    feature(f"return_{_bars}", lookback=max(SIGMA_LOOKBACK, _bars + 1), usual=False)(_scaled_return(_bars))
+    feature(f"return_{_bars}", lookback=max(SIGMA_LOOKBACK, _bars + 1), usual=False, reach=_bars + 1)(
+        _scaled_return(_bars)
+    )
 
 
 def _channel_position(bars: int) -> Callable[[View], Floats]:

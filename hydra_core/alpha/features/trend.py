@@ -29,13 +29,13 @@ for _bars in (48, 288):
     feature(f"efficiency_{_bars}", lookback=_bars + 1, usual=False)(_efficiency(_bars))
 
 
-@feature("below_high_288", lookback=SIGMA_LOOKBACK, usual=False)
+@feature("below_high_288", lookback=SIGMA_LOOKBACK, usual=False, reach=288)
 def below_high_288(view: View) -> Floats:
     """Log of the close over the day's highest high, in standard deviations of a day."""
     return np.log(view.panel.close / rolling_max(view.panel.high, 288)) / (view.sigma * math.sqrt(288))
 
 
-@feature("above_low_288", lookback=SIGMA_LOOKBACK, usual=False)
+@feature("above_low_288", lookback=SIGMA_LOOKBACK, usual=False, reach=288)
 def above_low_288(view: View) -> Floats:
     """Log of the close over the day's lowest low, in standard deviations of a day."""
     return np.log(view.panel.close / rolling_min(view.panel.low, 288)) / (view.sigma * math.sqrt(288))

@@ -48,8 +48,23 @@ def crowd_found(seed: int, size: int) -> Reading:
         "over volatility": ours / volatility,
         "Brier skill": made.metrics.brier_skill,
         "calibration slope": made.metrics.calibration_slope,
+        "direction": direction_accuracy(said, happened),
+        "direction by the oracle": direction_accuracy(oracle, happened),
     }
     return Reading(ours, best, ours / best, _quotient_error(said[known], oracle[known], label, day, seed), notes)
+
+
+def direction_accuracy(hazard: Floats, happened: Floats) -> float:
+    """How often the side with the larger hazard is the one forced out, over the rows where exactly one was; the mean of both
+    sides' shares, so that a market that mostly falls is no help.
+
+    Parameters
+    ----------
+    hazard, happened : (2, ...), longs first; happened 1 or 0, rows with a NaN are left out
+    """
+    known = np.isfinite(hazard).all(axis=0) & (np.nansum(happened, axis=0) == 1)
+    longs, told = happened[0][known] == 1, hazard[0][known] > hazard[1][known]
+    return float((told[longs].mean() + (~told[~longs]).mean()) / 2)
 
 
 def _hazards(artifact: CrowdArtifact, panel: Panel, rows: Ints) -> tuple[Floats, Floats]:

@@ -20,7 +20,9 @@ from hydra_core.alpha.models import Forecast
 from hydra_core.decision.assessment import Assessment, assemble
 from hydra_core.domain.intervals import FORECAST_INTERVAL
 from hydra_core.domain.market import Floats, Ints
+from hydra_core.research.audit.canary import next_moves, screen
 from hydra_core.research.audit.learning import extra_lag
+from hydra_core.research.audit.lines import leaks
 from hydra_core.research.books import CAPITAL, OTHER_SEATS, Book, book_of, buy_and_hold
 from hydra_core.research.dataset import Dataset
 from hydra_core.research.engine.results import Prepared, trade
@@ -293,7 +295,7 @@ def _evidence(
         ridge_correlation=correlation(ridge[rows], realised),
         champion_daily=None,
         causal=(True, "observables are drawn before what they forecast"),
-        leaks=() if lag.clean else (str(lag),),
+        leaks=tuple(str(line) for line in leaks([lag, *screen(data.features, history.names, next_moves(panel))])),
         caps=caps_of(history),
         complete=own.complete,
     )
