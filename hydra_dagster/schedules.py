@@ -1,4 +1,5 @@
-"""What happens by the calendar: a daily refresh of the open months, a daily look at the champions, a weekly retraining.
+"""What happens by the calendar: a daily refresh of the open months, a daily look at the champions, a weekly retraining, and
+between two of them a renewal of the forecaster champion's calibration.
 
 Cron runs on wall time; what is collected is decided by market time, handed to the run as ``as_of_ms``.
 """
@@ -20,6 +21,7 @@ DAILY: Final = "15 1 * * *"
 LATER: Final = "45 1 * * *"
 HOURLY: Final = "7 * * * *"
 WEEKLY: Final = "0 3 * * 0"
+RENEWING: Final = "0 3 * * 3"
 WATCHING: Final = "30 2 * * *"
 NIGHTLY: Final = "40 4 * * *"
 
@@ -105,7 +107,14 @@ def make_schedules(running: bool) -> list[dg.ScheduleDefinition]:
     daily_watch = dg.ScheduleDefinition(
         name="daily_watch", job=jobs.watch, cron_schedule=WATCHING, execution_timezone="UTC", default_status=status
     )
-    return [daily_refresh, daily_reference, daily_watch, weekly_retraining, hourly_external]
+    weekly_recalibration = dg.ScheduleDefinition(
+        name="weekly_recalibration",
+        job_name="recalibrate",
+        cron_schedule=RENEWING,
+        execution_timezone="UTC",
+        default_status=status,
+    )
+    return [daily_refresh, daily_reference, daily_watch, weekly_retraining, weekly_recalibration, hourly_external]
 
 
 def make_live_schedules(running: bool) -> list[dg.ScheduleDefinition]:

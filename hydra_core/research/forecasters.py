@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,20 +19,21 @@ import numpy as np
 from hydra_core.alpha.forecaster.artifact import SealedForecaster
 from hydra_core.alpha.forecaster.conformal import conformal_width
 from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER, TREES, FamilyModel, Recipe, fit_family
+from hydra_core.alpha.forecaster.heads import HeadsWord
 from hydra_core.alpha.forecaster.linear import LABEL_CLIP
 from hydra_core.alpha.forecaster.trees import TreesHyper
-from hydra_core.alpha.labels import BARRIER, RETURN, Target, average_uniqueness, scaled_return, training_target
 from hydra_core.alpha.models import FORECASTER, Forecast
+from hydra_core.alpha.registry import Estimate
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
-from hydra_core.domain.market import CANDLES, Bools, Floats, Ints
+from hydra_core.domain.market import CANDLES, Bools, Floats
 from hydra_core.research.bench import Bench, Candidate, card_of, estimate, remembered_candidate, seal
 from hydra_core.research.dataset import WINDOW, Dataset, content_key, load_arrays, remembered_arrays
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
+from hydra_core.research.lessons import judged_heads, lesson, more_labels, taught
 from hydra_core.research.outofsample import calibrated, forecast_arrays, forecast_of, spread_out
 from hydra_core.research.sweeps import StudyResult, TrialFailed, sweep
 from hydra_core.research.trials import trials_of
-from hydra_core.settings import ForecasterSettings
 
 TRIAL_STRIDE: Final = 3
 """Bars between two forecasts of a trial; each is held until the next."""
@@ -86,7 +87,7 @@ def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
     # What another host tried is judged here too: the same seed makes the same forecasts again.
     for trial in trials_of(bench.home.studies, name):
         if trial["number"] in made.finished:
-            forecasts(int(trial["number"]), lambda trial=trial: refit(int(trial["number"]), trial["parameters"]))
+            forecasts(int(trial["number"]), partial(refit, int(trial["number"]), trial["parameters"]))
     # A horizon that was looked at was tried as much as a configuration was.
     return replace(made, trials=made.trials + len(dataset.horizons.get("tried", [])))
 
@@ -234,11 +235,19 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
         }
     )
     width = conformal_width(np.abs(dataset.label[part] - calibration.expected(raw[part])))
+    word = walked_heads(bench, dataset, study.best)
+    shift, told = judged_heads(dataset, word)
+    card = card.model_copy(
+        update={"metrics": {**card.metrics, **{name: Estimate(value=v) for name, v in told.items()}}}
+    )
     version = seal(
         bench,
         card,
-        lambda folder: artifact.write(folder, model, features, calibration, dataset.horizon, width=width),
-    )
+        lambda folder: artifact.write(
+            folder, model, features, calibration, dataset.horizon, width=width,
+            heads=() if word is None else word.horizons, shift=shift,
+        ),
+    )  # fmt: skip
     lockbox = dataset.folds.lockbox
     ridge[lockbox.start :] = model.linear.predict(dataset.features, np.arange(lockbox.start, len(dataset.panel)))
     remembered_arrays(dataset.stage("oos", version), lambda: {**forecast_arrays(forecast, raw), "ridge": ridge})
@@ -249,6 +258,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
         "slope": calibration.slope,
         "slope_t": calibration.slope_t,
         "interval_width": width,
+        **told,
     }
     if model.network is not None:
         metrics["kept_epoch"] = float(model.network.kept_epoch)
@@ -313,6 +323,7 @@ def require_same_data(bench: Bench, dataset: Dataset, version: str) -> None:
 
 
 _STATE: Final = "state/"
+_MORE: Final = "more"
 
 
 def state_of(made: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -342,6 +353,9 @@ def _fold_forecasts(
         "raw": model.predict(dataset.features, rows, bench.training.threads),
         "ridge": model.linear.predict(dataset.features, rows),
     }
+    more = model.more(dataset.features, rows)
+    if more is not None:
+        made[_MORE] = more.astype(np.float32)
     if bench.training.forecaster.warm_start and model.network is not None:
         made |= {f"{_STATE}{name}": value for name, value in model.network.state().items()}
     return made
@@ -386,51 +400,23 @@ def fitted(
         progress=progress or (lambda epoch, epochs, _: bench.progress("training", epoch, epochs)),
         checkpoint=checkpoint,
         start=start,
-        more_labels=_more_labels(dataset, chosen.more_horizons),
+        more_labels=more_labels(dataset, chosen.more_horizons),
         weights=weights,
         runtime=_runtime(chosen.device, training.threads) if network is not None else None,
     )
 
 
-def lesson(dataset: Dataset, chosen: ForecasterSettings, rows: Ints) -> tuple[Floats, Floats | None]:
-    """What a forecaster is taught (T, P), and what each of the rows' labels counts (T, P); None: all the same.
-
-    The weights' mean over the rows is 1, so that penalties and learning rates mean what they do without them.
-    """
-    if chosen.label == RETURN and chosen.weights == "equal":
-        return dataset.label, None
-    target, bars = _target(dataset, chosen.label, chosen.barrier_sigmas)
-    if chosen.weights == "equal":
-        return target, None
-    unique = average_uniqueness(rows, bars[rows])
-    weights = np.zeros(target.shape)
-    weights[rows] = np.nan_to_num(unique / np.nanmean(unique))
-    return target, weights
-
-
-@lru_cache(maxsize=2)
-def _target(dataset: Dataset, kind: Target, width: float) -> tuple[Floats, Floats]:
-    """Barriers take seconds on a long history, and every fold and trial asks for the same ones."""
-    return training_target(dataset.panel, dataset.horizon, kind, width)
-
-
-def taught(dataset: Dataset, chosen: ForecasterSettings) -> dict[str, Any]:
-    """What the card says of labels, weights and horizon."""
-    label = (
-        f"{chosen.label} at {chosen.barrier_sigmas:g} standard deviations" if chosen.label == BARRIER else chosen.label
-    )
-    tried = [line["horizon"] for line in dataset.horizons.get("tried", [])]
-    horizon = (
-        f"{dataset.horizon} bars, best after costs of {', '.join(map(str, tried))}" if tried else "by the settings"
-    )
-    return {"label": label, "weights": chosen.weights, "horizon": horizon}
-
-
-def _more_labels(dataset: Dataset, horizons: tuple[int, ...]) -> Floats | None:
-    """Scaled returns over further horizons, (T, P, H); None without any."""
-    if not horizons:
-        return None
-    return np.stack([scaled_return(dataset.panel, horizon) for horizon in horizons], axis=2)
+def walked_heads(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> HeadsWord | None:
+    """What the further heads said of every test block, each by its own fold's networks; None without such heads."""
+    horizons = bench.training.forecaster.more_horizons
+    said: Floats | None = None
+    for number, fold in enumerate(dataset.folds.folds):
+        made = load_arrays(dataset.stage("fold", number, _hyper_key(bench, parameters)).with_suffix(".npz"))
+        if _MORE in made:
+            if said is None:
+                said = np.full((*dataset.label.shape, *made[_MORE].shape[2:]), np.nan)
+            said[fold.test.start : fold.test.end] = made[_MORE]
+    return None if said is None else HeadsWord(horizons, said)
 
 
 def _runtime(device: str, threads: int) -> Any:

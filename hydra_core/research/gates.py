@@ -19,6 +19,7 @@ import numpy as np
 
 from hydra_core.alpha.crowd import CrowdMetrics
 from hydra_core.domain.market import Ints
+from hydra_core.research.bootstrap import Interval
 from hydra_core.research.evaluation import Reliability, Skill
 
 MIN_TRADES: Final = 200
@@ -258,6 +259,39 @@ def committee_gates(seen: CommitteeEvidence) -> list[GateVerdict]:
         _more("costs_x1.5", seen.stressed, 0.0, "mean daily return at costs x 1.5"),
         GateVerdict("complete", seen.complete, float(seen.complete), 1.0, "every funding rate that was due is known"),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class RecalibrationEvidence:
+    """What a renewed calibration shows on weeks that neither it nor the one in force was fitted on.
+
+    Parameters
+    ----------
+    won : squared error won over the calibration in force, horizon variances, mean over days with its 90 % interval
+    reliability : of its confidences
+    mean_daily, champion_daily : net return a day traded by either
+    weights_passed : whether the weights hold the verdict that they were seated with
+    """
+
+    won: Interval
+    reliability: Reliability
+    mean_daily: float
+    champion_daily: float
+    weights_passed: bool
+
+
+def recalibration_gates(seen: RecalibrationEvidence) -> list[GateVerdict]:
+    """Every gate that a renewed calibration of standing weights must pass; the weights have passed their own."""
+    ok = seen.weights_passed
+    gates = [
+        GateVerdict(
+            "weights", ok, None, None, f"the weights {'passed' if ok else 'have no verdict of'} their own gates"
+        ),
+        _more("better", seen.won.low, 0.0, "lower end of squared error won a day over the calibration in force"),
+        _least("net", seen.mean_daily - seen.champion_daily, 0.0, "net return a day less that of the one in force"),
+    ]
+    # Confidence that never reaches the threshold trades nothing: the right answer to a signal that has gone.
+    return gates if seen.reliability.excess is None else [*gates, _calibration_gate(seen.reliability)]
 
 
 def passed(gates: Sequence[GateVerdict]) -> bool:

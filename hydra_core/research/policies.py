@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hydra_core.alpha.models import POLICY
-from hydra_core.alpha.policy.band import Band, Lanes, lanes, trade
+from hydra_core.alpha.policy.band import Band, Lanes, Target, lanes, trade
 from hydra_core.alpha.policy.observation import LOOKBACK, policy_inputs
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS
@@ -69,6 +69,7 @@ def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> Study
             training.policy_trials,
             seed=training.seed,
             progress=bench.progress,
+            shared=bench.studies_url,
         )
     except InputMissing:
         return nothing
@@ -95,7 +96,7 @@ def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candi
     book = _lanes(bench, dataset, forecaster.version)
     unseen = book.rows(slice(dataset.folds.lockbox.start - dataset.folds.out_of_sample.start, len(book)))
     bench.progress("judging the policy", 0, 1)
-    days, daily, beside, moves = _paired(unseen, policy.target, policy.band)
+    days, daily, beside, moves = paired(unseen, policy.target, policy.band)
     earlier = load_arrays(dataset.stage("policy-unseen", candidate.version).with_suffix(".npz"))
     days = np.concatenate([earlier["days"], days])
     daily, beside = np.concatenate([earlier["policy"], daily]), np.concatenate([earlier["band"], beside])
@@ -158,7 +159,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study
         policy = learn(book, "policy")
     except InputMissing as error:
         return Candidate(POLICY, "", dataset.version, absent=str(error))
-    days, daily, beside, moves = _paired(book.rows(slice(newest.start, newest.end)), before.target, before.band)
+    days, daily, beside, moves = paired(book.rows(slice(newest.start, newest.end)), before.target, before.band)
     settings = {"learning": hyper.to_dict(), "forecaster": forecaster.version}
     card = card_of(bench, dataset, POLICY, (CANDLES,), LOOKBACK, settings, study.trials).model_copy(
         update={
@@ -200,7 +201,7 @@ def _newest_block(dataset: Dataset) -> Span:
     return Span(newest.start - start, newest.end - start)
 
 
-def _paired(book: Lanes, target: Any, band: Band) -> tuple[Ints, Floats, Floats, int]:
+def paired(book: Lanes, target: Target, band: Band) -> tuple[Ints, Floats, Floats, int]:
     """UTC days, daily net returns of a policy and of the band (sum over bars, mean over pairs), and the policy's moves."""
     own, held = trade(book, target)
     beside, _ = trade(book, band.target)

@@ -21,7 +21,10 @@ import numpy as np
 
 from hydra_core.alpha import labels
 from hydra_core.alpha.crowd import evaluate_crowd
-from hydra_core.alpha.models import CROWD, FORECASTER, Forecast, load_artifact
+from hydra_core.alpha.forecaster.artifact import SealedForecaster
+from hydra_core.alpha.models import CROWD, FORECASTER, POLICY, Forecast, load_artifact
+from hydra_core.alpha.policy.band import lanes
+from hydra_core.alpha.policy.observation import policy_inputs
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
 from hydra_core.domain.market import Floats, Panel
@@ -32,10 +35,18 @@ from hydra_core.research.books import Book, aligned, trade_forecast
 from hydra_core.research.bootstrap import Interval, mean_interval
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Span
+from hydra_core.research.policies import LEVEL, paired
 from hydra_core.research.trials import Journal
 
-WATCHED: Final = (FORECASTER, CROWD)
-"""Kinds whose skill can be told from bars alone; a policy's depends on whose forecasts it times."""
+WATCHED: Final = (FORECASTER, CROWD, POLICY)
+"""Kinds whose skill can be told from bars; a policy's is told on the forecasts that it times live, the seated forecaster's."""
+_PROMISED: Final = {FORECASTER: "correlation", CROWD: "ratio", POLICY: "gain_bp_a_day"}
+"""Kind -> the figure of its validation that it is held to."""
+_MEASURES: Final = {
+    FORECASTER: "correlation",
+    CROWD: "PR-AUC over volatility alone",
+    POLICY: "gain over the no-trade band, bp a day",
+}
 JOURNAL: Final = "watch.jsonl"
 MIN_DAYS: Final = 7
 """Days since it took the seat before a champion is judged."""
@@ -58,6 +69,7 @@ class Watch:
     word : one of the constants above
     shadow : the challenger's live skill on the same bars; ``lead`` its mean daily return less the champion's, with its interval
     daily : mean daily net return of each, traded alike
+    inside : share of returns inside each forecaster's intervals, of which nine of ten were promised
     """
 
     kind: str
@@ -73,6 +85,7 @@ class Watch:
     shadow: Interval | None = None
     lead: Interval | None = None
     daily: dict[str, float] = field(default_factory=dict)
+    inside: dict[str, float] = field(default_factory=dict)
 
     @property
     def gone(self) -> bool:
@@ -134,7 +147,7 @@ def promise(bench: Bench, kind: str, version: str) -> Interval | None:
     if not file.exists():
         return None
     told = json.loads(file.read_text())["metrics"]
-    name = {FORECASTER: "correlation", CROWD: "ratio"}[kind]
+    name = _PROMISED[kind]
     try:
         return Interval(float(told[name]), float(told[f"{name}_low"]), float(told[f"{name}_high"]))
     except KeyError:
@@ -144,7 +157,7 @@ def promise(bench: Bench, kind: str, version: str) -> Interval | None:
 def _look(bench: Bench, kind: str, champion: str, until_ms: int) -> Watch:
     since = seated_since(bench, kind, champion)
     promised, challenger = promise(bench, kind, champion), challenger_of(bench, kind, champion)
-    measure = {FORECASTER: "correlation", CROWD: "PR-AUC over volatility alone"}[kind]
+    measure = _MEASURES[kind]
 
     def said(word: str, why: str, **more: Any) -> Watch:
         told = {"live": None, **more}
@@ -175,20 +188,32 @@ def _look(bench: Bench, kind: str, champion: str, until_ms: int) -> Watch:
 
 
 def _judge_forecaster(bench: Bench, panel: Panel, span: Span, champion: str, challenger: str) -> dict[str, Any]:
-    books, shown = {}, {}
+    books, shown, inside = {}, {}, {}
     for name, version in (("champion", champion), ("challenger", challenger)):
         model = _opened(bench, FORECASTER, version)
         if model is None:
             continue
         forecast = model.forecast(panel, len(span))
         shown[name] = _forecast_skill(panel, span, forecast, model.horizon_bars)
-        books[name] = trade_forecast(panel, _spread(forecast, len(panel), span), bench.limits, span)
+        if isinstance(model, SealedForecaster):
+            inside[name] = _inside(panel, span, model)
+        limits = bench.at_horizon(model.horizon_bars).limits
+        books[name] = trade_forecast(panel, _spread(forecast, len(panel), span), limits, span)
     return {
         "live": shown["champion"],
         "shadow": shown.get("challenger"),
         "lead": _lead(books),
         "daily": {name: float(book.daily.mean()) for name, book in books.items()},
+        "inside": {name: share for name, share in inside.items() if math.isfinite(share)},
     }
+
+
+def _inside(panel: Panel, span: Span, model: SealedForecaster) -> float:
+    """Share of returns that came to lie inside the forecaster's intervals; NaN where it has none."""
+    low, high = model.interval(panel, len(span))
+    came = labels.forward_return(panel, model.horizon_bars)[span.start : span.end]
+    known = np.isfinite(low) & np.isfinite(came)
+    return float(((low <= came) & (came <= high))[known].mean()) if known.any() else math.nan
 
 
 def _judge_crowd(bench: Bench, panel: Panel, span: Span, champion: str, challenger: str) -> dict[str, Any]:
@@ -203,7 +228,34 @@ def _judge_crowd(bench: Bench, panel: Panel, span: Span, champion: str, challeng
     return {"live": shown["champion"], "shadow": shown.get("challenger")}
 
 
-_JUDGES: Final = {FORECASTER: _judge_forecaster, CROWD: _judge_crowd}
+def _judge_policy(bench: Bench, panel: Panel, span: Span, champion: str, challenger: str) -> dict[str, Any]:
+    """Each policy beside its own band on the same forecasts: the seated forecaster's, or those that the champion learnt on."""
+    whose = bench.registry.champion(FORECASTER)
+    learnt_on = str(bench.registry.card(POLICY, champion).settings.get("forecaster", ""))
+    forecaster = _opened(bench, FORECASTER, whose or learnt_on)
+    if forecaster is None:
+        raise InputMissing("no forecaster's word to time", "Seat a forecaster")
+    forecast = forecaster.forecast(panel, len(span))
+    seen = policy_inputs(panel, forecast, bench.limits.round_trip * 1e4, len(span))
+    book = lanes(panel, seen, bench.limits.side_cost)
+    shown, daily = {}, {}
+    for name, version in (("champion", champion), ("challenger", challenger)):
+        policy = _opened(bench, POLICY, version)
+        if policy is None:
+            continue
+        _, daily[name], beside, _ = paired(book, policy.target, policy.band)
+        gain = mean_interval(daily[name] - beside, mean_block=2.0, level=LEVEL)
+        shown[name] = Interval(*(1e4 * part for part in (gain.value, gain.low, gain.high)))
+    lead = mean_interval(daily["challenger"] - daily["champion"]) if len(daily) > 1 else None
+    return {
+        "live": shown["champion"],
+        "shadow": shown.get("challenger"),
+        "lead": lead,
+        "daily": {name: float(values.mean()) for name, values in daily.items()},
+    }
+
+
+_JUDGES: Final = {FORECASTER: _judge_forecaster, CROWD: _judge_crowd, POLICY: _judge_policy}
 
 
 def _opened(bench: Bench, kind: str, version: str) -> Any:

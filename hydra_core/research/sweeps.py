@@ -1,23 +1,27 @@
 """Sweeps: a few configurations compared inside development, every one written down before it starts.
 
-Studies live in one Optuna journal file of the home, resumable and safe for several processes; the trial ledger beside it
-counts every trial, pruned and aborted ones included, for the deflated Sharpe ratio.
+Studies are resumable and safe for several processes, and for several hosts where they share a database; the home's trial
+ledger counts every trial, those of other hosts, pruned and aborted ones included, for the deflated Sharpe ratio.
 
-Not here: what a trial computes (``forecasters``, ``policies``). A study is named after its data and settings.
+Not here: where a study lives (``studies``), what a trial computes (``forecasters``, ``policies``). A study is named after its
+data and settings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from pydantic import SecretStr
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.research.outofsample import Progress, quiet
+from hydra_core.research.studies import open_study, plain_errors, sampler
 from hydra_core.research.trials import trial_ledger, trials_of
 
-JOURNAL: Final = "optuna.journal"
 Parameters = dict[str, Any]
 
 
@@ -79,42 +83,56 @@ def sweep(
     *,
     seed: int,
     progress: Progress = quiet,
+    shared: SecretStr | None = None,
 ) -> StudyResult:
     """Run a study up to ``count`` trials; those that are there already count.
 
+    Hosts that share a study each add trials until so many have ended; what others still run then is not waited for.
+
     Parameters
     ----------
-    studies : folder of the journal and the trial ledger
+    studies : folder of the trial ledger, and of the journal
     first : parameters of the first trial (the defaults)
     suggest : Optuna trial -> parameters of a later one
     objective : (number, parameters, report) -> value, smaller is better; ``report(step, value)`` may raise TrialPruned, which
         the objective lets through
+    shared : address of the database of a study that hosts share; None: the home's journal
 
     Raises
     ------
     InputMissing : no trial came to a result; says why each did not
+    HydraError : the shared database cannot be used, or is not one for studies
     """
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    studies.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name=name,
-        storage=JournalStorage(JournalFileBackend(str(studies / JOURNAL))),
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(1, count)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0),
-        direction="minimize",
-        load_if_exists=True,
-    )
-    ledger = trial_ledger(studies)
+    study = open_study(studies, name, first, seed, count, shared)
+    with nullcontext() if shared is None else plain_errors():
+        _run(study, studies, suggest, objective, count, seed=seed, progress=progress, shared=shared is not None)
+        return _result(study, studies)
+
+
+def _run(
+    study: Any,
+    studies: Path,
+    suggest: Callable[[Any], Parameters],
+    objective: Callable[[int, Parameters, Callable[[int, float], None]], float],
+    count: int,
+    *,
+    seed: int,
+    progress: Progress,
+    shared: bool,
+) -> None:
+    """Add trials until ``count`` have ended, each written down before it starts."""
+    import optuna
+
+    name, ledger = study.study_name, trial_ledger(studies)
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
-    if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(first)
     while len(done := study.get_trials(deepcopy=False, states=ended)) < count:
         progress("sweep", len(done), count)
         trial = study.ask()
+        if shared:
+            study.sampler = sampler(seed + trial.number, count)
         parameters = suggest(trial)
         ledger.add(f"{name}/{trial.number}", {"study": name, "number": trial.number, "parameters": parameters})
 
@@ -133,6 +151,18 @@ def sweep(
         else:
             study.tell(trial, value)
     progress("sweep", count, count)
+    if shared:
+        for other in study.get_trials(deepcopy=False):
+            if other.state != optuna.trial.TrialState.WAITING:
+                record = {"study": name, "number": other.number, "parameters": dict(other.params)}
+                ledger.add(f"{name}/{other.number}", record)
+
+
+def _result(study: Any, studies: Path) -> StudyResult:
+    """What the study came to so far; raises InputMissing when no trial came to a result."""
+    import optuna
+
+    name = study.study_name
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     lost = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.FAIL,))
     failed = {str(trial.number): str(trial.user_attrs.get("failed", "it was cut off")) for trial in lost}

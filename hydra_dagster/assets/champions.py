@@ -57,6 +57,8 @@ def settle(instance: dg.DagsterInstance, workshop: Workshop, kind: str, config: 
     word = versions.word_of(instance, keys.validation(kind), keys.GATES)
     if refusal := versions.refusal(validation, word, version) or _refused_together(instance, kind):
         return Seat(standing, "refused", refusal)
+    if standing is not None and version != standing and version == registry.origin(kind, standing):
+        return Seat(standing, "kept", f"its weights are {version[:12]}'s, its calibration was renewed since")
     registry.promote(kind, version, dict(validation.result), at_ms=at_ms)
     return Seat(version, "promoted" if version != standing else "kept", "its gates passed")
 

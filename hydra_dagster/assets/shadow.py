@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 from pydantic import Field
 
-from hydra_core.alpha.models import CROWD, FORECASTER
+from hydra_core.alpha.models import CROWD, FORECASTER, POLICY
 from hydra_core.domain.intervals import iso
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.resources import Workshop
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hydra_core.research.bootstrap import Interval
     from hydra_core.research.shadow import Watch
 
-WATCHED: Final = (FORECASTER, CROWD)
+WATCHED: Final = (FORECASTER, CROWD, POLICY)
 
 
 class ShadowConfig(dg.Config):
@@ -33,7 +33,12 @@ def _make(kind: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=keys.shadow(kind),
         group_name=keys.SHADOW,
-        deps=[keys.CANDLES_KEY, keys.champion(kind), keys.candidate(kind)],
+        deps=[
+            keys.CANDLES_KEY,
+            keys.champion(kind),
+            keys.candidate(kind),
+            *([keys.champion(FORECASTER)] if kind == POLICY else []),  # whose forecasts it times
+        ],
         check_specs=[
             dg.AssetCheckSpec(
                 keys.LIVE_SKILL,
@@ -79,6 +84,7 @@ def _told(kind: str, seen: "Watch | None") -> dg.MaterializeResult[Any]:
         "from": iso(seen.from_ms),
         "until": iso(seen.until_ms),
         seen.measure: reporting.table([{"bp a day": "", **row} for row in rows]),
+        **{f"inside the intervals of the {who}": reporting.number(share) for who, share in seen.inside.items()},
         **({"live": reporting.number(seen.live.value)} if seen.live is not None else {}),
         versions.RESULT: reporting.as_json(seen.to_json()),
     }

@@ -34,6 +34,9 @@ UPSTREAM = {
     "champions/policy": {"models/policy_candidate", "validation/policy"},
     "shadow/forecaster": {"market/candles", "champions/forecaster", "models/forecaster_candidate"},
     "shadow/crowd": {"market/candles", "champions/crowd", "models/crowd_candidate"},
+    "shadow/policy": {
+        "market/candles", "champions/policy", "models/policy_candidate", "champions/forecaster",
+    },
     "report/research": {
         "validation/committee", "champions/forecaster", "champions/crowd", "champions/policy",
     },
@@ -78,7 +81,7 @@ def test_the_checks_and_which_of_them_stop_a_run(research: dg.Definitions) -> No
     leaks = {(f"models/{kind}_candidate", leak_check(check)): True for kind in BY_KIND for check in BY_KIND[kind]}
     assert {name for _, name in leaks} >= {"leaks_L1_prefix_invariance", "leaks_L10_survivorship"}
     intervals = {("market/candles", "intervals_agree"): False}
-    live = {(f"shadow/{kind}", "live_skill"): False for kind in ("forecaster", "crowd")}
+    live = {(f"shadow/{kind}", "live_skill"): False for kind in ("forecaster", "crowd", "policy")}
     assert found == live | gates | leaks | expectations | gaps | cross | answered | intervals
 
 
@@ -92,10 +95,11 @@ def test_every_market_table_has_a_freshness_policy(research: dg.Definitions) -> 
 def test_jobs_schedules_and_sensors(research: dg.Definitions) -> None:
     repository = research.get_repository_def()
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
-        "collect", "reference", "external", "research", "retrain", "watch", "rollback",
+        "collect", "reference", "external", "research", "retrain", "watch", "rollback", "recalibrate",
     }  # fmt: skip
     assert {each.name for each in repository.schedule_defs} == {
-        "daily_refresh", "daily_reference", "daily_watch", "weekly_retraining", "hourly_external",
+        "daily_refresh", "daily_reference", "daily_watch", "weekly_retraining", "weekly_recalibration",
+        "hourly_external",
     }  # fmt: skip
     assert {each.name for each in repository.sensor_defs} == {"failed_runs"}
     live = build_live_defs(automation=False).get_repository_def()

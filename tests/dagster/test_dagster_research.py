@@ -16,7 +16,7 @@ from dagster_moment import NOW_MS
 from market_double import collecting, first_price_negative
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
-from hydra_core.alpha.registry import Card, write_card
+from hydra_core.alpha.registry import RENEWS, Card, write_card
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.research import pipeline
@@ -49,7 +49,7 @@ STUDY = StudyResult("forecaster-d", {"width": 16}, 0, np.float64(0.99), 3, (0, 1
 def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
     """The pipeline's stages as quick stand-ins; ``passing`` and ``absent`` name kinds and can be changed by a test."""
     plan = SimpleNamespace(passing=set(KINDS), absent=set(), asked=[], content="first", leaks=())
-    data = SimpleNamespace(version=SUMMARY["version"], summary=lambda: SUMMARY)
+    data = SimpleNamespace(version=SUMMARY["version"], horizon=48, summary=lambda: SUMMARY)
 
     def prepare(bench, as_of_ms, start_ms=None):
         plan.asked.append((bench.pairs, bench.training.candles, as_of_ms))
@@ -163,6 +163,24 @@ def test_a_worse_candidate_leaves_the_champion_in_its_seat(instance, resource, w
     after = workshop.registry.champions()
     assert after[FORECASTER] == before[FORECASTER]
     assert after[CROWD] != before[CROWD]
+
+
+def test_a_champion_whose_calibration_was_renewed_is_not_replaced_by_its_own_weights(
+    instance, resource, workshop, stages, tmp_path
+) -> None:
+    research(instance, resource)
+    registry = workshop.registry
+    base = registry.champions()[FORECASTER]
+    (tmp_path / "renewed").mkdir()
+    card = registry.card(FORECASTER, base).model_copy(update={"version": "", "settings": {RENEWS: base}})
+    write_card(tmp_path / "renewed", card)
+    renewed = registry.save(FORECASTER, tmp_path / "renewed")
+    registry.promote(FORECASTER, renewed, {}, at_ms=NOW_MS)
+    research(instance, resource)
+    assert registry.champions()[FORECASTER] == renewed
+    seat = told(instance, keys.champion(FORECASTER))
+    assert (seat["action"], seat["holder"]) == ("kept", renewed)
+    assert "renewed since" in seat["why"]
 
 
 def test_a_kind_whose_inputs_are_not_recorded_stays_absent_and_stops_nobody(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from hydra_core.alpha.models import CROWD, FORECASTER
-from hydra_core.research import pipeline, shadow
+from hydra_core.alpha.models import CROWD, FORECASTER, POLICY
+from hydra_core.alpha.registry import Card, write_card
+from hydra_core.research import pipeline, recalibration, shadow
 from hydra_core.research.bootstrap import Interval
+from hydra_core.research.gates import GateVerdict
+from hydra_core.research.recalibration import Recalibration
 from hydra_core.research.shadow import Watch
 from hydra_dagster import keys
 from hydra_dagster.build import build_research_defs
@@ -48,7 +53,7 @@ def test_a_fallen_champion_is_seen_beside_its_promise_and_its_challenger(
     monkeypatch.setattr(shadow, "watch", look)
     monkeypatch.setattr(pipeline, "newest_close", lambda bench: 77)
     assert watched(instance, resource, demote=demote).success
-    assert sorted(asked) == [(CROWD, 77, True), (FORECASTER, 77, demote)]
+    assert sorted(asked) == [(CROWD, 77, True), (FORECASTER, 77, demote), (POLICY, 77, True)]
     told = latest(instance, keys.shadow(FORECASTER)).metadata
     assert (told["word"], told["live"]) == (shadow.DEMOTED, 0.02)
     rows = [record.data for record in told["correlation"].records]
@@ -68,3 +73,32 @@ def test_without_candles_the_look_says_what_to_run(instance, resource) -> None:
     assert not done.success
     said = [e.step_failure_data.user_failure_data.description for e in done.all_events if e.is_step_failure]
     assert all("holds no candles" in line for line in said)
+
+
+def test_a_renewed_calibration_is_told_on_the_champions_page(
+    instance, resource, workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a champion nothing is tried; with one the job records who holds the seat after it, and which gates it passed."""
+    job = build_research_defs(resource, automation=False).resolve_job_def("recalibrate")
+    assert job.execute_in_process(instance=instance).success
+    assert not instance.fetch_materializations(keys.champion(FORECASTER), limit=1).records
+    versions = []
+    for bars in (48, 96):
+        write_card(tmp_path, Card(kind=FORECASTER, inputs=("candles",), lookback=9, horizon_bars=bars))
+        versions.append(workshop.registry.save(FORECASTER, tmp_path))
+    workshop.registry.promote(FORECASTER, versions[0], {}, at_ms=1)
+    asked: list[tuple[int, bool, float]] = []
+
+    def renew(bench, until_ms, *, act, max_age_days):
+        asked.append((until_ms, act, max_age_days))
+        bench.registry.promote(FORECASTER, versions[1], {}, at_ms=2)
+        gate = GateVerdict("better", True, 0.1, 0.0, "won")
+        return Recalibration(versions[0], versions[1], "renewed: slope 0.90 -> 0.10", (gate,))
+
+    monkeypatch.setattr(recalibration, "recalibrate", renew)
+    config = {"ops": {"renew_calibration": {"config": {"as_of_ms": 77}}}}
+    assert job.execute_in_process(instance=instance, run_config=config).success
+    assert asked == [(77, True, workshop.settings.decision.max_champion_age_days)]
+    told = latest(instance, keys.champion(FORECASTER)).metadata
+    assert (told["holder"], told["action"]) == (versions[1], "recalibrated")
+    assert [row.data["name"] for row in told["gates"].records] == ["better"]

@@ -93,23 +93,13 @@ def test_the_trigger_is_where_one_exit_brings_the_next() -> None:
 
 def test_the_estimated_map_knows_where_the_agents_wait(market: AgentMarket) -> None:
     """Rank correlation of the estimated trigger with the oracle's hazard; a price traded since holds nobody."""
-    near = liquidation_map.trigger_distance(liquidation_map.waiting(View(market.panel)))
+    near = liquidation_map.drawn(View(market.panel))[..., -1]
     rows = market.decided[market.decided >= crowd_columns.MAP_ROWS][:-1]
     estimated, true = near[:, rows].ravel(), np.log(market.hazard[:, rows] + 1e-9).ravel()
     assert np.isfinite(estimated).all()
     ranks = [np.argsort(np.argsort(values)) for values in (-estimated, true)]
     assert np.corrcoef(*ranks)[0, 1] > 0.5
-    assert ((estimated >= 0) & (estimated <= liquidation_map.REACH)).all()
-
-
-def test_a_trigger_is_interpolated_and_far_ones_are_all_alike() -> None:
-    shares = np.zeros((3, liquidation_map.STEPS))
-    shares[0, 4] = 2 * liquidation_map.FORCED_SHARE
-    shares[2] = np.nan
-    found = liquidation_map.trigger_distance(shares)
-    assert found[0] == pytest.approx(liquidation_map.STEP * 4.5)
-    assert found[1] == liquidation_map.REACH
-    assert np.isnan(found[2])
+    assert (estimated >= 0).all()
 
 
 def test_the_crowd_model_finds_most_of_it_and_far_more_than_volatility() -> None:
@@ -118,6 +108,20 @@ def test_the_crowd_model_finds_most_of_it_and_far_more_than_volatility() -> None
     assert made.notes["over volatility"] > 2
     assert made.notes["Brier skill"] > 0
     assert 0 < made.error < 0.2
+    assert made.notes["direction"] >= 0.85 * made.notes["direction by the oracle"] > 0.7
+
+
+def test_a_direction_is_that_of_the_side_that_was_forced_out(market: AgentMarket) -> None:
+    """Of the oracle far above a half; of events whose side is drawn by lot a half, within three errors."""
+    rows = market.decided[:-1]
+    hazard, forced_out = market.hazard[:, rows], market.forced[:, rows]
+    assert forced.direction_accuracy(hazard, forced_out) > 0.8
+    assert forced.direction_accuracy(forced_out, forced_out) == 1.0
+    swapped = np.random.default_rng(1).random(forced_out[0].shape) < 0.5
+    by_lot = np.where(swapped, forced_out[::-1], forced_out)
+    events = (forced_out.sum(axis=0) == 1).sum()
+    assert events > 50
+    assert forced.direction_accuracy(hazard, by_lot) == pytest.approx(0.5, abs=3 * 0.5 / math.sqrt(events))
 
 
 def test_liquidations_that_began_late_are_left_out_of_the_model(market: AgentMarket) -> None:

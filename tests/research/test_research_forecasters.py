@@ -68,6 +68,28 @@ def test_a_family_goes_from_sweep_to_lockbox(made: Made, family: str, trials: in
     np.testing.assert_allclose(live.expected_return[-1], forecast.expected_return[-1], rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.long
+def test_further_heads_are_sealed_with_what_they_are_worth_and_make_the_interval(made: Made) -> None:
+    heads = ForecasterSettings(more_horizons=(12, 48))
+    bench = replace(made[0], training=SMALL.model_copy(update={"forecaster": heads, "forecaster_trials": 1}))
+    dataset = made[1]
+    candidate = forecasters.train_forecaster_candidate(bench, dataset, forecasters.sweep_forecaster(bench, dataset))
+    card = bench.registry.card(FORECASTER, candidate.version)
+    for horizon in (12, 48):
+        assert 0.8 < card.metrics[f"heads_{horizon}_coverage"].value < 0.99
+        assert -0.1 < candidate.metrics[f"heads_{horizon}_direction_skill"] < 0.2
+    sealed = forecasters.load_forecaster(bench, candidate.version)
+    assert (sealed.heads, np.isfinite(sealed.shift)) == ((12, 48), True)
+    start = dataset.folds.lockbox.start
+    low, high = sealed.interval(dataset.panel, len(dataset.panel) - start)
+    came = labels.forward_return(dataset.panel, 48)[start:]
+    known = np.isfinite(came)
+    assert ((low <= came) & (came <= high))[known].mean() == pytest.approx(0.9, abs=0.08)
+    forecast = sealed.forecast(dataset.panel, 300)
+    plain = replace(sealed, heads=(), shift=np.nan).forecast(dataset.panel, 300)
+    np.testing.assert_array_equal(forecast.expected_return, plain.expected_return)
+
+
 def test_the_settings_of_a_family_are_part_of_every_key(made: Made) -> None:
     names = {forecasters.study_name(of_family(made[0], each), made[1]) for each in ("linear", "trees", "transformer")}
     assert len(names) == 3

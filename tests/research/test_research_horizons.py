@@ -13,7 +13,7 @@ from planted_panel import planted_panel
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Panel, noise_after
 from hydra_core.home import Home
-from hydra_core.research import forecasters, horizons
+from hydra_core.research import forecasters, horizons, lessons
 from hydra_core.research.bench import Bench
 from hydra_core.research.dataset import Dataset, build_dataset, open_dataset
 from hydra_core.research.trials import trials_of
@@ -86,7 +86,7 @@ def test_other_labels_and_weights_go_the_whole_way_and_the_card_names_them(made:
     bench, dataset, _ = made
     chosen = ForecasterSettings(family="linear", label=label, weights="uniqueness")
     bench = replace(bench, training=TRAINING.model_copy(update={"forecaster": chosen}))
-    target, weights = forecasters.lesson(dataset, chosen, dataset.folds.final.train.rows(3))
+    target, weights = lessons.lesson(dataset, chosen, dataset.folds.final.train.rows(3))
     assert weights is not None
     rows = dataset.folds.final.train.rows(3)
     assert weights[rows][np.isfinite(target[rows])].mean() == pytest.approx(1.0)
@@ -99,4 +99,4 @@ def test_other_labels_and_weights_go_the_whole_way_and_the_card_names_them(made:
     said = card["settings"]["taught"]
     assert said["weights"] == "uniqueness"
     assert said["label"].split()[0] == label
-    assert forecasters.lesson(dataset, ForecasterSettings(), rows)[0] is dataset.label
+    assert lessons.lesson(dataset, ForecasterSettings(), rows)[0] is dataset.label

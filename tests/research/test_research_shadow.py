@@ -12,7 +12,8 @@ from planted_panel import planted_panel
 from typer.testing import CliRunner
 
 from hydra_core.alpha.labels import volatility_scale
-from hydra_core.alpha.models import CROWD, FORECASTER, Forecast
+from hydra_core.alpha.models import CROWD, FORECASTER, POLICY, Forecast, PolicyObservation
+from hydra_core.alpha.policy.band import Band
 from hydra_core.alpha.registry import Card, ModelRegistry, write_card
 from hydra_core.cli.main import app
 from hydra_core.domain.errors import ArtifactInvalid
@@ -30,6 +31,7 @@ DAYS = 24
 PANEL, BEST = planted_panel(21, DAYS, 0.3, pairs=3)
 SEATED_MS = int(PANEL.ts[10 * 288])
 UNTIL_MS = int(PANEL.close_ms[-1])
+BAND = Band(1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,26 @@ class Says:
         return Forecast(expected, sure, 0.5 * sigma, sigma)
 
 
+@dataclass(frozen=True)
+class Times:
+    """A sealed policy that wants what its band wants, or never to hold anything."""
+
+    follows: bool
+    band: Band
+
+    def target(self, observation: PolicyObservation) -> Floats:
+        return self.band.target(observation) if self.follows else np.zeros_like(observation.position)
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    said = {"good": Says(1.0), "turned": Says(-1.0), "fair": Says(0.8)}
+    said = {
+        "good": Says(1.0),
+        "turned": Says(-1.0),
+        "fair": Says(0.8),
+        "band": Times(True, BAND),
+        "idle": Times(False, BAND),
+    }
 
     def rows(lake: object, pairs: object, start_ms: int, end_ms: int) -> Panel:
         first, end = np.searchsorted(PANEL.ts, (start_ms, end_ms))
@@ -69,7 +88,7 @@ def sealed(bench: Bench, content: str, promised: Interval | None, kind: str = FO
     write_card(folder, card.model_copy(update={"settings": {"base_rate": 0.02}}))
     version = bench.registry.save(kind, folder)
     if promised is not None:
-        name = {FORECASTER: "correlation", CROWD: "ratio"}[kind]
+        name = {FORECASTER: "correlation", CROWD: "ratio", POLICY: "gain_bp_a_day"}[kind]
         told = {name: promised.value, f"{name}_low": promised.low, f"{name}_high": promised.high}
         bench.registry.attach(kind, version, "validation.json", json.dumps({"metrics": told}).encode())
     return version
@@ -169,6 +188,32 @@ def test_the_crowd_is_held_to_its_ratio(bench: Bench, monkeypatch: pytest.Monkey
     assert seen is not None
     assert seen.word == word
     assert bench.registry.champion(CROWD) == (version if word == shadow.STAYS else None)
+
+
+def test_a_policy_is_held_to_its_gain_on_the_forecasts_that_it_times(bench: Bench) -> None:
+    """An idle policy loses all that the band earns on good forecasts, and gains all that it loses on turned ones."""
+    idle = sealed(bench, "idle", Interval(0.0, -0.5, 1.0), kind=POLICY)
+    band = sealed(bench, "band", None, kind=POLICY, until_ms=5)
+    bench.registry.promote(POLICY, idle, {}, at_ms=SEATED_MS)
+    nobody = shadow.watch(bench, POLICY, UNTIL_MS)
+    assert nobody is not None
+    assert nobody.word == shadow.EARLY
+    assert "no forecaster" in nobody.why
+    bench.registry.promote(FORECASTER, sealed(bench, "turned", None), {}, at_ms=SEATED_MS)
+    seen = shadow.watch(bench, POLICY, UNTIL_MS)
+    assert seen is not None
+    assert (seen.word, seen.challenger) == (shadow.STAYS, band)
+    assert seen.live is not None
+    assert seen.live.value > 0
+    assert seen.shadow == Interval(0.0, 0.0, 0.0)
+    assert seen.lead is not None
+    assert seen.lead.value * 1e4 == pytest.approx(-seen.live.value)
+    bench.registry.promote(FORECASTER, sealed(bench, "good", None, until_ms=7), {}, at_ms=SEATED_MS + 1)
+    fallen = shadow.watch(bench, POLICY, UNTIL_MS)
+    assert fallen is not None
+    assert fallen.word == shadow.DEMOTED
+    assert "gain over the no-trade band" in fallen.why
+    assert bench.registry.champion(POLICY) is None
 
 
 def test_a_seat_is_given_back_in_one_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
