@@ -23,7 +23,7 @@ from loguru import logger
 from pydantic import SecretStr
 from sqlalchemy.engine import Connection, Engine
 
-from hydra_core.broker.gateway import Gateway
+from hydra_core.broker.binance import BinanceGateway
 from hydra_core.home import Home
 from hydra_core.lake.spool import Spool
 from hydra_core.ledger import engine as database
@@ -115,14 +115,14 @@ def die_at(counts: str, step: int) -> None:
     if counts == COMMIT:
         database.writing = _counted(database.writing, count)
     else:
-        ask = Gateway._order
+        ask = BinanceGateway._order
 
-        async def order(self: Gateway, *words: Any, **more: Any) -> Any:
+        async def order(self: BinanceGateway, *words: Any, **more: Any) -> Any:
             answer = await ask(self, *words, **more)
             count()
             return answer
 
-        Gateway._order = order  # type: ignore[method-assign]
+        BinanceGateway._order = order  # type: ignore[method-assign]
 
 
 def _counted(inner: Callable[[Engine], Any], count: Callable[[], None]) -> Callable[[Engine], Any]:

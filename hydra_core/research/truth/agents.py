@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
@@ -83,7 +83,9 @@ class AgentMarket:
 def agent_market(hours: int, seed: int, pairs: int = 4) -> AgentMarket:
     """Draw a market of so many hours; its pairs do not know of each other."""
     made = [_one(hours, seed, number) for number in range(pairs)]
-    columns = {name: np.stack([one[name] for one in made], axis=1) for name in made[0] if name not in _BY_SIDE}
+    columns: dict[str, Any] = {
+        name: np.stack([one[name] for one in made], axis=1) for name in made[0] if name not in _BY_SIDE
+    }
     by_side = {name: np.stack([one[name] for one in made], axis=2) for name in _BY_SIDE}
     rows = hours * HOUR
     decided = np.arange(HOUR - 1, rows, HOUR, dtype=np.int64)
