@@ -42,6 +42,7 @@ from hydra_core.window import CycleReport, WindowConfig, run_window
 GOAL = 10.0
 DAYS = 12
 CYCLES = 211
+QUICK_CYCLES = 31
 GRID_MS = 30_000
 NOW_MS = ORIGIN_MS + 10 * DAY_MS
 WARM_UP = 11
@@ -266,7 +267,9 @@ def measure(report: Report) -> list[Row]:
                 ledger.open_account("bench", Decimal(10_000), ORIGIN_MS)
                 feed = Feed(home, ledger, SteppedClock(NOW_MS), market.market(DAYS))
                 bare = Bare(home, model_call(kept, version) if pins else None)
-                taken = cycles(home, ledger, Settings(data_root=folder, groq_api_key=None), feed, pins, bare)
+                settings = Settings(data_root=folder, groq_api_key=None)
+                count = QUICK_CYCLES if report.quick else CYCLES
+                taken = cycles(home, ledger, settings, feed, pins, bare, count)
                 bare.close()
                 feed.writer.close()
             rows += [

@@ -14,7 +14,7 @@ from hydra_core.broker.wire import Wire
 from hydra_core.domain.errors import OutcomeUnknown, Unsupported
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Side
-from hydra_core.ledger.records import OrderRecord
+from hydra_core.ledger.records import EXTERNAL, OrderRecord
 from hydra_core.risk.margin import Tier
 
 T = TypeVar("T")
@@ -63,7 +63,11 @@ class BinanceGateway(Wire):
         if order.reduce_only:
             params["reduceOnly"] = "true"
         return await self._order(
-            "fapiPrivatePostOrder", params, facts.read_order, protective=order.reduce_only, about=order.pair
+            "fapiPrivatePostOrder",
+            params,
+            facts.answering(order.order_id, facts.read_order),
+            protective=order.reduce_only,
+            about=order.pair,
         )
 
     async def place_stop(self, order: OrderRecord) -> OrderFact:
@@ -79,12 +83,17 @@ class BinanceGateway(Wire):
             "reduceOnly": "true",
             "clientAlgoId": order.order_id,
         }
-        return await self._order("fapiPrivatePostAlgoOrder", params, facts.read_algo, about=order.pair)
+        return await self._order(
+            "fapiPrivatePostAlgoOrder", params, facts.answering(order.order_id, facts.read_algo), about=order.pair
+        )
 
     async def cancel(self, order: OrderRecord) -> OrderFact:
         """Cancel an order by its client id; errors as :meth:`place`."""
+        read = facts.answering(order.order_id, facts.read_order)
         params = {"symbol": order.pair, "origClientOrderId": order.order_id}
-        return await self._order("fapiPrivateDeleteOrder", params, facts.read_order, about=order.pair)
+        if order.plan_id == EXTERNAL and order.venue_order_id is not None:  # its name may be in use again
+            read, params = facts.read_order, {"symbol": order.pair, "orderId": order.venue_order_id}
+        return await self._order("fapiPrivateDeleteOrder", params, read, about=order.pair)
 
     async def cancel_stop(self, order: OrderRecord) -> None:
         """Cancel a waiting stop; errors as :meth:`place`."""
@@ -123,9 +132,10 @@ class BinanceGateway(Wire):
     async def look_up(self, pair: Pair, client_id: str, *, algo: bool = False) -> OrderFact | None:
         """An order by its client id; None where the exchange knows none of that id now."""
         if algo:
-            return await self._maybe("fapiPrivateGetAlgoOrder", {"clientAlgoId": client_id}, facts.read_algo)
+            read = facts.answering(client_id, facts.read_algo)
+            return await self._maybe("fapiPrivateGetAlgoOrder", {"clientAlgoId": client_id}, read)
         params = {"symbol": pair, "origClientOrderId": client_id}
-        return await self._maybe("fapiPrivateGetOrder", params, facts.read_order)
+        return await self._maybe("fapiPrivateGetOrder", params, facts.answering(client_id, facts.read_order))
 
     async def order_by_venue_id(self, pair: Pair, venue_id: str) -> OrderFact | None:
         """An order by the exchange's id; None where it knows none of that id now."""

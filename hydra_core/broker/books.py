@@ -31,6 +31,9 @@ MAKERS: Final = (
 )
 """Beginnings of the client ids that the exchange gives to its own orders, the plan they are booked under, what they are."""
 
+OTHERS: Final = frozenset({EXTERNAL, *(plan for _, plan, _ in MAKERS)})
+"""Plans of orders that are not ours."""
+
 
 class Books:
     """The ledger of one account at an exchange.
@@ -100,9 +103,13 @@ class Books:
         self._keep(moved)
         return moved
 
+    def find(self, fact: OrderFact) -> OrderRecord | None:
+        """The booked order that a fact speaks of; None before it is taken up."""
+        return self._named(fact.client_id, fact.venue_id) or self._by_venue_id(fact)
+
     def take_order(self, fact: OrderFact) -> OrderRecord:
         """Fold in what the exchange says of an order, ours or not."""
-        record = self.record(fact.client_id) or self._by_venue_id(fact) or self._taken_up(fact)
+        record = self.find(fact) or self._taken_up(fact)
         venue_id = fact.venue_id
         if fact.algo:  # what it turned into counts, for its trades are told under that id
             venue_id = fact.actual_id or record.venue_order_id or fact.venue_id
@@ -125,7 +132,7 @@ class Books:
         ------
         LookupError : no order of that id is known; take it up first
         """
-        record = self.record(client_id) if client_id else None
+        record = self._named(client_id, fact.venue_id) if client_id else None
         record = record or self._ledger.order_by_venue_id(self._account, fact.pair, fact.venue_id)
         if record is None:
             raise LookupError(fact.venue_id)
@@ -186,6 +193,17 @@ class Books:
         else:
             self.live[record.order_id] = record
 
+    def _named(self, client_id: str, venue_id: str) -> OrderRecord | None:
+        """An order by its client id.
+
+        Only our own ids never return: each deleveraging is called ``adl_autoclose``, and another program may use a name again
+        once its order has ended. Of those, the same name under another id of the exchange is another order.
+        """
+        record = self.record(client_id)
+        if record is None or record.kind == "stop" or record.plan_id not in OTHERS:
+            return record
+        return record if record.account == self._account and record.venue_order_id in (None, venue_id) else None
+
     def _by_venue_id(self, fact: OrderFact) -> OrderRecord | None:
         """A stop of ours that turned into an order under another client id."""
         return None if fact.algo else self._ledger.order_by_venue_id(self._account, fact.pair, fact.venue_id)
@@ -199,8 +217,9 @@ class Books:
         own = fact.algo and fact.client_id.startswith(OWN)
         if own:
             plan = STOP_PLAN
+        taken = self.record(fact.client_id) is not None
         record = OrderRecord(
-            order_id=fact.client_id,
+            order_id=f"{fact.client_id}-{fact.venue_id}" if taken else fact.client_id,
             plan_id=plan,
             account=self._account,
             pair=fact.pair,
@@ -218,9 +237,9 @@ class Books:
         )
         if self._ledger.record_order(record):
             self.changes += 1
-            logger.warning("order {} on {} is taken up: {}", fact.client_id, fact.pair, record.reason)
+            logger.warning("order {} on {} is taken up: {}", record.order_id, fact.pair, record.reason)
         if plan == EXTERNAL:
-            self.foreign.add(fact.client_id)
+            self.foreign.add(record.order_id)
         self._keep(record)
         return record
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar, Final, TypeVar
 
+from hydra_core.broker import facts
 from hydra_core.broker.facts import FUNDING_FEE, REALIZED_PNL, FillFact, IncomeFact, OrderFact, PositionFact, Row
 from hydra_core.broker.gateway import Cause
 from hydra_core.broker.receipts import (
@@ -157,7 +158,7 @@ class BybitGateway(ReceiptGateway):
         return [fact async for fact in self._pages("privateGetV5OrderRealtime", asked, "order", self._order_fact)]
 
     def _order_fact(self, row: Row) -> OrderFact:
-        status, venue_id = row["orderStatus"], str(row["orderId"])
+        status, venue_id = row["orderStatus"], facts.named(row["orderId"])
         stop = row.get("stopOrderType", "") not in NO_STOP
         word = STATUS[status]
         if word is Word.CANCELED and row.get("timeInForce") in AT_ONCE and not stop:
@@ -201,8 +202,8 @@ class BybitGateway(ReceiptGateway):
             return None
         return FillFact(
             pair=self.adapter.pair(row["symbol"]),
-            trade_id=str(row["execId"]),
-            venue_id=str(row["orderId"]),
+            trade_id=facts.named(row["execId"]),
+            venue_id=facts.named(row["orderId"]),
             side=side_of(row["side"]),
             quantity=Decimal(row["execQty"]),
             price=Decimal(row["execPrice"]),

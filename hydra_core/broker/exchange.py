@@ -242,10 +242,9 @@ class ExchangeBroker:
         self.want(said)
 
     def _on_order(self, order: facts.OrderFact, fill: facts.FillFact | None) -> None:
-        record = self.books.record(order.client_id)
         if fill is not None:
             self._told_short.pop((fill.pair, fill.trade_id), None)
-            if record is None:
+            if self.books.find(order) is None:
                 self.books.take_order(order)
             self.books.take_fill(fill, order.client_id)
         self.books.take_order(order)

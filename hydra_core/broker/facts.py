@@ -7,7 +7,7 @@ What a fact changes is decided in ``books``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -128,8 +128,8 @@ class IncomeFact:
 def read_order(row: Row) -> OrderFact:
     """A REST row of an order."""
     return OrderFact(
-        client_id=str(row["clientOrderId"]),
-        venue_id=str(row["orderId"]),
+        client_id=named(row["clientOrderId"]),
+        venue_id=named(row["orderId"]),
         pair=Pair(row["symbol"]),
         side=_SIDES[row["side"]],
         kind=_KINDS.get(row["type"], "market"),
@@ -145,8 +145,8 @@ def read_order(row: Row) -> OrderFact:
 def read_algo(row: Row) -> OrderFact:
     """A REST row of a conditional order."""
     return OrderFact(
-        client_id=str(row["clientAlgoId"]),
-        venue_id=str(row["algoId"]),
+        client_id=named(row["clientAlgoId"]),
+        venue_id=named(row["algoId"]),
         pair=Pair(row["symbol"]),
         side=_SIDES[row["side"]],
         kind="stop",
@@ -165,8 +165,8 @@ def read_fill(row: Row) -> FillFact:
     """A REST row of a trade of ours."""
     return FillFact(
         pair=Pair(row["symbol"]),
-        trade_id=str(row["id"]),
-        venue_id=str(row["orderId"]),
+        trade_id=named(row["id"]),
+        venue_id=named(row["orderId"]),
         side=_SIDES[row["side"]],
         quantity=Decimal(row["qty"]),
         price=Decimal(row["price"]),
@@ -197,7 +197,7 @@ def read_income(row: Row) -> IncomeFact:
     return IncomeFact(
         entry_id=f"{row['incomeType']}-{row['tranId']}",
         pair=Pair(symbol) if symbol else None,
-        kind=str(row["incomeType"]),
+        kind=named(row["incomeType"]),
         amount=Decimal(row["income"]),
         ts_ms=int(row["time"]),
         note=str(row.get("info") or ""),
@@ -208,8 +208,8 @@ def read_order_event(message: Row) -> tuple[OrderFact, FillFact | None]:
     """An ``ORDER_TRADE_UPDATE`` of the user stream: the order, and the fill when it tells of one."""
     told = message["o"]
     order = OrderFact(
-        client_id=str(told["c"]),
-        venue_id=str(told["i"]),
+        client_id=named(told["c"]),
+        venue_id=named(told["i"]),
         pair=Pair(told["s"]),
         side=_SIDES[told["S"]],
         kind=_KINDS.get(told["o"], "market"),
@@ -242,8 +242,8 @@ def read_algo_event(message: Row) -> OrderFact:
     """An ``ALGO_UPDATE`` of the user stream."""
     told = message["o"]
     return OrderFact(
-        client_id=str(told["caid"]),
-        venue_id=str(told["aid"]),
+        client_id=named(told["caid"]),
+        venue_id=named(told["aid"]),
         pair=Pair(told["s"]),
         side=_SIDES[told["S"]],
         kind="stop",
@@ -271,6 +271,25 @@ def read_margin_call(message: Row) -> str:
         for row in message["p"]
     ]
     return f"margin call: {'; '.join(held)}"
+
+
+def answering(client_id: str, read: Callable[[Row], OrderFact]) -> Callable[[Row], OrderFact]:
+    """A reader of answers about one order; raises ValueError for an answer that speaks of another."""
+
+    def checked(row: Row) -> OrderFact:
+        fact = read(row)
+        if fact.client_id != client_id:
+            raise ValueError(f"asked about {client_id}, it speaks of {fact.client_id}")
+        return fact
+
+    return checked
+
+
+def named(value: Any) -> str:
+    """An id, which is a word or a number; raises ValueError for anything else, so that no order is called ``None``."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise ValueError(f"{value!r} is no id")
+    return str(value)
 
 
 def _flag(value: Any) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar, Final, TypeVar
 
+from hydra_core.broker import facts
 from hydra_core.broker.facts import FUNDING_FEE, REALIZED_PNL, FillFact, IncomeFact, OrderFact, PositionFact, Row
 from hydra_core.broker.gateway import Cause
 from hydra_core.broker.receipts import (
@@ -195,7 +196,7 @@ class OkxGateway(ReceiptGateway):
         return [fact for fact in found if fact.quantity]
 
     def _order_fact(self, row: Row) -> OrderFact:
-        venue_id, kind = str(row["ordId"]), str(row["ordType"])
+        venue_id, kind = facts.named(row["ordId"]), str(row["ordType"])
         word = STATUS[row["state"]]
         if word is Word.CANCELED and kind in AT_ONCE:
             word = Word.EXPIRED
@@ -218,7 +219,7 @@ class OkxGateway(ReceiptGateway):
         )
 
     def _algo(self, row: Row) -> OrderFact:
-        venue_id = str(row["algoId"])
+        venue_id = facts.named(row["algoId"])
         became = words_of(row, "ordId") or next(iter(row.get("ordIdList") or ()), "")
         return OrderFact(
             client_id=self._name(row.get("algoClOrdId"), venue_id),
@@ -280,8 +281,8 @@ class OkxGateway(ReceiptGateway):
         fee = optional(row.get("fee"))
         return FillFact(
             pair=self.adapter.pair(row["instId"]),
-            trade_id=str(row["billId"]),  # of the account and unique; the trade's own number is the contract's
-            venue_id=str(row["ordId"]),
+            trade_id=facts.named(row["billId"]),  # of the account and unique; the trade's own number is the contract's
+            venue_id=facts.named(row["ordId"]),
             side=side_of(row["side"]),
             quantity=Decimal(row["fillSz"]) * self._size(self.adapter.pair(row["instId"])),
             price=Decimal(row["fillPx"]),

@@ -14,7 +14,7 @@ from typing import Final
 
 from loguru import logger
 
-from hydra_core.broker.books import Books
+from hydra_core.broker.books import OTHERS, Books
 from hydra_core.broker.facts import BOOKED_WITH_FILLS, FUNDING_FEE, IncomeFact, PositionFact
 from hydra_core.broker.gateway import Cause, Gateway
 from hydra_core.broker.protocol import Incident, IncidentKind
@@ -161,9 +161,11 @@ class Reconciler:
         waiting = {fact.client_id: fact for fact in await self._gateway.open_stops()}
         for fact in (*resting.values(), *waiting.values()):
             self._books.take_order(fact)
+        known = {fact.venue_id for fact in resting.values()}
         for record in list(self._books.live.values()):
-            if record.order_id not in resting and record.order_id not in waiting:
-                await self.look_up(record)
+            if record.order_id in waiting or (record.venue_order_id or "") in known or record.order_id in resting:
+                continue
+            await self.look_up(record)
         return await self._foreign()
 
     async def look_up(self, record: OrderRecord) -> None:
@@ -171,7 +173,10 @@ class Reconciler:
         if record.state not in LIVE:
             return
         algo = record.kind == "stop"
-        fact = await self._gateway.look_up(record.pair, record.order_id, algo=algo)
+        if record.plan_id in OTHERS and not algo and record.venue_order_id is not None:  # its name may have returned
+            fact = await self._gateway.order_by_venue_id(record.pair, record.venue_order_id)
+        else:
+            fact = await self._gateway.look_up(record.pair, record.order_id, algo=algo)
         if fact is not None:
             taken = self._books.take_order(fact)
             if fact.actual_id and taken.state in LIVE:

@@ -150,7 +150,7 @@ def test_the_map_is_that_of_a_known_book() -> None:
     within .05 of the true one (Kolmogorov-Smirnov), on each side and over rows pooled; its amount is read a fifth too large."""
     book = Book(3)
     view = View(book.panel())
-    found = liquidation_map.drawn(view)[:, :, 0, :-1]
+    found = liquidation_map.waiting(view)[:, :, 0]
     rows = np.arange(liquidation_map.MAP_BARS + 600, BARS, 50)
     scale = view.sigma[:, 0] * math.sqrt(liquidation_map.HOUR)
     for which in (0, 1):

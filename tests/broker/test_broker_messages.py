@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,14 +11,16 @@ from private_messages import MESSAGES, Message
 
 from hydra_core.broker import facts
 from hydra_core.broker.bybit import BybitGateway
+from hydra_core.broker.gateway import Cause
 from hydra_core.broker.gateways import GATEWAYS, insist_on_orders
 from hydra_core.broker.okx import OkxGateway
 from hydra_core.broker.receipts import ReceiptGateway
 from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import UsageError
 from hydra_core.domain.pairs import Pair
+from hydra_core.execution.orders import client_order_id
 from hydra_core.market.endpoint import Credentials, Endpoint
-from hydra_core.market.exchanges import EXCHANGES
+from hydra_core.market.exchanges import EXCHANGES, adapter_for
 from hydra_core.market.exchanges.capabilities import NO_ORDERS, ORDERS
 
 VITAL = {
@@ -51,6 +54,40 @@ def test_a_spoilt_message_is_no_fact(message: Message) -> None:
     ):
         with pytest.raises(facts.MALFORMED):
             read(row)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "said", "cause"),
+    [
+        ("bybit", '{"retCode":110093,"retMsg":"expect Falling, but trigger_price >= current"}', Cause.WOULD_TRIGGER),
+        ("bybit", '{"retCode":110017,"retMsg":"current position is zero"}', Cause.NOTHING_TO_REDUCE),
+        ("bybit", '{"retCode":10001,"retMsg":"params error: symbol invalid"}', Cause.NO_SUCH_PAIR),
+        ("bybit", '{"retCode":10001,"retMsg":"Qty invalid"}', Cause.OFF_GRID),
+        ("bybit", '{"retCode":10016,"retMsg":"System error"}', Cause.OTHER),
+        ("okx", '{"code":"1","data":[{"sCode":"51280","sMsg":"SL trigger price"}],"msg":""}', Cause.WOULD_TRIGGER),
+        (
+            "okx",
+            '{"code":"1","data":[{"sCode":"51169","sMsg":"no positions to reduce"}],"msg":""}',
+            Cause.NOTHING_TO_REDUCE,
+        ),
+        ("okx", '{"code":"51001","data":[],"msg":"Instrument ID does not exist"}', Cause.NO_SUCH_PAIR),
+        ("okx", '{"code":"50026","data":[],"msg":"System error"}', Cause.OTHER),
+    ],
+)
+def test_what_a_refusal_tells_of_the_exchange(exchange: str, said: str, cause: Cause) -> None:
+    gateway = GATEWAYS[exchange](Endpoint(exchange), Credentials(KEY, SECRET), SystemClock())
+    assert gateway.cause(ValueError(f"{exchange} {said}")) is cause
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_ids_of_ours_can_be_read_back_and_nobody_elses_are_taken_for_them(name: str) -> None:
+    rule = adapter_for(name).order_ids
+    made = [client_order_id("plan", Pair("BTCUSDT"), place) for place in range(20)]
+    sent = [rule.fit(each) for each in made]
+    assert all(re.fullmatch(rule.pattern, each) for each in sent)
+    assert [rule.own(each) for each in sent] == made
+    others = ("", "web-1", "hy-", "hy-not-hex", "x" * 31, "0x" + "a" * 32, "e847386590ce4dBCc1a045253497a547")
+    assert not any(rule.own(other) for other in others)
 
 
 def test_every_exchange_takes_orders_or_says_why_not() -> None:

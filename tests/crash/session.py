@@ -255,6 +255,13 @@ class Session:
             raise
         return running
 
+    async def one_stop_each(self) -> bool:
+        """Whether each position has one stop of its size: a request of a life before may arrive after all else is quiet."""
+        stops, held = await self.gateway.open_stops(), await self.gateway.positions()
+        return sorted((stop.pair, stop.quantity) for stop in stops) == sorted(
+            (pair, abs(fact.quantity)) for pair, fact in held.items()
+        )
+
     def log_tail(self) -> str:
         log = Path(self.rig.folder) / "trader.log"
         return "\n".join(log.read_text().splitlines()[-12:]) if log.exists() else "no log"
@@ -310,6 +317,7 @@ async def play(seed: int, folder: Path | None = None) -> Told:
         await rig.clear()
         first = await made.settle(start)
         try:
+            await eventually(made.one_stop_each, SETTLE_S, "each position has one stop")
             await rig.now_ms()
             await made.verify()
         finally:

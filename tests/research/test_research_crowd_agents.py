@@ -93,13 +93,23 @@ def test_the_trigger_is_where_one_exit_brings_the_next() -> None:
 
 def test_the_estimated_map_knows_where_the_agents_wait(market: AgentMarket) -> None:
     """Rank correlation of the estimated trigger with the oracle's hazard; a price traded since holds nobody."""
-    near = liquidation_map.drawn(View(market.panel))[..., -1]
+    near = liquidation_map.trigger_distance(liquidation_map.waiting(View(market.panel)))
     rows = market.decided[market.decided >= crowd_columns.MAP_ROWS][:-1]
     estimated, true = near[:, rows].ravel(), np.log(market.hazard[:, rows] + 1e-9).ravel()
     assert np.isfinite(estimated).all()
     ranks = [np.argsort(np.argsort(values)) for values in (-estimated, true)]
     assert np.corrcoef(*ranks)[0, 1] > 0.5
-    assert (estimated >= 0).all()
+    assert ((estimated >= 0) & (estimated <= liquidation_map.REACH)).all()
+
+
+def test_a_trigger_is_interpolated_and_far_ones_are_all_alike() -> None:
+    shares = np.zeros((3, liquidation_map.STEPS))
+    shares[0, 4] = 2 * liquidation_map.FORCED_SHARE
+    shares[2] = np.nan
+    found = liquidation_map.trigger_distance(shares)
+    assert found[0] == pytest.approx(liquidation_map.STEP * 4.5)
+    assert found[1] == liquidation_map.REACH
+    assert np.isnan(found[2])
 
 
 def test_the_crowd_model_finds_most_of_it_and_far_more_than_volatility() -> None:

@@ -129,6 +129,7 @@ def test_a_calibration_that_still_holds_stays_and_without_new_weeks_nothing_is_t
     assert "never saw" in early.why
     assert bench.registry.champion(FORECASTER) == before
     monkeypatch.setenv("HYDRA_DATA_ROOT", str(bench.home.root))
+    monkeypatch.setenv("HYDRA_DECISION__MAX_CHAMPION_AGE_DAYS", "100")
     monkeypatch.setattr(pipeline, "newest_close", lambda bench: int(same.close_ms[-1]))
     said = CliRunner().invoke(app, ["models", "recalibrate", "--market", bench.home.market, "--json"])
     assert said.exit_code == 0, said.output

@@ -298,6 +298,27 @@ async def deleveraging(rig: Rig, seed: int) -> None:
         await hydra.agrees()
 
 
+@scenario("M31", "it is deleveraged again: the exchange gives every such order one name")
+@scenario("F27", "deleveraged twice")
+async def deleveraged_twice(rig: Rig, seed: int) -> None:
+    """Two orders of one name are two orders: each is booked with its own size, whoever tells of it first."""
+    async with trading(rig, stream=rig.rng.random() < 0.5) as hydra:
+        await hydra.enter(0.04)
+        for _ in range(2):
+            await rig.fault("adl", symbol=BTC, share=0.5)
+            if rig.rng.random() < 0.5:
+                await hydra.reconcile()
+        await hydra.reconcile()
+        assert hydra.held() == Decimal("0.01")
+        booked = [o for o in hydra.ledger.orders(hydra.account) if o.plan_id == ADL]
+        assert sorted(o.filled for o in booked) == [Decimal("0.01"), Decimal("0.02")]
+        assert {o.state for o in booked} == {OrderState.FILLED}
+        await hydra.rounds(3)
+        await hydra.reconcile()
+        assert (await hydra.reconcile()).clean
+        await hydra.agrees()
+
+
 @scenario("M32", "another hand trades on the account")
 async def foreign_hand(rig: Rig, seed: int) -> None:
     """A trade by hand: adopted under its own name within one comparison, the pair left alone for the day, nothing sent

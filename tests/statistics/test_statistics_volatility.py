@@ -195,8 +195,9 @@ def test_the_whole_table_of_biases(ticks: int, expected: tuple[float, float, flo
 
 @pytest.mark.long
 def test_the_error_of_a_window_of_a_day_is_the_known_one() -> None:
-    """As below over 288 bars; 420 windows tell an error within 3.5 %, three times which and the table's own are allowed."""
-    for error, known in zip(window_errors(13, 120_960, 1_000, 288), (0.042, 0.0205, 0.017, 0.020), strict=True):
+    """As below over 288 bars; 420 windows tell an error within 3.5 %, three times which and the table's own are allowed.
+    At 1,000 ticks the last one errs a tenth less than with continuous bars (.020)."""
+    for error, known in zip(window_errors(13, 120_960, 1_000, 288), (0.042, 0.0205, 0.017, 0.018), strict=True):
         assert error == pytest.approx(known, rel=0.14)
 
 

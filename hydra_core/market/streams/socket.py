@@ -123,7 +123,7 @@ class Connection:
             self._quarantine.add(self.name, error, data)
             return
         try:
-            if isinstance(message, list):
+            if isinstance(message, list) and message:
                 for row in message:
                     self._take(row, received)
             elif isinstance(message, dict) and "e" in message:
