@@ -227,12 +227,12 @@ def load_models(
         if version is None:
             absent[kind] = f"no {kind} champion"
             continue
-        seated_ms = None if now_ms is None else registry.seated_ms(kind, version)
-        if now_ms is not None and seated_ms is not None and now_ms - seated_ms > max_age_days * DAY_MS:
-            days = (now_ms - seated_ms) / DAY_MS
-            absent[kind] = f"{kind} {version[:12]} has held its seat for {days:.0f} days, limit {max_age_days:g}"
-            continue
         try:
+            seated_ms = None if now_ms is None else registry.weights_since_ms(kind, version)
+            if now_ms is not None and seated_ms is not None and now_ms - seated_ms > max_age_days * DAY_MS:
+                days = (now_ms - seated_ms) / DAY_MS
+                absent[kind] = f"{kind} {version[:12]} has held its seat for {days:.0f} days, limit {max_age_days:g}"
+                continue
             seated[kind] = load_artifact(kind, registry.path(kind, version), version)
         except ArtifactInvalid as error:
             absent[kind] = str(error)

@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 
 
 def export(
-    network: torch.nn.Module, example: torch.Tensor, file: Path, *, given: str, returned: str, free: int = 1
+    network: torch.nn.Module,
+    example: torch.Tensor,
+    file: Path,
+    *,
+    given: str,
+    returned: str | tuple[str, ...],
+    free: int = 1,
 ) -> None:
-    """Write a network of one input and one output whose first dimensions are free.
+    """Write a network of one input, and of one output or several, whose first dimensions are free.
 
     Parameters
     ----------
     example : input of the right shape (its free dimensions must be above 1, and differ)
-    given, returned : names of input and output in the file
+    given, returned : names of input and output, or outputs, in the file
     free : how many dimensions are free
     """
     import torch
@@ -40,7 +46,7 @@ def export(
                 (example,),
                 str(file),
                 input_names=[given],
-                output_names=[returned],
+                output_names=[returned] if isinstance(returned, str) else list(returned),
                 dynamic_shapes=({at: torch.export.Dim(name) for at, name in enumerate(("n", "p")[:free])},),
                 external_data=False,
                 dynamo=True,

@@ -29,6 +29,8 @@ CARD: Final = "card.json"
 ATTACHMENTS: Final = frozenset({"report.html", "validation.json"})
 """Files that may be added to a sealed folder: they tell of the model and are no part of it."""
 CHAMPIONS: Final = "champions.json"
+RENEWS: Final = "renews"
+"""Setting on the card of a version whose weights are another's: which one first brought them."""
 _KEPT_HISTORY: Final = 500
 
 
@@ -175,6 +177,15 @@ class ModelRegistry:
     def seated_ms(self, kind: str, version: str) -> int | None:
         """Market time at which a version last took its seat, epoch ms; None where it never did."""
         return next((int(row["at_ms"]) for row in reversed(self.history(kind)) if row["version"] == version), None)
+
+    def origin(self, kind: str, version: str) -> str:
+        """The version that first brought the weights of this one, which may be itself; raises ArtifactInvalid."""
+        return str(self.card(kind, version).settings.get(RENEWS) or version)
+
+    def weights_since_ms(self, kind: str, version: str) -> int | None:
+        """Market time at which a version's weights took the seat, epoch ms: a renewed calibration makes no model younger."""
+        since = self.seated_ms(kind, self.origin(kind, version))
+        return self.seated_ms(kind, version) if since is None else since
 
     def promote(self, kind: str, version: str, verdict: Mapping[str, Any], *, at_ms: int) -> None:
         """Give a version its seat.

@@ -30,7 +30,10 @@ def exchanges(
         if as_json:
             quirks = {each: list(ADAPTERS[each].quirks) for each in chosen}
             unread = [list(pair) for pair in words.unverified() if pair[0] in chosen]
-            say_json({"capabilities": rows, "legend": words.LEGEND, "quirks": quirks, "unverified": unread})
+            orders = {each: dict(zip(("taken", "how"), words.live_orders(each), strict=True)) for each in chosen}
+            say_json(
+                {"capabilities": rows, "legend": words.LEGEND, "quirks": quirks, "unverified": unread, "orders": orders}
+            )
             return
         table = Table(title="exchanges")
         table.add_column("capability")
@@ -41,6 +44,9 @@ def exchanges(
         out.print(table)
         for word, meaning in words.LEGEND.items():
             out.print(f"{word}: {meaning}", highlight=False)
+        for each in chosen:
+            taken, how = words.live_orders(each)
+            out.print(f"{each}: {'live orders' if taken else 'no live orders'}: {how}", highlight=False)
         for each in chosen if name else ():
             for quirk in ADAPTERS[each].quirks:
                 out.print(f"- {quirk}", highlight=False)

@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("list")(list_models)
     group.command()(watch)
+    group.command()(recalibrate)
     group.command()(rollback)
     group.command()(demote)
     app.add_typer(group, name="models")
@@ -90,6 +91,29 @@ def watch(
                 out.print(f"  challenger {one.challenger[:12]}: {one.shadow.value:.3f}{lead}", soft_wrap=True)
         if not seen:
             out.print("no seat is held: nothing to watch")
+
+
+def recalibrate(
+    seat: Annotated[bool, typer.Option("--seat", help="Seat the renewed version when it passes its gates.")] = False,
+    market: MarketOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Try a calibration of the newest weeks for the forecaster champion's weights, as a new version."""
+    from hydra_core.research.bench import Bench
+    from hydra_core.research.pipeline import newest_close
+    from hydra_core.research.recalibration import recalibrate as renew
+
+    with reporting_errors():
+        settings, home = open_home(market)
+        bench = Bench.of(home, settings)
+        age = settings.decision.max_champion_age_days
+        found = renew(bench, newest_close(bench), act=seat, max_age_days=age)
+        if as_json:
+            say_json({"recalibration": None if found is None else found.to_json()})
+        elif found is None:
+            out.print("nobody holds the forecaster's seat")
+        else:
+            out.print(f"forecaster {found.champion[:12]}: {found.why}", soft_wrap=True)
 
 
 def rollback(

@@ -163,7 +163,7 @@ def test_attention_between_pairs_reads_the_others_and_not_the_absent() -> None:
 def test_further_heads_learn_volatility_and_quantiles_that_do_not_cross() -> None:
     import torch
 
-    from hydra_core.alpha.forecaster.network import HEAD_FIELDS, QUANTILES
+    from hydra_core.alpha.forecaster.heads import HEAD_FIELDS, QUANTILES
 
     rng = np.random.default_rng(4)
     features = rng.normal(size=(2_000, 3, 4)).astype(np.float32)

@@ -82,10 +82,10 @@ def test_a_renewed_calibration_is_told_on_the_champions_page(
     job = build_research_defs(resource, automation=False).resolve_job_def("recalibrate")
     assert job.execute_in_process(instance=instance).success
     assert not instance.fetch_materializations(keys.champion(FORECASTER), limit=1).records
-    versions = []
+    versions, folder = [], tmp_path / "made"
     for bars in (48, 96):
-        write_card(tmp_path, Card(kind=FORECASTER, inputs=("candles",), lookback=9, horizon_bars=bars))
-        versions.append(workshop.registry.save(FORECASTER, tmp_path))
+        write_card(folder, Card(kind=FORECASTER, inputs=("candles",), lookback=9, horizon_bars=bars))
+        versions.append(workshop.registry.save(FORECASTER, folder))
     workshop.registry.promote(FORECASTER, versions[0], {}, at_ms=1)
     asked: list[tuple[int, bool, float]] = []
 

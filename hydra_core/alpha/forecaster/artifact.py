@@ -2,9 +2,9 @@
 
 ``forecaster.json`` names the features, the window, the calibration and the parts whose weighted sum is the forecast. A
 network is ``model.onnx``: raw feature windows (n, steps, F), or (n, P, steps, F) where pairs attend to each other, with the
-normalisation inside, to standardised returns. Trees are ``trees.txt`` (LightGBM's own format), regressions ``linear.json``
-and ``polynomial.json``. ``network.npy`` holds the first network's weights, for a warm start. Each part's library is imported
-when it is opened.
+normalisation inside, to standardised returns; where it has further heads, what they say is its second output. Trees are
+``trees.txt`` (LightGBM's own format), regressions ``linear.json`` and ``polynomial.json``. ``network.npy`` holds the first
+network's weights, for a warm start. Each part's library is imported when it is opened.
 
 Not here: the card's and the folder's hash (``alpha/registry``), training (``families``).
 """
@@ -23,7 +23,17 @@ from hydra_core.alpha import labels
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster import trees
 from hydra_core.alpha.forecaster.calibration import Calibration
-from hydra_core.alpha.forecaster.families import LINEAR, POLYNOMIAL, TRANSFORMER, TREES, FamilyModel, Part, combined
+from hydra_core.alpha.forecaster.families import (
+    LINEAR,
+    POLYNOMIAL,
+    TRANSFORMER,
+    TREES,
+    FamilyModel,
+    Part,
+    combined,
+    mean_of,
+)
+from hydra_core.alpha.forecaster.heads import HEAD_FIELDS, HeadsWord
 from hydra_core.alpha.forecaster.linear import LinearModel
 from hydra_core.alpha.forecaster.polynomial import PolynomialModel
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
@@ -52,6 +62,9 @@ class SealedForecaster:
     parts : (kind, weight, model); the forecast is the weighted sum
     most_spread : standard deviation between networks above which nothing is said
     width : half width of the interval that holds nine returns of ten, in horizon standard deviations; NaN where not measured
+    heads : horizons that the networks' further heads speak of, bars
+    shift : how far the heads' outer quantiles are moved apart to hold nine returns of ten, in the same units; NaN where the
+        heads do not speak of this horizon, then ``width`` makes the interval
     """
 
     version: str
@@ -62,6 +75,8 @@ class SealedForecaster:
     parts: tuple[tuple[str, float, Part], ...]
     most_spread: float = np.inf
     width: float = np.nan
+    heads: tuple[int, ...] = ()
+    shift: float = np.nan
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -92,8 +107,27 @@ class SealedForecaster:
         """Log returns between which nine of ten fall, for the newest ``last`` rows, shape (last, P) each; NaN where unknown."""
         raw, sigma = self._newest(panel, last)
         scale = sigma * np.sqrt(self.horizon_bars)
+        word = self.heads_word(panel, last) if np.isfinite(self.shift) else None
+        if word is not None:
+            low, high = word.span(self.horizon_bars)
+            known = np.isfinite(raw)
+            return (
+                np.where(known, (low - self.shift) * scale, np.nan),
+                np.where(known, (high + self.shift) * scale, np.nan),
+            )
         expected = self.calibration.expected(raw)
         return (expected - self.width) * scale, (expected + self.width) * scale
+
+    def heads_word(self, panel: Panel, last: int) -> HeadsWord | None:
+        """What the further heads say of the newest ``last`` rows, in standard deviations of each horizon; None without them."""
+        columns = self.features.compute(panel, last + self.reach)
+        return self.more(columns, np.arange(self.reach, self.reach + last))
+
+    def more(self, columns: Features, rows: Ints) -> HeadsWord | None:
+        """What the further heads say for rows of feature columns (T, P, F); None without such heads."""
+        networks = [part for kind, _, part in self.parts if kind == TRANSFORMER]
+        said = mean_of(networks, columns, rows) if self.heads else None
+        return None if said is None else HeadsWord(self.heads, said)
 
     def raw(self, columns: Features, rows: Ints) -> Floats:
         """Uncalibrated standardised returns for rows of feature columns (T, P, F), shape (n, P); NaN where unknown."""
@@ -113,24 +147,36 @@ class SealedForecaster:
 
 @dataclass(frozen=True, eq=False)
 class OnnxNetwork:
-    """A network's file, opened; ``together``: it takes all pairs of a row at once and masks those that are not there."""
+    """A network's file, opened.
+
+    ``together``: it takes all pairs of a row at once and masks those that are not there; ``horizons``: of its further heads.
+    """
 
     shape: WindowShape
     session: Any
     together: bool = False
+    horizons: int = 0
 
     def predict(self, features: Features, rows: Ints) -> Floats:
         """Standardised return for rows of a (T, P, F) array, shape (n, P); NaN where a window is."""
+        return self._run(features, rows, 0, ())
+
+    def more(self, features: Features, rows: Ints) -> Floats | None:
+        """What the further heads say, shape (n, P, H, fields); NaN where a window is; None without such heads."""
+        return self._run(features, rows, 1, (self.horizons, len(HEAD_FIELDS))) if self.horizons else None
+
+    def _run(self, features: Features, rows: Ints, output: int, of_each: tuple[int, ...]) -> Floats:
         pairs = features.shape[1]
-        out = np.empty((rows.size, pairs))
+        out = np.empty((rows.size, pairs, *of_each))
         for first in range(0, rows.size, _CHUNK):
             part = rows[first : first + _CHUNK]
             windows = self.shape.gather(features, part)
             known = np.isfinite(windows).all(axis=(2, 3))
             if not self.together:
                 windows = np.nan_to_num(windows).reshape(part.size * pairs, self.shape.steps, -1)
-            values = self.session.run(None, {"windows": windows})[0].astype(np.float64)
-            out[first : first + part.size] = np.where(known, values.reshape(part.size, pairs), np.nan)
+            values = self.session.run(None, {"windows": windows})[output].astype(np.float64)
+            known = known.reshape(known.shape + (1,) * len(of_each))
+            out[first : first + part.size] = np.where(known, values.reshape(part.size, pairs, *of_each), np.nan)
         return out
 
 
@@ -174,8 +220,13 @@ def write(
     horizon_bars: int,
     *,
     width: float = np.nan,
+    heads: Sequence[int] = (),
+    shift: float = np.nan,
 ) -> None:
-    """Write a trained forecaster into a folder (its card is the caller's); parts of no weight are left out."""
+    """Write a trained forecaster into a folder (its card is the caller's); parts of no weight are left out.
+
+    ``heads`` names the horizons of the networks' further heads; those of a forecaster without a network are left out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(model, FamilyModel):
         model = FamilyModel(TRANSFORMER, ((TRANSFORMER, 1.0, model),), model.shape)
@@ -194,6 +245,16 @@ def write(
         "most_spread": model.most_spread if np.isfinite(model.most_spread) else None,
         "width": width if np.isfinite(width) else None,
     }
+    if any("horizons" in one for one in parts):
+        moved = shift if np.isfinite(shift) else None
+        settings["heads"] = {"horizons": list(heads), "fields": list(HEAD_FIELDS), "shift": moved}
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True))
+
+
+def renew(folder: Path, calibration: Calibration, width: float) -> None:
+    """Put another calibration into a copied folder that is not sealed yet; what the heads say is not its concern."""
+    settings = json.loads((folder / SETTINGS).read_text())
+    settings |= {"calibration": calibration.to_dict(), "width": width}
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True))
 
 
@@ -203,6 +264,8 @@ def _write_part(folder: Path, kind: str, part: Any, features: int, number: int) 
         file = MODEL if number == 0 else f"model_{number}.onnx"
         _export(folder / file, part, features)
         entry = {"file": file, "together": bool(part.hyper.cross_layers)}
+        if part.network.more is not None:
+            entry["horizons"] = part.network.horizons
         if number == 0:
             state = part.state()
             np.save(folder / WEIGHTS, np.concatenate([value.ravel() for value in state.values()]).astype(np.float32))
@@ -226,13 +289,17 @@ def _export(file: Path, model: TrainedForecaster, features: int) -> None:
             super().__init__()
             self.network = network
 
-        def forward(self, windows: torch.Tensor) -> torch.Tensor:
-            value: torch.Tensor = self.network(windows)[0]
+        def forward(self, windows: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+            if network.more is not None:
+                value, _, more = self.network.heads(windows)
+                return value, more
+            value = self.network(windows)[0]
             return value
 
     leading = (2, 3) if model.hyper.cross_layers else (2,)
     example = torch.zeros(*leading, model.shape.steps, features)
-    export(Export(), example, file, given="windows", returned="value", free=len(leading))
+    returned = "value" if network.more is None else ("value", "more")
+    export(Export(), example, file, given="windows", returned=returned, free=len(leading))
 
 
 def warm_state(folder: Path) -> dict[str, Any] | None:
@@ -258,7 +325,10 @@ def load(folder: Path, version: str) -> SealedForecaster:
         settings = json.loads((folder / SETTINGS).read_text())
         shape = WindowShape(**settings["window"])
         entries = settings.get("parts", [{"kind": TRANSFORMER, "weight": 1.0, "file": MODEL}])
-        most, width = settings.get("most_spread"), settings.get("width")
+        most, width, heads = settings.get("most_spread"), settings.get("width"), settings.get("heads", {})
+        if heads and heads["fields"] != list(HEAD_FIELDS):
+            raise ValueError(f"heads that say {', '.join(heads['fields'])}, known are {', '.join(HEAD_FIELDS)}")
+        shift = heads.get("shift")
         return SealedForecaster(
             version=version,
             horizon_bars=int(settings["horizon_bars"]),
@@ -268,6 +338,8 @@ def load(folder: Path, version: str) -> SealedForecaster:
             parts=tuple((one["kind"], float(one["weight"]), _open(folder, one, shape)) for one in entries),
             most_spread=np.inf if most is None else float(most),
             width=np.nan if width is None else float(width),
+            heads=tuple(int(each) for each in heads.get("horizons", ())),
+            shift=np.nan if shift is None else float(shift),
         )
     except (OSError, ValueError, KeyError, TypeError, HydraError) as error:
         raise ArtifactInvalid(f"forecaster in {folder} cannot be loaded: {error}", "Train it again") from error
@@ -277,7 +349,10 @@ def _open(folder: Path, entry: dict[str, Any], shape: WindowShape) -> Part:
     """One part as its entry names it."""
     kind, file = entry["kind"], folder / entry["file"]
     if kind == TRANSFORMER:
-        return OnnxNetwork(shape, open_session(file), bool(entry.get("together", False)))
+        session, horizons = open_session(file), int(entry.get("horizons", 0))
+        if len(session.get_outputs()) != (2 if horizons else 1):
+            raise ValueError(f"{file} says {len(session.get_outputs())} things, its entry {horizons} further horizons")
+        return OnnxNetwork(shape, session, bool(entry.get("together", False)), horizons)
     if kind == TREES:
         return OpenTrees(trees.opened(file.read_text()), int(entry["trees"]), float(entry["share"]))
     if kind == LINEAR:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hydra_core.alpha.forecaster.heads import LARGEST_LOG, QUANTILES
 from hydra_core.alpha.forecaster.linear import LABEL_CLIP
-from hydra_core.alpha.forecaster.network import QUANTILES, ForecastNetwork
+from hydra_core.alpha.forecaster.network import ForecastNetwork
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
 from hydra_core.domain.market import Bools, Floats, Ints
 
@@ -145,7 +146,7 @@ class Batches:
         label = torch.nan_to_num(label)
         error = said[..., 0] - label
         up = functional.binary_cross_entropy_with_logits(said[..., 1], (label > 0).float(), reduction="none")
-        spread = said[..., 2].clamp(-3.0, 3.0)
+        spread = said[..., 2].clamp(-LARGEST_LOG, LARGEST_LOG)
         score = spread + 0.5 * error.detach().square() * torch.exp(-2 * spread)
         below = label[..., None] - said[..., 3:]
         pinball = torch.maximum(self._levels * below, (self._levels - 1) * below).mean(-1)

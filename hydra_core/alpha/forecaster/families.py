@@ -110,11 +110,21 @@ class FamilyModel:
         """Standardised expected return, shape (n, P); NaN where a part knows nothing or the networks disagree."""
         return self.word(features, rows)[0]
 
+    def more(self, features: Features, rows: Ints) -> Floats | None:
+        """What the networks' further heads say of rows, their mean, (n, P, H, fields); None without such heads."""
+        return mean_of([part for kind, weight, part in self.parts if weight and kind == TRANSFORMER], features, rows)
+
     def word(self, features: Features, rows: Ints) -> tuple[Floats, Floats]:
         """The forecast and the standard deviation between the networks (0 with one), shape (n, P) each."""
         words = {index: part.predict(features, rows) for index, (_, weight, part) in enumerate(self.parts) if weight}
         total, spread = combined(words, self.parts, (rows.size, features.shape[1]))
         return np.where(spread > self.most_spread, np.nan, total), spread
+
+
+def mean_of(networks: Sequence[Any], features: Features, rows: Ints) -> Floats | None:
+    """The mean of what several networks' further heads say, quantiles uncrossed in it as in each; None without such heads."""
+    said = [word for network in networks if (word := network.more(features, rows)) is not None]
+    return np.mean(np.stack(said), axis=0) if said else None
 
 
 def combined(

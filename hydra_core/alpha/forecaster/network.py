@@ -16,14 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hydra_core.alpha.forecaster.heads import HEAD_FIELDS, LARGEST_LOG
 from hydra_core.alpha.forecaster.linear import FEATURE_CLIP, LinearModel
 from hydra_core.alpha.forecaster.windows import WindowShape
 
-QUANTILES: Final = (0.05, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 0.95)
 _NORMAL: Final = (-1.6449, -1.2816, -0.6745, -0.2533, 0.0, 0.2533, 0.6745, 1.2816, 1.6449)
 """The quantiles of a standard normal: what the quantile head says before it has learnt anything."""
-HEAD_FIELDS: Final = ("value", "logit", "log_volatility", *(f"quantile_{level:g}" for level in QUANTILES))
-"""What :meth:`ForecastNetwork.heads` says of each horizon, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class ForecastNetwork(nn.Module):
         return value, logit + self.logit_scale * value
 
     def heads(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised return and direction logit, and what the further heads say, shape (..., H, :data:`HEAD_FIELDS`).
+        """Standardised return and direction logit, and what the further heads say, shape (..., H, fields).
 
         Quantiles do not cross. Returns of further horizons are in standard deviations of those.
         """
@@ -165,7 +163,7 @@ class ForecastNetwork(nn.Module):
         word, skip = self.summary(windows)
         value, logit = self._main(word, skip)
         said = self.more(word).reshape(*word.shape[:-1], self.horizons, len(HEAD_FIELDS))
-        spread = torch.exp(said[..., 2:3].clamp(-3.0, 3.0))
+        spread = torch.exp(said[..., 2:3].clamp(-LARGEST_LOG, LARGEST_LOG))
         normal = torch.tensor(_NORMAL, dtype=said.dtype, device=said.device)
         levels = torch.sort(said[..., 0:1] + spread * (normal + said[..., 3:]), dim=-1).values
         return value, logit, torch.cat([said[..., :3], levels], dim=-1)

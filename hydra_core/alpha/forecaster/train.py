@@ -64,18 +64,27 @@ class TrainedForecaster:
 
     def predict(self, features: Features, rows: Ints, threads: int = 1) -> Floats:
         """Standardised expected return for rows of a (T, P, F) array, shape (n, P); NaN where a window is."""
+        return self._said(features, rows, threads, lambda windows: self.network(windows)[0])
+
+    def more(self, features: Features, rows: Ints, threads: int = 1) -> Floats | None:
+        """What the further heads say of rows, shape (n, P, H, fields); NaN where a window is; None without such heads."""
+        if self.network.more is None:
+            return None
+        return self._said(features, rows, threads, lambda windows: self.network.heads(windows)[2])
+
+    def _said(self, features: Features, rows: Ints, threads: int, say: Callable[[Tensor], Tensor]) -> Floats:
         torch.set_num_threads(threads)
         usable = usable_rows(features, self.shape)[rows]
         clean = np.asarray(features) if self.hyper.cross_layers else np.nan_to_num(features)
         device = self.network.center.device
-        out = np.empty((rows.size, features.shape[1]))
+        parts = [np.empty((0, features.shape[1]))] if not rows.size else []
         self.network.eval()
         with torch.inference_mode():
             for first in range(0, rows.size, CHUNK):
-                part = rows[first : first + CHUNK]
-                windows = torch.from_numpy(self.shape.gather(clean, part)).to(device)
-                out[first : first + part.size] = self.network(windows)[0].cpu().numpy()
-        return np.where(usable, out, np.nan)
+                windows = torch.from_numpy(self.shape.gather(clean, rows[first : first + CHUNK])).to(device)
+                parts.append(say(windows).cpu().numpy().astype(np.float64))
+        out = np.concatenate(parts)
+        return np.where(usable.reshape(usable.shape + (1,) * (out.ndim - 2)), out, np.nan)
 
     def state(self) -> dict[str, Any]:
         """The weights as arrays, for a later warm start."""
