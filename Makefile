@@ -37,9 +37,10 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two processes, each file in one of them: tests wait for outcomes, never for a time, so they may share the cores.
+# Two processes, each file in one of them: tests wait for outcomes, never for a time, so they may share the cores. Files
+# go in their order: by number of tests the few dear ones of tests/e2e would come last, and one process would stand idle.
 test: lint
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: lint
 	$(BIN)/python -m pytest $(ARGS)

@@ -112,6 +112,7 @@ def test_a_trigger_is_interpolated_and_far_ones_are_all_alike() -> None:
     assert np.isnan(found[2])
 
 
+@pytest.mark.long
 def test_the_crowd_model_finds_most_of_it_and_far_more_than_volatility() -> None:
     made = forced.crowd_found(3, 30)
     assert made.value > 0.6
