@@ -69,7 +69,9 @@ def test_the_stack_finds_every_kind_nearly_as_well_as_the_best_of_its_families(k
     assert any("weighs" in note for note in made.notes)
 
 
-@pytest.mark.parametrize("family", ["linear", "polynomial", "trees", "stacked", "transformer"])
+@pytest.mark.parametrize(
+    "family", ["linear", "polynomial", "trees", "stacked", pytest.param("transformer", marks=pytest.mark.long)]
+)
 def test_what_weighs_nothing_teaches_nothing(family: str) -> None:
     """Two of three training rows say the opposite; with no weight they are as good as not there."""
     kind = {"trees": "step", "polynomial": "product"}.get(family, "line")

@@ -127,6 +127,7 @@ def test_a_warm_start_begins_where_the_network_before_ended() -> None:
     assert again.losses[0] < whole.losses[0]
 
 
+@pytest.mark.long
 def test_half_precision_learns_the_same_and_seeds_repeat() -> None:
     from hydra_core.alpha.forecaster.batches import Runtime
 
@@ -139,6 +140,7 @@ def test_half_precision_learns_the_same_and_seeds_repeat() -> None:
     assert Runtime.best().device in {"cpu", "cuda"}
 
 
+@pytest.mark.long
 def test_attention_between_pairs_reads_the_others_and_not_the_absent() -> None:
     """The label of each pair is the first feature of another: one pair alone cannot know it."""
     rng = np.random.default_rng(3)

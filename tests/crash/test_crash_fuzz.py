@@ -7,7 +7,7 @@ import pytest
 from tests.crash.session import run_once
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_killed_trader_finds_its_books_again(seed: int) -> None:
     _, told, wrong = run_once(seed)
     assert told is not None, wrong

@@ -133,6 +133,7 @@ def test_order_grid_and_shape_are_checked(spoiled: pl.DataFrame, name: str, seve
     assert name in [line.name for line in failures]
 
 
+@pytest.mark.long
 def test_all_pairs_at_once_blame_the_right_one() -> None:
     frames = {Pair(f"P{number}"): healthy("candles_5m", number) for number in range(4)}
     assert all(report.passed and report.rows == ROWS for report in run_suites(frames, "candles_5m").values())

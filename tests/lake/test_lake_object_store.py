@@ -107,6 +107,7 @@ def test_of_two_who_read_the_same_version_one_must_read_again(bucket: str) -> No
     assert (content, read_versioned(path)[0]) == (b"first", b"second")
 
 
+@pytest.mark.long
 def test_writers_on_several_machines_lose_nothing(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the lock that processes of one machine share, the manifest's version alone keeps every entry."""
     monkeypatch.setattr("hydra_core.lake.store.locked", lambda path: nullcontext())
