@@ -66,9 +66,9 @@ class MarketView:
         for hear in self.trade_hearers:
             hear(trade)
 
-    def on_bar(self, pair: Pair, ts_ms: int, close: float, volume: float) -> None:
-        """Take a closed forecast bar, for the pair's turnover and volatility over a day."""
-        self._days[pair].add(ts_ms, close, volume)
+    def on_bar(self, pair: Pair, ts_ms: int, close: float, volume: float) -> bool:
+        """Take a closed forecast bar, for the pair's turnover and volatility over a day; False if it was known."""
+        return self._days[pair].add(ts_ms, close, volume)
 
     def traded(self, pair: Pair) -> float:
         """Base units of the pair that the market has traded since this process began to listen."""
@@ -114,12 +114,13 @@ class _Day:
         self.squares: deque[float] = deque(maxlen=DAY_BARS)
         self._newest: tuple[int, float] | None = None
 
-    def add(self, ts_ms: int, close: float, volume: float) -> None:
-        """Take a closed bar; one that is not newer than the last is known already."""
+    def add(self, ts_ms: int, close: float, volume: float) -> bool:
+        """Take a closed bar, or return False: one that is not newer than the last is known already."""
         if self._newest is not None:
             newest_ms, before = self._newest
             if ts_ms <= newest_ms:
-                return
+                return False
             self.squares.append(math.log(close / before) ** 2 if close > 0 and before > 0 else math.nan)
         self.traded.append(close * volume)
         self._newest = (ts_ms, close)
+        return True

@@ -57,11 +57,11 @@ async def corrected(rig: Rig, seed: int) -> None:
         acted: Counter[int] = Counter()
         inner = following.view.on_bar
 
-        def on_bar(pair: Pair, ts_ms: int, close: float, volume: float) -> None:
-            held = following.view._days[pair]
-            if pair == BTC and (not held or ts_ms > held[-1][0]):
+        def on_bar(pair: Pair, ts_ms: int, close: float, volume: float) -> bool:
+            taken = inner(pair, ts_ms, close, volume)
+            if taken and pair == BTC:
                 acted[ts_ms] += 1
-            inner(pair, ts_ms, close, volume)
+            return taken
 
         following.view.on_bar = on_bar  # type: ignore[method-assign]
         await rig.advance(2 * MINUTE_MS)
@@ -89,4 +89,6 @@ async def corrected(rig: Rig, seed: int) -> None:
         (first, before), (second, after) = revisions()
         assert (first, second) == (0, 1)
         assert abs(after / before - factor) < 1e-3
+        if not resend:
+            await eventually(lambda: bool(acted), 20.0, "the next bar acted on")
         assert all(times == 1 for times in acted.values()), acted
