@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -75,18 +76,26 @@ async def drift_alarm(rig: Rig, seed: int) -> None:
 @scenario("M02", "429 and 418 are obeyed to the second")
 async def obey_limits(rig: Rig, seed: int) -> None:
     """The minute's weight is used up: the client stops asking for as long as it is told, then gets every answer."""
-    limit = rig.rng.randint(3, 5)
-    calls = limit + rig.rng.randint(1, 2)
+    limit, more = rig.rng.randint(3, 5), rig.rng.randint(1, 2)
+
+    async def refusals() -> list[dict[str, Any]]:
+        return [row for row in await rig.requests(TIME) if row["status"] == 429]
+
     await rig.fault("limits", weight_limit=limit, window_s=1.0, calls_before_ban=1)
     async with ExchangeClient(rig.endpoint, clock=rig.clock, concurrency=1, attempts=9) as client:
-        times = [await client.server_time() for _ in range(calls)]
-    assert len(times) == calls
+        calls = 0
+        # A busy machine may spread the calls over two of the venue's seconds: then it takes some more.
+        while calls < 10 * limit and not await refusals():
+            await client.server_time()
+            calls += 1
+        for _ in range(more):
+            await client.server_time()
     rows = await rig.requests(TIME)
-    refused = [row for row in rows if row["status"] == 429]
+    refused = await refusals()
     assert refused, "the limit was never reached: the scenario proves nothing"
     assert not [row for row in rows if row["status"] == 418], "went on calling after 429"
     await _nothing_was_asked_while_refused(rig)
-    assert len(rows) == calls + len(refused)
+    assert len(rows) == calls + more + len(refused)
 
 
 @scenario("M02", "a ban lasts as long as its words say")
