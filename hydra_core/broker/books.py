@@ -18,7 +18,7 @@ from hydra_core.broker.protocol import Incident, IncidentKind
 from hydra_core.broker.stops import STOP_PLAN
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import QUOTE, Pair
-from hydra_core.domain.trading import OWN, Fill, OrderState
+from hydra_core.domain.trading import OWN, Fill, Mode, OrderState
 from hydra_core.execution.orders import DONE, IllegalMove, Word, move
 from hydra_core.ledger.records import ADL, DELISTING, EXTERNAL, LIQUIDATION, OrderRecord
 from hydra_core.ledger.store import Ledger
@@ -157,6 +157,8 @@ class Books:
             if fill.trade_id in booked:
                 return False
             self.alarm(f"order {record.order_id} of {record.quantity} filled {record.filled + fact.quantity}")
+        if record.plan_id == LIQUIDATION:
+            self._halt_first(record, fill)
         try:
             state = move(record.state, Word.FILLED if full else Word.PART_FILLED)
         except IllegalMove as error:
@@ -243,12 +245,18 @@ class Books:
         self._keep(record)
         return record
 
+    def _halt_first(self, record: OrderRecord, fill: Fill) -> None:
+        """Latch what a liquidation halts before it is booked: a process that ends between the two must not forget it."""
+        booked = {one.fill.trade_id for one in self._ledger.fills(self._account, order_id=record.order_id)}
+        if fill.trade_id not in booked:
+            kind = IncidentKind.LIQUIDATION
+            self._ledger.latch(self._account, kind.value, _words(kind, fill), Mode.HALTED, self._now_ms())
+
     def _note_incident(self, record: OrderRecord, fill: Fill) -> None:
         kinds = {plan: kind for _, plan, kind in MAKERS} | {EXTERNAL: IncidentKind.EXTERNAL}
         kind = kinds.get(record.plan_id)
         if kind is not None:
-            words = f"{fill.side.name.lower()} {fill.quantity:f} {fill.pair} at {fill.price:f}"
-            self.incidents.append(Incident(kind, fill.pair, f"{kind.value}: {words}"))
+            self.incidents.append(Incident(kind, fill.pair, _words(kind, fill)))
 
     def _fee(self, fact: FillFact) -> tuple[Decimal, str]:
         """The fee in USDT; one in another coin is converted, one that is missing is estimated and says so."""
@@ -263,3 +271,7 @@ class Books:
         if price is None:
             return estimate, f" (fee estimated: no price of {fact.fee_asset})"
         return fact.fee * price, f" (fee was {fact.fee} {fact.fee_asset})"
+
+
+def _words(kind: IncidentKind, fill: Fill) -> str:
+    return f"{kind.value}: {fill.side.name.lower()} {fill.quantity:f} {fill.pair} at {fill.price:f}"

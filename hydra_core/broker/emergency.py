@@ -7,6 +7,7 @@ the client ids it used.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from decimal import Decimal
 from typing import Final
 
@@ -14,7 +15,7 @@ from loguru import logger
 
 from hydra_core.broker.gateway import Gateway
 from hydra_core.domain.clock import Clock
-from hydra_core.domain.errors import HydraError, OutcomeUnknown, VenueError
+from hydra_core.domain.errors import HydraError, VenueError
 from hydra_core.domain.trading import OrderState, Side
 from hydra_core.execution.orders import client_order_id
 from hydra_core.ledger.records import EXTERNAL, OrderRecord
@@ -45,11 +46,14 @@ async def flatten(gateway: Gateway, clock: Clock, *, rounds: int = ROUNDS) -> De
 
 
 async def _once(gateway: Gateway, clock: Clock, occasion: str, attempt: int) -> bool:
-    """One round; True when nothing was held at its beginning and nothing rests any more."""
+    """One round; True when nothing was held at its beginning and nothing rests any more.
+
+    What fails for one pair is left to the next round: it keeps no other pair from being closed in this one.
+    """
     held = await gateway.positions()
     resting = await gateway.open_orders()
     for pair in {order.pair for order in resting}:
-        await gateway.cancel_all(pair)
+        await _done(f"cancelling orders of {pair}", gateway.cancel_all(pair))
     for pair, fact in held.items():
         side = Side.SHORT if fact.quantity > 0 else Side.LONG
         order = OrderRecord(
@@ -65,12 +69,21 @@ async def _once(gateway: Gateway, clock: Clock, occasion: str, attempt: int) -> 
             updated_ms=clock.market_ms(),
             reduce_only=True,
         )
-        try:
-            await gateway.place(order)
-        except OutcomeUnknown as error:  # reduce-only: the next round sees what is left, and can only make it smaller
-            logger.warning("closing {}: {}", pair, error)
+        # reduce-only: whatever became of it, the next round sees what is left, and can only make it smaller
+        await _done(f"closing {pair}", gateway.place(order))
     if held or resting:
         return False
-    for stop in await gateway.open_stops():
-        await gateway.drop_stop(stop)
+    dropped = [
+        await _done(f"cancelling a stop of {stop.pair}", gateway.drop_stop(stop)) for stop in await gateway.open_stops()
+    ]
+    return all(dropped)
+
+
+async def _done(what: str, request: Awaitable[object]) -> bool:
+    """Make one request; False, and told, where it failed."""
+    try:
+        await request
+    except VenueError as error:
+        logger.warning("{}: {}", what, error)
+        return False
     return True

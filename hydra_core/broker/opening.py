@@ -50,7 +50,7 @@ class Opening:
 
 
 def credentials_of(settings: Settings, endpoint: Endpoint) -> Credentials:
-    """The key that orders are signed with; the local venue's own where the endpoint is one and none is set.
+    """The key that orders are signed with.
 
     Raises
     ------

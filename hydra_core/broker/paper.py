@@ -22,7 +22,7 @@ from hydra_core.domain.clock import Clock
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, iso
 from hydra_core.domain.market import MarketRules, Quote
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Fill, OrderState, Position, Side
+from hydra_core.domain.trading import Fill, Mode, OrderState, Position, Side
 from hydra_core.execution.orders import Word, move
 from hydra_core.execution.rounding import decimal
 from hydra_core.execution.slippage import AVERAGE_SHARE, peak_impact, sweep_price
@@ -90,6 +90,8 @@ class PaperBroker:
         self._queue: dict[str, Decimal] = {}
         self._shown: dict[str, Decimal] = {}
         self._incidents: list[Incident] = []
+        self._unmarked: dict[tuple[Pair, int], Decimal] = {}
+        """Rates of settlements that wait for a mark price, by pair and time."""
 
     # -- what the desk and the guard see -------------------------------------------------------------------------------
 
@@ -162,7 +164,11 @@ class PaperBroker:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def tick(self) -> int:
-        """Fill what the book allows now, liquidate what is not covered; returns the number of fills."""
+        """Fill what the book allows now, settle and liquidate what is due; returns the number of fills."""
+        for (pair, settled_ms), rate in list(self._unmarked.items()):
+            if self._view.exact_mark(pair) is not None:
+                self.settle(pair, settled_ms, rate)
+                del self._unmarked[pair, settled_ms]
         done = 0
         for order in list(self._working.values()):
             quote = self._view.quotes.get(order.pair)
@@ -189,10 +195,16 @@ class PaperBroker:
         return done
 
     def settle(self, pair: Pair, settlement_ms: int, rate: Decimal) -> FundingPayment | None:
-        """Charge or pay funding on what was held at a settlement; None when flat, unmarked or settled before."""
+        """Charge or pay funding on what was held at a settlement, at the newest mark; None when flat or settled before.
+
+        Without a mark (a process that has just begun) it is done at the first tick that has one.
+        """
         quantity = self._ledger.quantity_at(self._account, pair, settlement_ms)
+        if quantity == 0:
+            return None
         mark = self._view.exact_mark(pair)
-        if quantity == 0 or mark is None:
+        if mark is None:
+            self._unmarked[pair, settlement_ms] = rate
             return None
         amount = funding_amount(quantity, mark, rate)
         payment = FundingPayment(self._account, pair, settlement_ms, rate, quantity, mark, amount)
@@ -352,6 +364,9 @@ class PaperBroker:
     def _close_by_exchange(self, pair: Pair, held: Position, price: Decimal, plan: str, kind: IncidentKind) -> None:
         """Close a position by an order that the exchange itself would place."""
         now = self._clock.market_ms()
+        words = f"{plan} of {held.quantity:f} {pair} at {price:f}"
+        if kind is IncidentKind.LIQUIDATION:  # first: a process that ends before the guard's round must not forget it
+            self._ledger.latch(self._account, kind.value, words, Mode.HALTED, now)
         digest = hashlib.sha256(f"{self._account}|{pair}|{held.opened_ms}|{now}".encode()).hexdigest()[:20]
         order = OrderRecord(
             order_id=f"{PREFIX[plan]}{digest}",
@@ -371,6 +386,5 @@ class PaperBroker:
         order = self._accept(order)
         self._working[order.order_id] = order
         self._fill(order, price, order.quantity, now, maker=False)
-        words = f"{plan} of {held.quantity:f} {pair} at {price:f}"
         logger.error("{}", words)
         self._incidents.append(Incident(kind, pair, words))

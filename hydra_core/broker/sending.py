@@ -171,6 +171,9 @@ class Sender:
 
     async def _cancel(self, record: OrderRecord) -> None:
         order_id, reason = record.order_id, self._cancel_wanted.get(record.order_id, "")
+        if order_id not in self._books.live:  # it ended before its cancel could go
+            self.follow_up(order_id)
+            return
         self._books.hear(order_id, Word.CANCEL_SENT, reason)
         try:
             if record.kind == "stop":

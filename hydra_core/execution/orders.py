@@ -85,6 +85,7 @@ MOVES: Final[Mapping[tuple[OrderState, Word], OrderState]] = {
     (_S.OPEN, _W.CANCEL_SENT): _S.CANCELING,
     (_S.PARTIAL, _W.CANCEL_SENT): _S.CANCELING,
     (_S.UNKNOWN, _W.CANCEL_SENT): _S.UNKNOWN,  # whether there is anything to cancel is what nobody knows
+    (_S.UNKNOWN, _W.CANCEL_REFUSED): _S.UNKNOWN,
     (_S.CANCELING, _W.CANCEL_SENT): _S.CANCELING,
     (_S.CANCELING, _W.WORKING): _S.CANCELING,  # an older message, overtaken by the cancel
     (_S.CANCELING, _W.PART_FILLED): _S.CANCELING,
@@ -118,6 +119,7 @@ MOVES: Final[Mapping[tuple[OrderState, Word], OrderState]] = {
     (_S.REJECTED, _W.REFUSED): _S.REJECTED,
     (_S.REJECTED, _W.ABSENT): _S.REJECTED,
     (_S.REJECTED, _W.NO_ANSWER): _S.REJECTED,
+    (_S.REJECTED, _W.CANCEL_REFUSED): _S.REJECTED,
     (_S.REJECTED, _W.WORKING): _S.OPEN,  # a look-up that came too early said ABSENT: the exchange's later word holds
     (_S.REJECTED, _W.PART_FILLED): _S.PARTIAL,
     (_S.REJECTED, _W.FILLED): _S.FILLED,

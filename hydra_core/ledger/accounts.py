@@ -71,21 +71,21 @@ class AccountBook(Book):
             }  # fmt: skip
             connection.execute(sa.insert(_ACCOUNT).values(**values))
             post(connection, str(values["name"]), "open", market_ms, (CASH, CAPITAL, balance))
-            return _account(values)
+            return account_of(values)
 
     def account(self, name: str) -> Account:
         """The account of that name; raises HydraError when there is none."""
         with self._reading() as connection:
-            return _account(account_row(connection, name))
+            return account_of(account_row(connection, name))
 
     def accounts(self) -> list[Account]:
         """Every account, the one opened last first."""
-        return [_account(row) for row in self._rows(sa.select(_ACCOUNT).order_by(_ACCOUNT.c.opened_seq.desc()))]
+        return [account_of(row) for row in self._rows(sa.select(_ACCOUNT).order_by(_ACCOUNT.c.opened_seq.desc()))]
 
     def current_account(self) -> Account | None:
         """The account opened last; None in a fresh ledger."""
         query = sa.select(_ACCOUNT).order_by(_ACCOUNT.c.opened_seq.desc()).limit(1)
-        return next((_account(row) for row in self._rows(query)), None)
+        return next((account_of(row) for row in self._rows(query)), None)
 
     def portfolio(self, account: str, marks: Mapping[Pair, float], now_ms: int) -> Portfolio:
         """The account as a decision sees it at market time ``now_ms``, marked to ``marks`` (USDT).
@@ -98,7 +98,7 @@ class AccountBook(Book):
             latched = _standing(connection, account)
             still = {"account": account, "now_ms": now_ms}
             barred = frozenset(Pair(pair) for pair in connection.execute(_BARRED, still).scalars())
-        return portfolio_of(_account(row), held, latched, barred, marks, now_ms)
+        return portfolio_of(account_of(row), held, latched, barred, marks, now_ms)
 
     def record_equity(self, account: str, ts_ms: int, equity: Decimal, cash: Decimal, unrealised: Decimal) -> bool:
         """Book the account's worth at a market time; moves its peak, and its day's start with the first of a UTC day.
@@ -110,7 +110,7 @@ class AccountBook(Book):
             point = {"account": account, "ts_ms": ts_ms, "equity": equity, "cash": cash, "unrealised": unrealised}
             if not insert_once(connection, schema.equity_point, point):
                 return False
-            _change(connection, account, worth_after(_account(row), ts_ms, equity))
+            _change(connection, account, worth_after(account_of(row), ts_ms, equity))
             return True
 
     def equity_curve(self, account: str, since_ms: int = 0, limit: int = 100_000) -> list[EquityPoint]:
@@ -120,6 +120,11 @@ class AccountBook(Book):
         query = query.where(point.c.account == account, point.c.ts_ms >= since_ms)
         rows = self._rows(query.order_by(point.c.ts_ms.desc()).limit(limit))
         return [EquityPoint(**row) for row in reversed(rows)]
+
+    def seen_to(self, account: str) -> int:
+        """Market time up to which somebody looked after the account: of its newest booked worth, or of its opening."""
+        newest = self.equity_curve(account, limit=1)
+        return newest[-1].ts_ms if newest else self.account(account).opened_ms
 
     def latch(self, account: str, switch: str, reason: str, mode: Mode, ts_ms: int) -> bool:
         """Remember a tripped switch until it is released; False when it stands already (its first reason is kept)."""
@@ -231,7 +236,8 @@ def _change(connection: Connection, account: str, changes: Mapping[str, Any]) ->
     connection.execute(sa.update(_ACCOUNT).where(_ACCOUNT.c.name == account).values(**changes))
 
 
-def _account(row: Mapping[str, Any] | RowMapping) -> Account:
+def account_of(row: Mapping[str, Any] | RowMapping) -> Account:
+    """An account from its row."""
     return Account(**{name: row[name] for name in Account.__dataclass_fields__})
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Portfolio, Position
 from hydra_core.ledger.accounting import total_unrealised
 from hydra_core.ledger.records import ENDED, Account, Latch, OrderRecord
+
+WORTH_STEP: Final = Decimal("1e-8")
 
 
 def portfolio_of(
@@ -50,6 +52,20 @@ def worth_after(account: Account, ts_ms: int, equity: Decimal) -> dict[str, Any]
     today = ts_ms - ts_ms % DAY_MS
     if today > account.day_ms:
         changes |= {"day_ms": today, "day_start_equity": account.equity}
+    return changes
+
+
+def worth_moved(account: Account, amount: Decimal) -> dict[str, Any]:
+    """What money that a person brought or took (USDT, signed) changes of what losses are counted from.
+
+    Peak and start of day move in proportion to the worth, so that a loss is the same share before and after: a withdrawal trips
+    no switch and a deposit hides no loss. Of an account that is or becomes worth nothing they stay.
+    """
+    after = account.equity + amount
+    changes: dict[str, Any] = {"equity": after}
+    if account.equity > 0 and after > 0:
+        for name in ("peak_equity", "day_start_equity"):
+            changes[name] = (getattr(account, name) * after / account.equity).quantize(WORTH_STEP)
     return changes
 
 

@@ -18,9 +18,9 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Position, Side
 from hydra_core.ledger import schema
 from hydra_core.ledger.accounting import apply_fill, exact
-from hydra_core.ledger.accounts import position_of, positions_of
+from hydra_core.ledger.accounts import account_of, position_of, positions_of
 from hydra_core.ledger.book import Book, account_row
-from hydra_core.ledger.changes import order_filled, order_moved
+from hydra_core.ledger.changes import order_filled, order_moved, worth_moved
 from hydra_core.ledger.engine import insert_once, upsert
 from hydra_core.ledger.journal import CASH, contract_move, post
 from hydra_core.ledger.records import ENDED, BookedFill, CashEntry, FundingPayment, OrderEvent, OrderRecord
@@ -138,6 +138,8 @@ class OrderBook(Book):
             if not insert_once(connection, schema.cash_entry, values):
                 return False
             changes = {"cash": account["cash"] + entry.amount, "other": account["other"] + entry.amount}
+            if entry.by_hand:
+                changes |= worth_moved(account_of(account), entry.amount)
             where = schema.account.c.name == entry.account
             connection.execute(sa.update(schema.account).where(where).values(**changes))
             post(connection, entry.account, f"cash/{entry.entry_id}", entry.ts_ms, (CASH, "other", entry.amount))

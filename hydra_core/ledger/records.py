@@ -178,6 +178,10 @@ class FundingPayment:
     amount: Decimal
 
 
+BY_HAND: Final = ("TRANSFER", "DEPOSIT", "WITHDRAW")
+"""Words in the kinds under which exchanges tell of money that a person moved."""
+
+
 @dataclass(frozen=True, slots=True)
 class CashEntry:
     """Cash that moved without a trade or a settlement; ``entry_id`` is the exchange's id of it, ``amount`` in USDT."""
@@ -188,6 +192,11 @@ class CashEntry:
     amount: Decimal
     ts_ms: int
     note: str = ""
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person brought or took it: no profit, and no loss that a switch counts."""
+        return any(word in self.kind for word in BY_HAND)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,11 @@ def combine(names: Iterable[str]) -> Mode:
     return max(modes.values(), key=_RANK.__getitem__, default=Mode.ACTIVE)
 
 
+def manual_name(asked: Mode) -> str:
+    """The switch that a person pulled, by what it asks for."""
+    return MANUAL_FLATTEN if asked is Mode.FLATTEN else MANUAL
+
+
 def judge_money(portfolio: Portfolio, prices: Mapping[Pair, float], risk: RiskSettings) -> Judgement:
     """The switches on money: day loss, drawdown, position loss, positions unknown, and what is latched.
 
@@ -234,7 +239,7 @@ def evaluate(
     for fault in faults:
         _add(trips, UNREADABLE_INPUT, fault)
     if manual is not None:
-        trips[MANUAL_FLATTEN if manual is Mode.FLATTEN else MANUAL] = "pulled by hand"
+        trips[manual_name(manual)] = "pulled by hand"
     return Judgement(combine(trips), trips, money.close)
 
 

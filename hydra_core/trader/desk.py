@@ -8,6 +8,7 @@ protective exits come from there too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -17,7 +18,7 @@ from loguru import logger
 
 from hydra_core.broker.protocol import Broker
 from hydra_core.domain.clock import Clock
-from hydra_core.domain.market import MarketRules
+from hydra_core.domain.market import MarketRules, Quote
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, OrderState, Plan, Position, Schedule, Side, Target
 from hydra_core.execution.orders import NEVER_ARRIVED, client_order_id
@@ -39,7 +40,14 @@ BOUND_MOST: Final = Decimal("0.05")
 
 
 class Desk:
-    """Works the newest plan of one account."""
+    """Works the newest plan of one account.
+
+    Parameters
+    ----------
+    ledger, account : where plans are read and orders booked
+    broker, view, clock, rules : who takes the orders, market, time, filters
+    max_age_s : float, wall seconds after which a quote or mark is too old to open anything on
+    """
 
     def __init__(
         self,
@@ -49,6 +57,8 @@ class Desk:
         view: MarketView,
         clock: Clock,
         rules: Mapping[Pair, MarketRules],
+        *,
+        max_age_s: float = math.inf,
     ) -> None:
         self._ledger = ledger
         self._account = account
@@ -56,6 +66,7 @@ class Desk:
         self._view = view
         self._clock = clock
         self._rules = rules
+        self._max_age_ms = max_age_s * 1000
         self._plan_id = ""
         self._ended = ""
         self._work: dict[Pair, Execution] = {}
@@ -84,7 +95,10 @@ class Desk:
         if plan is not None and plan.plan_id != self._plan_id:
             self._adopt(plan, positions)
         now = self._clock.market_ms()
-        self._leave({pair: "expired" for pair, work in self._work.items() if now >= work.expires_ms})
+        expired = {pair: "expired" for pair, work in self._work.items() if now >= work.expires_ms}
+        for pair, reason in expired.items():
+            self._call_back(pair, reason)
+        self._leave(expired)
         self._leave({pair: f"{pair} is traded no more" for pair in self._work if pair in self._view.delisted})
         if mode in (Mode.HALTED, Mode.FLATTEN):
             return 0
@@ -139,9 +153,7 @@ class Desk:
         if pair not in self._work:
             return False
         self._leave({pair: reason})
-        for order in self._broker.working(pair):
-            if not order.reduce_only:
-                self._broker.cancel(order.order_id, reason)
+        self._call_back(pair, reason)
         self._end(reason)
         return True
 
@@ -184,9 +196,7 @@ class Desk:
             )
         superseded = f"superseded by plan {plan.plan_id}"
         for pair in self._work.keys() - taken.keys():
-            for order in self._broker.working(pair):
-                if not order.reduce_only:
-                    self._broker.cancel(order.order_id, superseded)
+            self._call_back(pair, superseded)
         over = [old for pair, old in self._work.items() if pair not in taken or taken[pair].plan_id != old.plan_id]
         self._ledger.record_executions(taken.values(), [self._over(one, superseded) for one in over])
         fresh = [
@@ -200,6 +210,12 @@ class Desk:
         """Begin to count what the market trades from here on; what the execution's orders have filled stands beside it."""
         filled = sum((abs(size) for size, _, _ in self._ledger.executed(work.plan_id, work.pair)), Decimal(0))
         self._before[work.pair] = (decimal(self._view.traded(work.pair)), filled)
+
+    def _call_back(self, pair: Pair, reason: str) -> None:
+        """Cancel what works of a pair; protective closes stay."""
+        for order in self._broker.working(pair):
+            if not order.reduce_only:
+                self._broker.cancel(order.order_id, reason)
 
     def _leave(self, reasons: Mapping[Pair, str]) -> None:
         """Work these pairs no more."""
@@ -275,7 +291,7 @@ class Desk:
             self._ledger.record_executions([work])
         sent = 0
         for order in orders_to_reach(due[-1].goal, current, price, self._rules[pair]):
-            if mode is Mode.REDUCING and not order.reduce_only:
+            if not order.reduce_only and (mode is Mode.REDUCING or self._stale(quote)):
                 continue
             purpose = "close" if order.reduce_only else "slice"
             if work.schedule.participation:
@@ -284,6 +300,12 @@ class Desk:
                 sent += self._try(work, order, due[-1].index, purpose)
             break  # the entry after a close waits for the close to fill
         return sent
+
+    def _stale(self, quote: Quote) -> bool:
+        """Whether a pair's quote or mark is too old to open anything on."""
+        wall = self._clock.wall_ms()
+        age = max(wall - quote.received_wall_ms, self._view.mark_age_ms(quote.pair, wall))
+        return age > self._max_age_ms
 
     def _part(self, work: Execution, order: Order, index: int) -> bool:
         """Send as much of an order as the market's volume allows, under the number of the execution's orders so far."""

@@ -6,6 +6,7 @@ Not here: connections and their health (``market.streams``), judging what is fre
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -69,6 +70,7 @@ class Feeds:
     writer : LiveStateWriter, the live state on disk
     spool : Spool, where what only streams tell is kept for the lake
     clock : Clock
+    settled_since_ms : int, optional, market time from which settlements that are there at the start wait for the broker too
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Feeds:
         writer: LiveStateWriter,
         spool: Spool,
         clock: Clock,
+        *,
+        settled_since_ms: int | None = None,
     ) -> None:
         self._client = client
         self._pairs = tuple(pairs)
@@ -89,6 +93,7 @@ class Feeds:
         self._spool = spool
         self._clock = clock
         self._gate = CandleGate()
+        self._settled_since_ms = math.inf if settled_since_ms is None else settled_since_ms
         self._newest_reading: dict[tuple[str, Pair], int] = {}
         self._gap = asyncio.Event()
         self.settled: dict[Pair, list[tuple[int, float]]] = {pair: [] for pair in self._pairs}
@@ -168,8 +173,10 @@ class Feeds:
                 return 0
             self._writer.add_readings(kind, pair, readings, self._clock.wall_ms())
             self._newest_reading[kind, pair] = int(readings.ts[-1])
-            if kind == FUNDING and not first:
-                self.settled[pair].extend(zip(readings.ts.tolist(), readings.value.tolist(), strict=True))
+            if kind == FUNDING:
+                since = self._settled_since_ms if first else start
+                told = zip(readings.ts.tolist(), readings.value.tolist(), strict=True)
+                self.settled[pair].extend((ts, rate) for ts, rate in told if ts >= since)
             return len(readings)
 
         return sum(await asyncio.gather(*(fetch(kind, pair) for kind in SLOW for pair in self._traded())))

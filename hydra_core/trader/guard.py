@@ -83,7 +83,7 @@ class Guard:
         self._broker = broker
         self._escalate_ms = (live or LiveSettings()).stop_escalate_ms
         self._beyond_since: dict[Pair, int] = {}
-        self._judged_cycle = -1
+        self._judged_cycle: int | None = None
         self._booked_minute = -1
         self._faults: list[str] = []
         self._unknown = False
@@ -237,16 +237,28 @@ class Guard:
             del self._owed[name]
 
     def _latch_decided(self, now: int) -> None:
-        """Latch the market-wide switches that the newest decision found tripped."""
-        newest = self._ledger.decisions(self._account, limit=1)
-        if not newest or newest[0].cycle_ms <= self._judged_cycle:
-            return
-        line = newest[0]
-        if line.mode is not Mode.ACTIVE:
-            record = self._ledger.decision(line.account, line.strategy, line.cycle_ms)
-            if record is not None:
-                self._latch(Judgement(record.decision.mode, record.decision.trips), now)
-        self._judged_cycle = line.cycle_ms  # only now: a decision that could not be read is read again
+        """Latch the market-wide switches that decisions found tripped since the last look.
+
+        After a start that is since the account was last seen to: what tripped while nobody looked holds too. What a person has
+        released since a decision stays released.
+        """
+        if self._judged_cycle is None:
+            self._judged_cycle = self._ledger.seen_to(self._account) - 1
+        for line in reversed(self._ledger.decisions(self._account, since_ms=self._judged_cycle + 1)):
+            if line.mode is not Mode.ACTIVE:
+                record = self._ledger.decision(line.account, line.strategy, line.cycle_ms)
+                if record is not None:
+                    trips = self._unreleased(record.decision.trips, line.cycle_ms)
+                    self._latch(Judgement(record.decision.mode, trips), now)
+            self._judged_cycle = line.cycle_ms  # only now: a decision that could not be read is read again
+
+    def _unreleased(self, trips: Mapping[str, str], cycle_ms: int) -> dict[str, str]:
+        """Trips that a decision found, without those that were released at its time or later."""
+        latches = self._ledger.latches(self._account)
+        released = {
+            latch.switch for latch in latches if latch.released_ms is not None and latch.released_ms >= cycle_ms
+        }
+        return {name: reason for name, reason in trips.items() if name not in released}
 
     def _obey_commands(self, now: int) -> None:
         for command in self._ledger.pending_commands():

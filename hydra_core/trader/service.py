@@ -90,7 +90,11 @@ class Trader:
                 writer.set_rules({pair: rules[pair] for pair in pairs})
                 writer.set_capture_start(self._clock.market_ms())
                 view = MarketView(pairs)
-                feeds = Feeds(client, pairs, DEFAULT_INTERVALS, view, writer, spool, self._clock)
+                account = ledger.current_account()
+                since = ledger.seen_to(account.name) if account is not None else None
+                feeds = Feeds(
+                    client, pairs, DEFAULT_INTERVALS, view, writer, spool, self._clock, settled_since_ms=since
+                )
                 await feeds.prepare()
                 feeds.streams = streams = MarketStreams(
                     self._endpoint,
@@ -203,8 +207,9 @@ class Trader:
         """One round: funding that became known, then the account's own round."""
         for pair, settlements in feeds.settled.items():
             while settlements:
-                settled_ms, rate = settlements.pop(0)
+                settled_ms, rate = settlements[0]
                 session.broker.settle(pair, settled_ms, Decimal(repr(rate)))
+                settlements.pop(0)  # only now: one that could not be booked is booked by the next session
         mode = session.tick()
         if mode is Mode.FLATTEN and not session.guard.positions() and session.broker.flat():
             self._flat.set()

@@ -201,7 +201,10 @@ def _hear(
 
 def _session(parts: Parts, account: Account, broker: Broker, tasks: tuple[asyncio.Task[None], ...] = ()) -> Session:
     restored = broker.restore()
-    desk = Desk(parts.ledger, account.name, broker, parts.view, parts.clock, parts.rules)
+    desk = Desk(
+        parts.ledger, account.name, broker, parts.view, parts.clock, parts.rules,
+        max_age_s=parts.settings.risk.max_quote_age_s,
+    )  # fmt: skip
     guard = Guard(
         parts.home, parts.ledger, account.name, desk, parts.view, parts.clock, parts.rules, parts.settings.risk,
         broker=broker, live=parts.settings.live,

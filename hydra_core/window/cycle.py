@@ -106,10 +106,15 @@ class Frame:
 
 
 def halt_reason(beat: Heartbeat | None, wall_ms: int, max_age_s: float) -> str:
-    """Why nothing may be done without a living trader; empty when it lives. Ages are wall time."""
+    """Why nothing may be done without a living trader; empty when it lives.
+
+    Ages are wall time; a stamp from as far ahead says that the machine's clock was set back, and nothing of how old it is.
+    """
     if beat is None:
         return f"{TRADER}: no heartbeat ever"
     age_s = (wall_ms - beat.wall_ms) / 1000
+    if -age_s > max_age_s:
+        return f"{TRADER}: last heartbeat {-age_s:.1f} s ahead of this process's clock, limit {max_age_s:.1f} s"
     return f"{TRADER}: last heartbeat {age_s:.1f} s ago, limit {max_age_s:.1f} s" if age_s > max_age_s else ""
 
 

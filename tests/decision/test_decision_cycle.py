@@ -166,6 +166,8 @@ MARK = MarkReading(BTC, PRICE[BTC], PRICE[BTC], 1e-4, NOW + HOUR, NOW, NOW)
         ("marks", replace(MARK, mark=math.nan), "no usable mark"),
         ("marks", replace(MARK, mark=-1.0), "no usable mark"),
         ("marks", replace(MARK, received_wall_ms=NOW - 60_000), "60.0 s old"),
+        ("marks", replace(MARK, received_wall_ms=NOW + 15_001), "-15.0 s old"),
+        ("marks", replace(MARK, received_wall_ms=NOW + 15_000), ""),
     ],
 )
 def test_a_bad_reading_blocks_its_pair_and_no_other(name, reading, word):

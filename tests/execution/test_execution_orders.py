@@ -35,6 +35,12 @@ STORIES = {
         [Word.SENT, Word.WORKING, Word.CANCEL_SENT, Word.PART_FILLED, Word.CANCELED], OrderState.CANCELED
     ),
     "the cancel of a silent order settles nothing": ([Word.SENT, Word.NO_ANSWER, Word.CANCEL_SENT], OrderState.UNKNOWN),
+    "and its refusal settles nothing either": (
+        [Word.SENT, Word.NO_ANSWER, Word.CANCEL_SENT, Word.CANCEL_REFUSED], OrderState.UNKNOWN
+    ),
+    "a look-up overtakes the refusal of its cancel": (
+        [Word.SENT, Word.NO_ANSWER, Word.CANCEL_SENT, Word.ABSENT, Word.CANCEL_REFUSED], OrderState.REJECTED
+    ),
     "given up before it was sent": ([Word.WITHDRAWN], OrderState.CANCELED),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from hydra_core.broker.paper import PaperBroker
 from hydra_core.domain.clock import ManualClock
 from hydra_core.domain.market import MarketRules, MarkReading, Quote
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Mode, Plan, Schedule, Target
+from hydra_core.domain.trading import Mode, OrderState, Plan, Schedule, Target
 from hydra_core.execution.shortfall import shortfall
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.streams import Trade
@@ -176,6 +176,21 @@ def test_nothing_is_sent_once_the_plan_has_expired(rig: Rig) -> None:
     assert rig.round() == Decimal("0.05")
     ended = rig.ledger.executions(rig.account)[0]
     assert (ended.end_reason, ended.end_price) == ("expired", Decimal("60000.0"))
+
+
+def test_an_entry_that_waits_is_called_back_when_its_plan_expires(rig: Rig) -> None:
+    """The market falls silent with an order on its way; when it speaks again the plan is over: nothing is opened by it."""
+    plan = rig.plan(0.1, life_ms=40_000)
+    rig.desk.tick(Mode.ACTIVE, {})
+    assert len(rig.broker.working()) == 1
+    rig.clock.advance(40_000)
+    rig.broker.tick()
+    rig.desk.tick(Mode.ACTIVE, {})
+    assert rig.broker.working() == []
+    rig.price(60_000)
+    assert rig.round() == 0
+    (order,) = rig.ledger.orders(rig.account, plan_id=plan.plan_id)
+    assert (order.state, order.reason) == (OrderState.CANCELED, "expired")
 
 
 def test_the_cost_against_the_price_at_arrival_is_known_afterwards(rig: Rig) -> None:

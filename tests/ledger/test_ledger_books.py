@@ -12,7 +12,7 @@ from hydra_core.domain.errors import HydraError
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, Mode, OrderState
-from hydra_core.ledger.records import FundingPayment, OrderRecord
+from hydra_core.ledger.records import CashEntry, FundingPayment, OrderRecord
 from hydra_core.ledger.store import Ledger
 
 BTC, ETH = Pair("BTCUSDT"), Pair("ETHUSDT")
@@ -129,6 +129,35 @@ def test_equity_moves_peak_and_day_start(ledger: Ledger, make_fill: MakeFill) ->
     ledger.record_equity("paper", DAY_MS + 60_000, Decimal(900), Decimal(900), Decimal(0))
     assert ledger.portfolio("paper", {}, DAY_MS + 120_000).day_start_equity == 1050.0
     assert [float(point.equity) for point in ledger.equity_curve("paper", since_ms=100_000)] == [1050.0, 900.0]
+
+
+@pytest.mark.parametrize("amount", ["-5000", "-1000", "2500", "90000"])
+def test_money_that_a_person_moves_neither_trips_a_switch_nor_hides_a_loss(ledger: Ledger, amount: str) -> None:
+    """A day's loss of 4 % and a drawdown of 8 % are the same shares after a deposit or a withdrawal of any size."""
+    name = ledger.open_account("moved", Decimal(10_000), market_ms=0).name
+    for minute, worth in ((1, 11_000), (2, 10_541)):
+        ledger.record_equity(name, minute * 60_000, Decimal(worth), Decimal(worth), Decimal(0))
+    ledger.record_equity(name, DAY_MS + 60_000, Decimal(10_120), Decimal(10_120), Decimal(0))
+    ledger.record_cash(CashEntry(name, "loss", "UNEXPLAINED", Decimal(120), 3))  # cash as the last worth has it
+    before = ledger.portfolio(name, {}, DAY_MS + 120_000)
+    assert (before.equity, before.peak_equity, before.day_start_equity) == (10_120, 11_000, 10_541)
+    ledger.record_cash(CashEntry(name, "t-1", "TRANSFER", Decimal(amount), 4))
+    after = ledger.portfolio(name, {}, DAY_MS + 120_000)
+    assert after.equity == 10_120 + float(amount)
+    for start in ("peak_equity", "day_start_equity"):
+        assert after.equity / getattr(after, start) == pytest.approx(before.equity / getattr(before, start), rel=1e-9)
+    ledger.record_cash(CashEntry(name, "r-1", "API_REBATE", Decimal(1), 5))
+    assert ledger.portfolio(name, {}, DAY_MS + 120_000).peak_equity == after.peak_equity
+    assert ledger.portfolio(name, {}, 3 * DAY_MS).day_start_equity == 10_120 + float(amount), (
+        "the next day counts from it"
+    )
+    assert ledger.check_balance(name).faults == ()
+
+
+def test_an_account_that_was_emptied_keeps_what_losses_are_counted_from(ledger: Ledger) -> None:
+    ledger.record_cash(CashEntry("paper", "t-1", "TRANSFER", Decimal(-1000), 4))
+    seen = ledger.portfolio("paper", {}, 60_000)
+    assert (seen.equity, seen.peak_equity, seen.day_start_equity) == (0.0, 1000.0, 1000.0)
 
 
 def test_the_portfolio_is_marked(ledger: Ledger, make_fill: MakeFill) -> None:

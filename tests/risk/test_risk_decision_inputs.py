@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -16,9 +17,11 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Decision, Mode, Plan, Schedule, Target
 from hydra_core.home import Home
 from hydra_core.ledger.records import TRADER
+from hydra_core.market.endpoint import Endpoint
 from hydra_core.replay.stage import Stage
 from hydra_core.settings import Settings
 from hydra_core.simulation import SyntheticMarket
+from hydra_core.trader.sessions import Parts, Session, paper_session
 from hydra_core.window import WindowConfig, run_window
 
 PAIRS = (Pair("BTCUSDT"), Pair("ETHUSDT"))
@@ -67,6 +70,42 @@ def test_a_stale_heartbeat_halts_the_next_cycle(stage: Stage) -> None:
     decision = decide(stage)
     assert (decision.mode, decision.plan) == (Mode.HALTED, None)
     assert "last heartbeat" in decision.trips["unreadable_input"]
+
+
+def test_stamps_from_ahead_of_the_clock_are_no_sign_of_life(stage: Stage) -> None:
+    """The machine's clock was set back under a trader that has died since: how old its words are cannot be told."""
+    stage.clock.advance(0, wall_ms=-60_000)
+    decision = decide(stage)
+    assert (decision.mode, decision.plan) == (Mode.HALTED, None)
+    assert "60.0 s ahead" in decision.trips["unreadable_input"]
+    for pair in PAIRS:
+        assert {f"{pair}: {what} is -60.0 s old, limit 15.0 s" for what in ("quote", "mark")} <= {
+            *decision.input_faults
+        }
+
+
+@pytest.mark.parametrize("what", ["heartbeats", "portfolio", "statistics"])
+def test_while_a_reading_hangs_nothing_is_decided(stage: Stage, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The window stands still in the reading: no decision, so no plan; once it is answered the window goes on."""
+    owner, name = (assessment_module, "layer2") if what == "statistics" else (stage.ledger, what)
+    whole = getattr(owner, name)
+    reached, answer = threading.Event(), threading.Event()
+
+    def hang(*words: object, **named: object) -> object:
+        reached.set()
+        assert answer.wait(30)
+        return whole(*words, **named)
+
+    monkeypatch.setattr(owner, name, hang)
+    stuck = threading.Thread(target=decide, args=(stage,), daemon=True)
+    stuck.start()
+    assert reached.wait(30)
+    assert stage.ledger.decisions(stage.account) == []
+    assert stage.ledger.latest_plan(stage.account) is None
+    answer.set()
+    stuck.join(60)
+    assert not stuck.is_alive()
+    assert len(stage.ledger.decisions(stage.account)) == 1
 
 
 def test_a_heartbeat_that_cannot_be_read_commits_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,3 +192,58 @@ def test_a_market_switch_that_a_decision_found_stands_at_the_guard_until_release
     assert set(stage.ledger.latched(stage.account)) == {"extreme_regime"}
     stage.ledger.command("resume", {}, stage.clock.wall_ms())
     assert stage.session.tick() is Mode.ACTIVE
+
+
+def restarted(stage: Stage) -> Session:
+    """The trader's next process on the same books."""
+    rules = {pair: stage.market.rules(pair) for pair in PAIRS}
+    parts = Parts(stage.home, stage.settings, Endpoint(), stage.clock, stage.ledger, stage.view, rules)
+    return paper_session(parts, stage.ledger.account(stage.account))[0]
+
+
+def step(stage: Stage) -> Decision:
+    """Half a minute goes by with everything alive but the trader's own rounds, then the window decides."""
+    stage.clock.advance(GRID)
+    stage._look(stage.clock.market_ms())
+    stage._beat()
+    stage.writer.flush()
+    return decide(stage)
+
+
+def test_what_tripped_while_no_trader_looked_is_latched_and_what_was_released_stays_released(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One decision sees the extreme regime, the next is calm again, and only then does a trader look: the switch holds. A
+    person releases it: no later start of a trader finds it in the old decision again."""
+    whole = assessment_module.layer2
+
+    def extreme(panel: object, last: int) -> object:
+        state = whole(panel, last)  # type: ignore[arg-type]
+        regimes = np.zeros_like(state.regimes)
+        regimes[..., 2] = 1.0
+        return replace(state, regimes=regimes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(assessment_module, "layer2", extreme)
+        assert set(step(stage).trips) == {"extreme_regime"}
+    assert step(stage).mode is Mode.ACTIVE
+    assert restarted(stage).tick() is Mode.REDUCING
+    assert set(stage.ledger.latched(stage.account)) == {"extreme_regime"}
+    stage.ledger.command("resume", {}, stage.clock.wall_ms())
+    assert stage.session.tick() is Mode.ACTIVE
+    assert restarted(stage).tick() is Mode.ACTIVE
+    assert stage.ledger.latched(stage.account) == {}
+
+
+def test_a_release_given_while_the_trader_was_down_is_not_undone_by_what_was_decided_before(stage: Stage) -> None:
+    """Halted by hand, decided so, everything ended, resumed, begun again: the first round is free, and so is the second."""
+    stage.home.kill_file.write_text("halt\n")
+    assert stage.session.tick() is Mode.HALTED
+    assert "manual" in step(stage).trips
+    stage.home.kill_file.unlink()
+    stage.ledger.command("resume", {}, stage.clock.wall_ms())
+    again = restarted(stage)
+    assert again.tick() is Mode.ACTIVE
+    assert again.tick() is Mode.ACTIVE
+    assert stage.ledger.latched(stage.account) == {}
+    assert step(stage).mode is Mode.ACTIVE

@@ -46,6 +46,8 @@ class Rig:
         self.view = MarketView((BTC, ETH))
         self.prices = dict(PRICES)
         self.live = True
+        self.silent: set[tuple[str, Pair]] = set()
+        """Readings that arrive no more: "quote" or "mark" of a pair."""
         account = ledger.open_account("paper", Decimal(10_000), START)
         self.account = account.name
         settings = Settings(data_root=folder, pairs=(BTC, ETH))
@@ -72,8 +74,10 @@ class Rig:
         if self.live:
             now, wall = START + 1000 * self._rounds(), ManualClock.wall_ms(self.clock)
             for pair, price in self.prices.items():
-                self.view.on_quote(Quote(pair, price * 0.9999, 100.0, price * 1.0001, 100.0, now, wall))
-                self.view.on_mark(MarkReading(pair, price, price, 0.0001, now + 1000, now, wall))
+                if ("quote", pair) not in self.silent:
+                    self.view.on_quote(Quote(pair, price * 0.9999, 100.0, price * 1.0001, 100.0, now, wall))
+                if ("mark", pair) not in self.silent:
+                    self.view.on_mark(MarkReading(pair, price, price, 0.0001, now + 1000, now, wall))
         return self.session.tick()
 
     def held(self, pair: Pair = BTC) -> Decimal:
@@ -252,6 +256,16 @@ def test_a_stream_never_hands_on_a_mark_that_is_no_number(rig: Rig) -> None:
     for mark in (math.nan, math.inf, 0.0, -1.0):
         assert not rig.view.on_mark(replace(reading, mark=mark, event_ms=reading.event_ms + 1))
     assert rig.view.marks[BTC] is reading
+    quote = rig.view.quotes[BTC]
+    for bid, ask in (
+        (math.nan, quote.ask),
+        (quote.bid, math.nan),
+        (quote.bid, math.inf),
+        (0.0, quote.ask),
+        (-1.0, 1.0),
+    ):
+        assert not rig.view.on_quote(replace(quote, bid=bid, ask=ask, event_ms=quote.event_ms + 1))
+    assert rig.view.quotes[BTC] is quote
 
 
 def test_marks_that_go_stale_reduce_and_their_stop_waits_for_a_fresh_one(rig: Rig) -> None:
@@ -270,6 +284,33 @@ def test_marks_that_go_stale_reduce_and_their_stop_waits_for_a_fresh_one(rig: Ri
     for _ in range(4):
         rig.round()
     assert rig.held() == 0
+
+
+@pytest.mark.parametrize("reading", ["quote", "mark"])
+def test_a_pair_whose_reading_goes_stale_is_not_entered_and_the_others_go_on(rig: Rig, reading: str) -> None:
+    """Nothing is held of ETH, so no switch is tripped: its plan waits for a fresh reading, and then goes on."""
+    rig.silent = {(reading, ETH)}
+    for _ in range(int(Settings().risk.max_quote_age_s) + 1):
+        assert rig.round() is Mode.ACTIVE
+    before = rig.entries()
+    rig.plan(BTCUSDT=0.15, ETHUSDT=1.0)
+    for _ in range(4):
+        assert rig.round() is Mode.ACTIVE
+    assert (rig.held(), rig.held(ETH), rig.entries()) == (Decimal("0.15"), 0, before + 1)
+    rig.silent = set()
+    for _ in range(3):
+        rig.round()
+    assert rig.held(ETH) == 1
+
+
+def test_what_is_held_can_be_made_smaller_on_a_stale_quote(rig: Rig) -> None:
+    rig.silent = {("quote", BTC)}
+    for _ in range(int(Settings().risk.max_quote_age_s) + 1):
+        assert rig.round() is Mode.ACTIVE
+    rig.plan(BTCUSDT=0.04)
+    rig.round()
+    newest = Ledger.orders(rig.ledger, rig.account)[0]
+    assert (newest.reduce_only, newest.quantity) == (True, Decimal("0.06"))
 
 
 KILL_FILES: dict[str, Callable[[Path], object]] = {
@@ -334,27 +375,22 @@ def test_without_books_nothing_is_sent_and_the_session_ends(rig: Rig) -> None:
     assert rig.entries() == before
 
 
-@pytest.mark.parametrize("what", ["commands", "decisions", "account", "incidents", "fills", "market clock"])
+@pytest.mark.parametrize("what", RAISING)
 def test_while_a_reading_hangs_nothing_is_sent(rig: Rig, what: str) -> None:
-    """The round stands still in the reading; whatever the plan says, no order goes out until it answers."""
-    names = {
-        "commands": (rig.ledger, "pending_commands"), "decisions": (rig.ledger, "decisions"),
-        "account": (rig.ledger, "portfolio"), "incidents": (rig.session.broker, "incidents"),
-        "fills": (rig.session.broker, "tick"), "market clock": (rig.clock, "market_ms"),
-    }  # fmt: skip
-    owner, name = names[what]
+    """The round stands still in the reading; whatever the plan says, no order goes out until it answers. It then says no:
+    the round that it held up trips, and enters nothing either."""
+    fail, mode, _ = RAISING[what]
     reached, answer = threading.Event(), threading.Event()
-    whole = getattr(owner, name)
 
-    def hang(*arguments: object, **named: object) -> object:
+    def hang(*_: object, **__: object) -> object:
         reached.set()
         assert answer.wait(30)
-        return whole(*arguments, **named)
+        raise VenueUnavailable("made to fail")
 
     before = rig.entries()
     rig.plan(BTCUSDT=0.1, ETHUSDT=1.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, hang)
+        fail(rig, patch, hang)
         stuck = threading.Thread(target=rig.round, daemon=True)
         stuck.start()
         assert reached.wait(30)
@@ -362,3 +398,9 @@ def test_while_a_reading_hangs_nothing_is_sent(rig: Rig, what: str) -> None:
         answer.set()
         stuck.join(30)
         assert not stuck.is_alive()
+        assert rig.round() is mode
+        for _ in range(3):
+            rig.round()
+        if what != "stops at the exchange":  # they are read behind the judgement: the next one trips, after one round
+            assert (rig.held(), rig.held(ETH)) == (Decimal("0.1"), 0)
+        assert rig.session.broker.working() == []

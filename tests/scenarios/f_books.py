@@ -14,9 +14,10 @@ from hydra_core.domain.trading import Mode, OrderState, Side
 from hydra_core.execution.orders import client_order_id
 from hydra_core.ledger.records import EXTERNAL
 
+from .m_orders import lose_answer
 from .registry import scenario
 from .rig import Rig
-from .trading import BTC, ETH, trading, until
+from .trading import BTC, ETH, LIVE, trading, until
 
 NOES = (
     (-2019, "Margin is insufficient.", 400),
@@ -63,14 +64,32 @@ async def failing_queries(rig: Rig, seed: int) -> None:
         await hydra.agrees()
 
 
+@scenario("F03", "an order that nobody answered for is called back")
+async def silent_order_is_called_back(rig: Rig, seed: int) -> None:
+    """A switch is pulled while the fate of an order is unknown: its cancel is refused, which says nothing of it and raises no
+    alarm; it is looked up as before, and its absence ends it."""
+    live = LIVE.model_copy(update={"probe_window_s": 1.0})
+    async with trading(rig, live) as hydra:
+        await lose_answer(rig, executed=False)
+        hydra.broker.submit(hydra.order("f03", quantity="0.02"))
+        await until(lambda: hydra.ledger.order("f03").state is OrderState.UNKNOWN, "unknown")
+        hydra.home.kill_file.write_text("halt\n")
+        assert await hydra.round() is Mode.HALTED
+        assert hydra.broker.books.alarms == []
+        assert hydra.ledger.order("f03").state is OrderState.REJECTED
+        assert await rig.requests(path="/fapi/v1/order", method="DELETE")
+        assert (await hydra.reconcile()).clean
+        assert await hydra.arrived("f03") == 0
+        await hydra.agrees()
+
+
 async def _struck(rig: Rig, count: int) -> bool:
     return len(await rig.struck()) >= count
 
 
 @scenario("F06", "the fill is told before the order is acknowledged")
 async def fill_before_answer(rig: Rig, seed: int) -> None:
-    """None
-    None"""
+    """The stream is faster than the answer: the fill is booked at once, and the answer behind it changes nothing."""
     async with trading(rig, stream=True) as hydra:
         await rig.fault("hang", method="POST", path="/fapi/v1/order", after=True, seconds=0.25)
         hydra.broker.submit(hydra.order("f06", quantity="0.02"))
@@ -103,8 +122,8 @@ async def fills_missing_from_the_stream(rig: Rig, seed: int) -> None:
 
 @scenario("F08", "the fee is missing, or paid in another coin")
 async def odd_fees(rig: Rig, seed: int) -> None:
-    """None
-    None"""
+    """A fee in another coin is converted at its mark; one that is missing, or in a coin without a price, is estimated and
+    says so."""
     async with trading(rig) as hydra:
         recorded = []
         hydra.broker.on_user_event = recorded.append  # type: ignore[method-assign]

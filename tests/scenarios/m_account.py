@@ -264,6 +264,7 @@ async def liquidation(rig: Rig, seed: int) -> None:
         await rig.fault("liquidate")
         await hydra.reconcile()
         assert hydra.positions == {}
+        assert "liquidation" in hydra.ledger.latched(hydra.account), "known before the guard's next round"
         orders = [o for o in hydra.ledger.orders(hydra.account) if o.plan_id == LIQUIDATION]
         assert {o.pair for o in orders} == {BTC, ETH}
         assert all(o.order_id.startswith("autoclose-") and o.state is OrderState.FILLED for o in orders)

@@ -162,6 +162,7 @@ def test_an_account_is_liquidated_by_its_tiers_and_not_before(paper: Paper) -> N
     assert paper.ledger.positions(paper.account) != {}
     paper.quote(low - 0.1, 5_000.0, low + 0.1, 5_000.0)
     assert paper.ledger.positions(paper.account) == {}
+    assert set(paper.ledger.latched(paper.account)) == {"liquidation"}, "known before the guard's next round"
     [incident] = paper.broker.incidents()
     assert incident.kind is IncidentKind.LIQUIDATION
     assert paper.ledger.orders(paper.account)[0].plan_id == LIQUIDATION
