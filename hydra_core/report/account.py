@@ -17,8 +17,9 @@ from hydra_core.ledger.livestate import LiveStateClock, LiveStateReader
 from hydra_core.ledger.store import Ledger
 from hydra_core.platform.markets import SYNTHETIC, described
 from hydra_core.risk.margin import Tier, liquidation_price, maintenance, tiers
-from hydra_core.risk.switches import combine
+from hydra_core.risk.switches import combine, manual_name
 from hydra_core.settings import Settings
+from hydra_core.trader.guard import manual_switch
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,9 @@ def view_account(home: Home, ledger: Ledger, name: str, settings: Settings) -> A
         for pair, position in held
     )
     latched = dict(portfolio.latched)
-    if home.kill_file.exists():
-        latched.setdefault("manual", f"{home.kill_file} is there")
+    pulled = manual_switch(home)
+    if pulled is not None:
+        latched.setdefault(manual_name(pulled), f"{home.kill_file} is there")
     return AccountView(
         market=home.market,
         synthetic=is_synthetic(home),

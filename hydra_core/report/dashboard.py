@@ -28,12 +28,14 @@ from hydra_core.report.operator import (
     costs,
     mean_costs,
     refusals,
+    refused_orders,
     switch_lines,
 )
 from hydra_core.settings import Settings
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 NEWEST: Final = 8
+REFUSED_ORDERS: Final = 4
 EXECUTIONS: Final = 200
 """Newest executions whose cost is averaged."""
 NEAR: Final = 0.1
@@ -55,7 +57,7 @@ def dashboard(home: Home, ledger: Ledger, account: str, settings: Settings, wall
             _switches(switches),
             positions_table(view),
             orders_table(ledger.open_orders(account), market_now(home)),
-            refusals_table(refusals(ledger, account)),
+            refusals_table([*refusals(ledger, account), *refused_orders(ledger, account, REFUSED_ORDERS)]),
             costs_table(spent),
             _decisions(ledger.decisions(account, limit=NEWEST)),
         ),

@@ -16,7 +16,8 @@ from hydra_core.execution.shortfall import Shortfall, shortfall
 from hydra_core.home import Home
 from hydra_core.ledger.records import TRADER, Execution, Latch
 from hydra_core.ledger.store import Ledger
-from hydra_core.risk.switches import MANUAL, MANUAL_FLATTEN, SWITCHES
+from hydra_core.risk.switches import MANUAL, MANUAL_FLATTEN, SWITCHES, manual_name
+from hydra_core.trader.guard import manual_switch
 
 CLEAR: Final = "clear"
 TRIPPED: Final = "tripped"
@@ -26,6 +27,8 @@ UNJUDGED: Final = "not judged"
 REFUSED: Final = frozenset({"refused", "outvoted", "blocked"})
 """Outcomes of a pair's decision in which something was wanted and not done."""
 FRESH_S: Final = 5.0
+READ: Final = 200
+"""Newest orders that ended without effect, among which refusals are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,13 @@ def switch_lines(ledger: Ledger, account: str, home: Home, wall_ms: int) -> list
     if beat is not None and alive and beat.payload.get("account") == account:
         told = beat.payload.get("trips", {})
     latched = ledger.latched(account)
-    pulled = home.kill_file.exists()
+    asked = manual_switch(home)
+    pulled = None if asked is None else manual_name(asked)
     names = [*SWITCHES, *sorted({*told, *latched} - SWITCHES.keys())]
     return [_switch(name, latched.get(name), told.get(name), alive=alive, pulled=pulled) for name in names]
 
 
-def _switch(name: str, latch: Latch | None, told: str | None, *, alive: bool, pulled: bool) -> SwitchLine:
+def _switch(name: str, latch: Latch | None, told: str | None, *, alive: bool, pulled: str | None) -> SwitchLine:
     switch = SWITCHES.get(name)
     does = "reducing" if switch is None else switch.mode.value
     if switch is not None and name == "position_loss":
@@ -94,7 +98,7 @@ def _switch(name: str, latch: Latch | None, told: str | None, *, alive: bool, pu
         return SwitchLine(name, does, LATCHED, latch.reason, latch.latched_ms)
     if told is not None:
         return SwitchLine(name, does, TRIPPED, told)
-    if pulled and name == MANUAL:
+    if name == pulled:
         return SwitchLine(name, does, TRIPPED, "the kill file is there")
     if name in (MANUAL, MANUAL_FLATTEN):
         return SwitchLine(name, does, CLEAR)
@@ -116,10 +120,13 @@ def refusals(ledger: Ledger, account: str, cycles: int = 1) -> list[Refusal]:
 
 
 def refused_orders(ledger: Ledger, account: str, limit: int = 20) -> list[Refusal]:
-    """The newest orders that the exchange's filters or the exchange refused."""
+    """The newest orders that the exchange refused, and those that were held back here, by its filters or for a block."""
+    ended = ledger.orders(account, states=[OrderState.REJECTED, OrderState.CANCELED], limit=READ)
+    refused = [
+        one for one in ended if one.state is OrderState.REJECTED or (one.venue_order_id is None and not one.filled)
+    ]
     return [
-        Refusal(order.pair, f"order {order.order_id}", order.reason, 1, order.updated_ms)
-        for order in ledger.orders(account, states=[OrderState.REJECTED], limit=limit)
+        Refusal(order.pair, f"order {order.order_id}", order.reason, 1, order.updated_ms) for order in refused[:limit]
     ]
 
 

@@ -157,6 +157,26 @@ def test_orders_refusals_and_switches_say_why(home: Home) -> None:
         ledger.heartbeat("trader", 1)
     lines = {line["name"]: line for line in said("portfolio", "switches")["switches"]}
     assert (lines["manual"]["state"], lines["day_loss"]["state"]) == ("tripped", "not judged")
+    assert lines["manual_flatten"]["state"] == "clear"
+    home.kill_file.write_text("flatten\n")
+    lines = {line["name"]: line for line in said("portfolio", "switches")["switches"]}
+    assert (lines["manual"]["state"], lines["manual_flatten"]["state"]) == ("clear", "tripped")
+    assert said("portfolio", "show")["mode"] == "flatten"
+
+
+def test_an_order_that_was_held_back_here_is_told_with_its_reason(home: Home) -> None:
+    """What the filters cannot express, or a block forbids, never reaches the exchange: it is a refusal all the same."""
+    with Ledger.open(home.ledger_url) as ledger:
+        for name, filled in (("hy-held", False), ("hy-part", True)):
+            ledger.record_order(
+                OrderRecord(name, "plan-1", "paper", BTC, Side.LONG, D("0.1"), "market", OrderState.NEW, START, START)
+            )
+            if filled:
+                ledger.move_order(name, OrderState.OPEN, START + 1, venue_order_id="77")
+            ledger.move_order(name, OrderState.CANCELED, START + 2, "a position of 9 is over the bracket's 5")
+    told = {line["outcome"]: line for line in said("portfolio", "refusals")["refusals"]}
+    assert told["order hy-held"]["reason"] == "a position of 9 is over the bracket's 5"
+    assert "order hy-part" not in told
 
 
 def test_executions_show_their_cost_against_arrival(home: Home) -> None:
@@ -203,7 +223,8 @@ def test_the_dashboard_shows_all_of_it(home: Home) -> None:
     text = console.file.getvalue()
     for words in (
         "extreme_regime: latched", "probability 0.95 is over 0.9", "clear:", "day_loss", "liquidation", "distance",
-        "working orders", "unknown", "refusals", "too few approvals: crowd abstains", "trader", "s ago", "vwap",
+        "working orders", "unknown", "refusals", "too few approvals: crowd abstains", "notional 3.00 is below 5", "trader",
+        "s ago", "vwap",
     ):  # fmt: skip
         assert words in text, words
 
