@@ -15,13 +15,13 @@ def build_research_defs(workshop: WorkshopResource | None = None, *, automation:
     workshop : which home to work in; None: from the environment
     automation : whether the schedules are on to begin with; None: the setting platform.live_sensor
     """
-    from hydra_dagster import checks, recalibration, seats
+    from hydra_dagster import checks, drift, recalibration, seats
     from hydra_dagster.assets import champions, external, market, models, report, research, shadow, validation
 
     groups = (market, research, models, validation, champions, shadow, report, external)
     return dg.Definitions(
         assets=[asset for group in groups for asset in group.ASSETS],
-        asset_checks=[*checks.CHECKS, *validation.LEAK_CHECKS],
+        asset_checks=[*checks.CHECKS, *validation.LEAK_CHECKS, *drift.CHECKS],
         jobs=[
             jobs.collect,
             jobs.reference,

@@ -58,8 +58,10 @@ retrain: Final = dg.define_asset_job(
 )
 watch: Final = dg.define_asset_job(
     "watch",
-    selection=dg.AssetSelection.groups(keys.SHADOW),
-    description="Hold every champion's live skill against its promise, challengers beside them; demote who fell out of it.",
+    selection=dg.AssetSelection.groups(keys.SHADOW)
+    | dg.AssetSelection.checks(dg.AssetCheckKey(keys.DATASET, keys.DRIFT)),
+    description="Hold every champion's live skill against its promise, challengers beside them; demote who fell out of it. "
+    "Look at the drift of what the forecaster reads.",
     tags=tags.lane(tags.TRAIN),
     executor_def=dg.in_process_executor,
 )

@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -28,7 +28,9 @@ from hydra_dagster.partitions import range_tags
 from hydra_dagster.reporting import progress_in
 from hydra_dagster.resources import WorkshopResource
 
-POLL_S: Final = 0.2
+POLL_S: Final = 0.4
+STATUS_EVERY: Final = 5
+"""Looks at a run's events for each look at its status: an end is an event too, unless the run was deleted."""
 _LAUNCH: Final = """
 mutation ($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -44,6 +46,9 @@ mutation ($params: ExecutionParams!) {
 }
 """
 
+ENDING: Final = frozenset({
+    dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED
+})  # fmt: skip
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -139,7 +144,8 @@ class Launcher:
     def wait(self, run_id: str, tell: Tell) -> dict[str, Any]:
         """Follow a run to its end; ``tell`` is called for every event; returns how it ended."""
         pause, cursor = threading.Event(), None
-        ended, steps = False, dict[str, float]()
+        run: dg.DagsterRun | None = None
+        over, ended, looks, steps = False, False, 0, dict[str, float]()
         began = finished = 0.0
         error = ""
         while True:
@@ -151,11 +157,14 @@ class Launcher:
                 tell(_event(run_id, entry))
                 error = error or _error(entry)
                 _time(entry, steps)
+                over = over or (entry.dagster_event is not None and entry.dagster_event.event_type in ENDING)
             if not page.records and ended:
                 break
-            run = self._instance.get_run_by_id(run_id)
-            # One more look after the end: the last events are written before the status, but read after it.
-            ended = run is None or run.status in ENDED
+            if over or looks % STATUS_EVERY == 0:
+                run = self._instance.get_run_by_id(run_id)
+                # One more look after the end: the last events are written before the status, but read after it.
+                ended = run is None or run.status in ENDED
+            looks += 1
             if not page.has_more and not ended:
                 pause.wait(POLL_S)
         status = run.status.value if run else "GONE"
@@ -169,14 +178,20 @@ def launch(workspace_file: Path, request: Request) -> str:
 
 
 def serve(requests: TextIO, answers: TextIO, workspace_file: Path) -> None:
-    """Answer requests until the input ends: launched, events, ended, or refused."""
+    """Answer requests until the input ends: launched, events, ended, or refused.
+
+    The platform is connected to with the first request, so this process can be started while the parts are starting.
+    """
 
     def say(word: str, **facts: Any) -> None:
         answers.write(json.dumps({"said": word, **facts}) + "\n")
         answers.flush()
 
-    with Launcher.connected(workspace_file) as launcher:
+    launcher: Launcher | None = None
+    with ExitStack() as kept:
         for line in requests:
+            if launcher is None:
+                launcher = kept.enter_context(Launcher.connected(workspace_file))
             try:
                 request = Request(**json.loads(line))
                 run_id = launcher.launch(request)
@@ -233,6 +248,8 @@ def main() -> None:
     """Serve standard input and output for the home of the environment."""
     answers = sys.stdout
     sys.stdout = sys.stderr  # whatever a library prints must not break the protocol
+    import dagster_graphql.schema  # noqa: F401  takes seconds, in which the platform may still be starting
+
     home = WorkshopResource().create_resource(dg.build_init_resource_context()).home
     serve(sys.stdin, answers, workspace_path(home))
 

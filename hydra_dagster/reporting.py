@@ -15,6 +15,8 @@ from hydra_core.domain.errors import HydraError, VenueUnavailable
 PICTURE_LIMIT: Final = 50_000
 """Bytes of a picture inside an event row; larger ones stay files."""
 ROWS: Final = "dagster/row_count"
+SCHEMA: Final = "dagster/column_schema"
+"""Under this name the web UI shows a table's columns on a page of their own."""
 _PROGRESS: Final = re.compile(r"^progress (\d+)/(\d+)")
 
 

@@ -179,7 +179,7 @@ class PolicyModel(Protocol):
         ...
 
     def target(self, observation: PolicyObservation) -> Floats:
-        """Wanted position as a share of the largest permitted one, in [-1, 1], of the observation's shape."""
+        """Wanted position as a share of the largest permitted one, in [-1, 1], of the observation's shape; NaN: no word."""
         ...
 
 
@@ -228,15 +228,22 @@ def load_models(
             absent[kind] = f"no {kind} champion"
             continue
         try:
-            seated_ms = None if now_ms is None else registry.weights_since_ms(kind, version)
-            if now_ms is not None and seated_ms is not None and now_ms - seated_ms > max_age_days * DAY_MS:
-                days = (now_ms - seated_ms) / DAY_MS
-                absent[kind] = f"{kind} {version[:12]} has held its seat for {days:.0f} days, limit {max_age_days:g}"
+            if now_ms is not None and (old := too_old(registry, kind, version, now_ms, max_age_days)):
+                absent[kind] = old
                 continue
             seated[kind] = load_artifact(kind, registry.path(kind, version), version)
         except ArtifactInvalid as error:
             absent[kind] = str(error)
     return Models(**seated, absent=absent)  # type: ignore[arg-type]
+
+
+def too_old(registry: ModelRegistry, kind: str, version: str, now_ms: int, max_age_days: float) -> str:
+    """Why a champion is not trusted with its seat any more at a market time; empty where it is, or never held it."""
+    seated_ms = registry.weights_since_ms(kind, version)
+    if seated_ms is None or now_ms - seated_ms <= max_age_days * DAY_MS:
+        return ""
+    days = (now_ms - seated_ms) / DAY_MS
+    return f"{kind} {version[:12]} has held its seat for {days:.0f} days, limit {max_age_days:g}"
 
 
 def load_artifact(kind: str, folder: Path, version: str) -> ForecasterModel | CrowdModel | PolicyModel:

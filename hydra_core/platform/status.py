@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hydra_core.alpha.models import KINDS
+from hydra_core.alpha.models import FORECASTER, KINDS
 from hydra_core.domain.clock import Clock, SystemClock
-from hydra_core.domain.errors import HydraError
+from hydra_core.domain.errors import ArtifactInvalid, HydraError, InputMissing
 from hydra_core.domain.intervals import iso
 from hydra_core.home import Home
+from hydra_core.ledger.livestate import LiveStateClock
 from hydra_core.ledger.records import STRATEGY, TRADER, lease_name
 from hydra_core.platform.control import running
 from hydra_core.platform.external import standings
@@ -72,7 +74,7 @@ def look(home: Home, settings: Settings, clock: Clock | None = None) -> Status:
     record = running(home)
     lines = [*_processes(home, settings, record, clock), *_streams(home, record, clock)]
     lines += _books(home, settings, record, clock)
-    lines += [_seats(home), _disk(home), _failed_runs(home), _language_model(settings)]
+    lines += [_seats(home, settings), *_drift(home), _disk(home), _failed_runs(home), _language_model(settings)]
     lines += [Line(*word) for word in standings(home, settings, clock)]
     return Status(
         market=home.market,
@@ -154,15 +156,55 @@ def _switches(home: Home, ledger: Ledger, account: str) -> Line:
     return Line("kill switches", None if said else True, detail)
 
 
-def _seats(home: Home) -> Line:
+def _seats(home: Home, settings: Settings) -> Line:
+    """Who holds each seat; a holder that no window would load is said to be one, with the reason."""
+    from hydra_core.alpha.models import too_old
     from hydra_core.alpha.registry import ModelRegistry
 
+    registry = ModelRegistry(home.models)
+    said, healthy, seated = [], True, False
     try:
-        champions = ModelRegistry(home.models).champions()
+        champions = registry.champions()
+        now = _market_ms(home)
+        for kind in KINDS:
+            version = champions.get(kind)
+            if version is None:
+                said.append(f"{kind} vacant")
+                continue
+            try:
+                registry.path(kind, version)
+                limit = settings.decision.max_champion_age_days
+                old = "" if now is None else too_old(registry, kind, version, now, limit)
+                said.append(f"{old}: it abstains, retrain it" if old else f"{kind} {version[:12]}")
+                seated = seated or not old
+            except ArtifactInvalid as error:
+                healthy = False
+                said.append(f"{error}: it abstains")
     except HydraError as error:
         return Line("champions", False, str(error))
-    said = [f"{kind} {champions[kind][:12]}" if kind in champions else f"{kind} vacant" for kind in KINDS]
-    return Line("champions", True if champions else None, ", ".join(said))
+    return Line("champions", (True if seated else None) if healthy else False, ", ".join(said))
+
+
+def _market_ms(home: Home) -> int | None:
+    """Market time as the trader last passed it on; None where it never did."""
+    with suppress(InputMissing), LiveStateClock(home.live_state) as clock:
+        return clock.market_ms()
+    return None
+
+
+def _drift(home: Home) -> Iterator[Line]:
+    """The newest look at what the forecaster champion reads, where there was one."""
+    from hydra_core.alpha.registry import ModelRegistry
+    from hydra_core.research.drift import newest
+
+    try:
+        champion = ModelRegistry(home.models).champion(FORECASTER)
+        seen = newest(home.studies, champion) if champion else None
+    except HydraError as error:
+        yield Line("drift", None, str(error))
+        return
+    if seen is not None:
+        yield Line("drift", True if seen["calm"] else None, f"until {iso(seen['until_ms'])}: {seen['verdict']}")
 
 
 def _disk(home: Home) -> Line:

@@ -10,6 +10,7 @@ from typing import Any
 from hydra_core.alpha.models import FORECASTER, KINDS
 from hydra_core.alpha.registry import ModelRegistry
 from hydra_core.home import Home
+from hydra_core.research.drift import newest
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Research:
     calibration : said and came, by bin; empty where there is none
     origins : profit of the forecaster on the lock-box by layer, pair and regime, and its Monte-Carlo, as
         ``research.origins`` tells them; empty where nothing was judged
+    drift : the newest look at the forecaster champion's drift, as ``research.drift`` tells it; empty where there was none
     why_flat : one sentence when the forecaster's seat is empty, so that nothing can be traded
     """
 
@@ -34,6 +36,7 @@ class Research:
     curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     calibration: Mapping[str, Sequence[float]] = field(default_factory=dict)
     origins: Mapping[str, Any] = field(default_factory=dict)
+    drift: Mapping[str, Any] = field(default_factory=dict)
     why_flat: str = ""
 
 
@@ -63,6 +66,7 @@ def latest_research(home: Home) -> Research:
         curves=forecaster.get("curves", {}),
         calibration=forecaster.get("calibration", {}),
         origins=forecaster.get("origins", {}),
+        drift=newest(home.studies, champions.get(FORECASTER, "")) or {},
         why_flat=_why(candidates, champions),
     )
 

@@ -106,9 +106,22 @@ def research_sections(home: Home, research: Research, settings: Settings) -> lis
         plots.append(_line(name, [utc(int(ts)) for ts in points["ts"]], {name: points["value"]}, "USDT"))
     if research.calibration:
         plots.append(_calibration(research.calibration))
+    if research.drift:
+        tables.append(_drift(research.drift))
     text = research.why_flat or "Every candidate's gates, and who holds which seat."
     made = [Section("models", "Models and gates", text, plots, tables)]
     return [*made, _origins(research.origins)] if research.origins else made
+
+
+def _drift(told: Mapping[str, Any]) -> Table:
+    """What the forecaster champion reads, newest days against its training window."""
+    rows = [
+        (one["name"], one["word"], one["index"], one["usual"], one["known_before"], one["known"])
+        for one in sorted(told["features"], key=lambda one: -(one["index"] or 0.0))
+    ]
+    title = f"drift of what forecaster {told['champion'][:12]} reads, until {iso(told['until_ms'])}: {told['verdict']}"
+    columns = ("feature", "word", "stability index", "largest while training", "known then", "known now")
+    return Table(columns, rows, title)
 
 
 def _origins(told: Mapping[str, Any]) -> Section:

@@ -24,10 +24,19 @@ from hydra_core.alpha.forecaster.linear import LABEL_CLIP
 from hydra_core.alpha.forecaster.trees import TreesHyper
 from hydra_core.alpha.models import FORECASTER, Forecast
 from hydra_core.alpha.registry import Estimate
-from hydra_core.domain.errors import ArtifactInvalid, InputMissing
+from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import CANDLES, Bools, Floats
-from hydra_core.research.bench import Bench, Candidate, card_of, estimate, remembered_candidate, seal
+from hydra_core.research.bench import (
+    Bench,
+    Candidate,
+    card_of,
+    estimate,
+    remembered_candidate,
+    require_same_data,
+    seal,
+)
 from hydra_core.research.dataset import WINDOW, Dataset, content_key, load_arrays, remembered_arrays
+from hydra_core.research.drift import references_of
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
 from hydra_core.research.lessons import judged_heads, lesson, more_labels, taught
@@ -245,7 +254,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
         card,
         lambda folder: artifact.write(
             folder, model, features, calibration, dataset.horizon, width=width,
-            heads=() if word is None else word.horizons, shift=shift,
+            heads=() if word is None else word.horizons, shift=shift, reference=references_of(dataset),
         ),
     )  # fmt: skip
     lockbox = dataset.folds.lockbox
@@ -277,7 +286,7 @@ def recorded_forecasts(bench: Bench, dataset: Dataset, version: str) -> tuple[Fo
     ------
     ArtifactInvalid : the candidate's card names other data than these
     """
-    require_same_data(bench, dataset, version)
+    require_same_data(bench, dataset, FORECASTER, version)
     made = load_arrays(dataset.stage("oos", version).with_suffix(".npz"))
     ridge = made.pop("ridge")
     raw, forecast = made["raw"], forecast_of(made)
@@ -309,17 +318,6 @@ def _lockbox_forecasts(bench: Bench, dataset: Dataset, version: str) -> dict[str
     rows = np.arange(dataset.folds.lockbox.start, len(dataset.panel))
     raw = model.raw(dataset.features, rows)
     return forecast_arrays(to_forecast(raw, dataset.sigma[rows], model.calibration, dataset.horizon), raw)
-
-
-def require_same_data(bench: Bench, dataset: Dataset, version: str) -> None:
-    """Raise ArtifactInvalid unless a candidate's card says that it was trained on exactly this dataset."""
-    card = bench.registry.card(FORECASTER, version)
-    said = card.data_hashes.get("dataset", "")
-    if said != dataset.version:
-        raise ArtifactInvalid(
-            f"forecaster {version[:12]} was trained on dataset {said[:12] or 'unnamed'}, judged on {dataset.version[:12]}",
-            "Judge it on its own dataset, or train on this one",
-        )
 
 
 _STATE: Final = "state/"

@@ -167,6 +167,11 @@ class FilterStream:
         self._now = np.tile(stationary(self._transition), (pairs, 1))
         self._ahead = np.empty(self._scales.size)
 
+    @property
+    def chains(self) -> tuple[Floats, Floats, Floats, Floats, float]:
+        """What a compiled caller hands to :func:`filter_step`: probabilities, scratch, scales, transition, degrees."""
+        return self._now, self._ahead, self._scales, self._transition, self._degrees
+
     def update(self, observations: Floats) -> Floats:
         """Probabilities (P, S) given all rows so far; the array is reused by the next call."""
         _filter_row(observations, self._now, self._ahead, self._scales, self._transition, self._degrees)

@@ -78,6 +78,7 @@ class WindowSummary:
     decided, missed : int, grid points decided, and passed over undecided (booked as such)
     ended : str, why it ended: ``window over``, ``cycles done``, ``champions changed``, ``stopped`` or ``lease lost``
     latency_ms, work_ms : per decision, as in :class:`CycleReport`
+    absent : seat -> why nobody sat in it, though a champion may have been pinned: too old, altered, unreadable
     """
 
     run_id: str
@@ -91,6 +92,7 @@ class WindowSummary:
     modes: Mapping[str, int] = field(default_factory=dict)
     latency_ms: tuple[int, ...] = ()
     work_ms: tuple[float, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cycles(self) -> int:
@@ -108,6 +110,7 @@ class WindowSummary:
         del plain["latency_ms"], plain["work_ms"]
         ordered = sorted(self.work_ms)
         plain |= {"cycles": self.cycles, "outcomes": dict(self.outcomes), "modes": dict(self.modes)}
+        plain |= {"absent": dict(self.absent)}
         plain |= {"latency_p50_ms": self.quantile_ms(0.5), "latency_p95_ms": self.quantile_ms(0.95)}
         plain |= {"latency_max_ms": self.quantile_ms(1.0)}
         plain |= {"work_p50_ms": round(ordered[len(ordered) // 2], 2) if ordered else 0.0}

@@ -195,6 +195,7 @@ class _Window:
             modes=dict(self._modes),
             latency_ms=tuple(latency for latency, _ in self._reports),
             work_ms=tuple(work for _, work in self._reports),
+            absent=dict(self._models.absent),
         )
 
     def _await_next(self, stop: Callable[[], bool]) -> str:

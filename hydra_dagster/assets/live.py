@@ -131,8 +131,14 @@ def _told(summary: "WindowSummary", pins: Mapping[str, str]) -> dict[str, Any]:
         "latency_p95_ms": reporting.number(told["latency_p95_ms"]),
         "ended": summary.ended,
         "champions": reporting.as_json(dict(pins)),
+        **({"seats nobody sat in": reporting.table(_empty(summary.absent, pins))} if summary.absent else {}),
         versions.RESULT: reporting.as_json(told),
     }
+
+
+def _empty(absent: Mapping[str, str], pins: Mapping[str, str]) -> list[dict[str, str]]:
+    """Why a seat abstained, cycle after cycle: nobody was promoted, or the champion is too old, altered, unreadable."""
+    return [{"seat": seat, "pinned": pins.get(seat, "")[:12], "why": why} for seat, why in sorted(absent.items())]
 
 
 def _equity(ledger: "Ledger", account: str, summary: "WindowSummary") -> dict[str, Any]:

@@ -60,13 +60,14 @@ def dataset(
     context: dg.AssetExecutionContext, config: DatasetConfig, workshop: dg.ResourceParam[Workshop]
 ) -> dg.MaterializeResult[None]:
     """Prepare the dataset of a history that ends at market time."""
+    from hydra_core.research.featuretable import statistics_of
     from hydra_core.research.pipeline import newest_close, prepare
 
     with reporting.plain_failures():
         pairs = [parse_pair(pair) for pair in config.pairs]
         bench = workshop.bench(reporting.progress_to(context.log), pairs, config.candles)
         made = prepare(bench, config.as_of_ms or newest_close(bench))
-        told = made.summary()
+        told, figures = made.summary(), statistics_of(made)
     metadata: dict[str, Any] = {
         reporting.ROWS: told["rows"] * len(told["pairs"]),
         "from": iso(told["start_ms"]),
@@ -75,11 +76,21 @@ def dataset(
         "pairs": ", ".join(told["pairs"]),
         "inputs": ", ".join(told["inputs"]),
         "features": len(told["features"]),
+        reporting.SCHEMA: _schema(told["features"]),
+        "statistics": reporting.table(figures),
         "folds": reporting.table([{"fold": number, **fold} for number, fold in enumerate(told["folds"], 1)]),
         **({"horizons": reporting.table(told["horizons"])} if told.get("horizons") else {}),
         versions.RESULT: reporting.as_json(told),
     }
     return dg.MaterializeResult(data_version=dg.DataVersion(made.version), metadata=metadata)
+
+
+def _schema(names: "list[str]") -> dg.MetadataValue:
+    """The feature columns of every row, which is one bar of one pair, with what each is made from."""
+    from hydra_core.research.featuretable import described
+
+    columns = [dg.TableColumn(name, "float32", description=told) for name, told in described(names).items()]
+    return dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))
 
 
 @dg.asset(

@@ -82,7 +82,10 @@ def test_the_checks_and_which_of_them_stop_a_run(research: dg.Definitions) -> No
     assert {name for _, name in leaks} >= {"leaks_L1_prefix_invariance", "leaks_L10_survivorship"}
     intervals = {("market/candles", "intervals_agree"): False}
     live = {(f"shadow/{kind}", "live_skill"): False for kind in ("forecaster", "crowd", "policy")}
-    assert found == live | gates | leaks | expectations | gaps | cross | answered | intervals
+    drift = {("research/dataset", "drift"): False}
+    assert found == live | gates | leaks | expectations | gaps | cross | answered | intervals | drift
+    watched = research.resolve_job_def("watch").asset_layer.executable_asset_keys
+    assert {key.to_user_string() for key in watched} == {key for key in UPSTREAM if key.startswith("shadow/")}
 
 
 def test_every_market_table_has_a_freshness_policy(research: dg.Definitions) -> None:

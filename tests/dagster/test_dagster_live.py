@@ -43,7 +43,9 @@ def window_double(seen: list[WindowConfig], cycles: int = 3, meanwhile=lambda: N
             if should_stop():
                 break
         ended = "stopped" if should_stop() else "cycles done"
-        return WindowSummary("run", ended, done, 0, 1, NOW_MS, NOW_MS + done * 30_000, latency_ms=(20,) * done)
+        absent = {"crowd": "no crowd champion", "forecaster": "forecaster abab was altered"}
+        last_ms = NOW_MS + done * 30_000
+        return WindowSummary("run", ended, done, 0, 1, NOW_MS, last_ms, latency_ms=(20,) * done, absent=absent)
 
     return run_window
 
@@ -71,6 +73,9 @@ def test_a_window_is_given_its_pins_and_limits_and_told_of(instance, resource, a
     told = newest(instance)
     assert (told["decided"], told["missed"], told["ended"]) == (5, 0, "cycles done")
     assert told["champions"] == pins
+    empty = [record.data for record in told["seats nobody sat in"].records]
+    assert [(row["seat"], row["pinned"]) for row in empty] == [("crowd", ""), ("forecaster", "ab" * 6)]
+    assert empty[1]["why"] == "forecaster abab was altered"
     assert told["profit"] > 0
     picture = told["equity_curve"]
     assert picture.startswith("![Equity")

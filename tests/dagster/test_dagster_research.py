@@ -19,7 +19,7 @@ from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
 from hydra_core.alpha.registry import RENEWS, Card, write_card
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import DEFAULT_PAIRS
-from hydra_core.research import pipeline
+from hydra_core.research import featuretable, pipeline
 from hydra_core.research.audit.lines import AuditLine
 from hydra_core.research.bench import Candidate, Validation
 from hydra_core.research.gates import GateVerdict
@@ -38,7 +38,7 @@ SUMMARY = {
     "start_ms": 0,
     "end_ms": 300_000_000,
     "inputs": ["candles"],
-    "features": ["a", "b"],
+    "features": ["return_1", "hour_sin"],
     "folds": [{"train": 10, "valid": 5, "test": 5}],
     "lockbox_start_ms": 200_000_000,
 }
@@ -90,6 +90,9 @@ def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
         return Validation("committee", committee_version(passed), dataset.version, (gate,))
 
     monkeypatch.setattr(pipeline, "prepare", prepare)
+    monkeypatch.setattr(
+        featuretable, "statistics_of", lambda data: [{"feature": "return_1", "known": 0.99, "mean": 0.1}]
+    )
     monkeypatch.setattr(pipeline, "dataset_of", lambda bench, version: data)
     monkeypatch.setattr(pipeline, "sweep_forecaster", lambda bench, dataset: STUDY)
     monkeypatch.setattr(pipeline, "sweep_policy", lambda bench, dataset, forecaster: STUDY)
@@ -208,6 +211,10 @@ def test_a_person_finds_figures_gates_and_pictures_in_the_metadata(instance, res
     assert "| inputs | candles |" in page
     assert "| horizon | 48 bars of 5m |" in page
     assert told(instance, keys.FORECASTER_SWEEP)["trials"] == 3
+    store = told(instance, keys.DATASET)
+    assert [column.name for column in store["dagster/column_schema"].columns] == ["return_1", "hour_sin"]
+    assert "returns; looks back" in store["dagster/column_schema"].columns[0].description
+    assert [row.data["feature"] for row in store["statistics"].records] == ["return_1"]
 
 
 @pytest.mark.parametrize(("spoil", "succeeds"), [(lambda table, frame: frame, True), (first_price_negative, False)])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.research.truth.optimum import rise_probability
-from hydra_core.statistics.shift import MOVED, Adwin, stability_index
+from hydra_core.statistics.shift import MOVED, Adwin, Reference, stability_index
 
 WEEK = 7 * 288
 YEAR = 365 * 288
@@ -77,3 +79,48 @@ def test_a_moved_column_passes_the_limit_and_a_drawn_again_one_does_not() -> Non
     assert exact == pytest.approx(-0.3 * np.log(0.5) + 0.3 * np.log(1.75))
     with pytest.raises(InputMissing, match="at least"):
         stability_index(column, column[:50])
+
+
+def test_a_reference_is_enough_to_hold_later_values_against_and_survives_its_file() -> None:
+    rng = np.random.default_rng(3)
+    table = rng.normal(size=(6_000, 3))
+    made = Reference.of(table, stretch=1_000)
+    again = Reference.from_json(json.loads(json.dumps(made.to_json())))
+    assert again == made
+    later = 0.4 + rng.normal(size=4_000)
+    assert made.index(later) == stability_index(table.ravel(), later)
+    assert 0 < made.usual < 0.02  # six stretches of the same column
+    drifting = Reference.of(table + np.linspace(-2, 2, 6_000)[:, None], stretch=1_000)
+    assert drifting.usual > MOVED  # what wandered while training is told as that
+    for broken in ({"edges": [1.0, 0.0]}, {"counts": [1]}, {"edges": None}):
+        with pytest.raises((ValueError, TypeError)):
+            Reference.from_json({**made.to_json(), **broken})
+
+
+@pytest.mark.parametrize("value", [2.0, 4.0])
+def test_a_constant_that_is_another_constant_has_moved_either_way(value: float) -> None:
+    still = Reference.of(np.full(500, 3.0))
+    assert still.index(np.full(300, 3.0)) == 0.0
+    assert still.index(np.full(300, value)) > MOVED
+    assert Reference.of(np.full(500, 3.0), stretch=100).usual == 0.0
+
+
+def test_no_numbers_and_too_few_are_told_not_guessed() -> None:
+    unknown = Reference.of(np.full((400, 2), np.nan), stretch=100)
+    assert (unknown.known, unknown.edges) == (0.0, ())
+    assert np.isnan(unknown.usual)
+    half = Reference.of(np.where(np.arange(4_000) % 2, 1.0 * np.arange(4_000), np.nan))
+    assert half.known == 0.5
+    with pytest.raises(InputMissing, match="at least"):
+        half.index(np.full(5_000, np.nan))
+    with pytest.raises(InputMissing, match="at least"):
+        unknown.index(np.arange(500.0))
+
+
+def test_a_turn_says_from_where_to_where() -> None:
+    rng = np.random.default_rng(4)
+    (turn, *more) = Adwin(0.0, 1.0).turns(np.r_[rng.uniform(0.2, 0.4, 1_000), rng.uniform(0.6, 0.8, 300)])
+    assert 1_000 <= turn.at < 1_200
+    assert turn.after > turn.before + 0.1
+    assert all(one.after >= one.before for one in more)
+    assert Adwin(0.0, 1.0).turns(np.full(500, np.nan)) == []

@@ -156,6 +156,34 @@ def test_a_new_champion_ends_the_window(session, tmp_path: Path) -> None:
     assert window(session, pinned).ended == "cycles done"
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"), [("altered", "was altered"), ("old", "has held its seat for 30 days, limit 28")]
+)
+def test_a_champion_that_cannot_be_trusted_abstains_with_its_reason(
+    session, tmp_path: Path, fault: str, why: str
+) -> None:
+    """Its pin stays in the decision, its seat says nothing, and both the decision and the window's summary say why."""
+    registry = ModelRegistry(session.home.models)
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "model.bin").write_text("weights")
+    write_card(folder, Card(kind="forecaster", inputs=("candles",), lookback=1, horizon_bars=48))
+    version = registry.save("forecaster", folder)
+    age_ms = 30 * 86_400_000 if fault == "old" else 0
+    registry.promote("forecaster", version, {}, at_ms=session.clock().market_ms() - age_ms)
+    if fault == "altered":
+        (registry.root / "forecaster" / version / "model.bin").write_text("others")
+    reports: list[CycleReport] = []
+    summary = window(session, config(cycles=1, pins={"forecaster": version}), on_cycle=reports.append)
+    assert why in summary.absent["forecaster"]
+    assert summary.absent["crowd"] == "no crowd champion"
+    assert why in summary.to_json()["absent"]["forecaster"]
+    decision = reports[0].decision
+    assert decision.plan is None
+    assert {said.outcome for said in decision.pairs} == {"no-signal"}
+    assert all(why in said.reason for said in decision.pairs)
+
+
 def test_a_market_second_limit_and_a_stop_flag_end_it(session) -> None:
     summary = window(session, config(window_market_s=120), speed=100.0)
     assert summary.ended == "window over"

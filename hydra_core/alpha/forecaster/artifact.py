@@ -4,7 +4,8 @@
 network is ``model.onnx``: raw feature windows (n, steps, F), or (n, P, steps, F) where pairs attend to each other, with the
 normalisation inside, to standardised returns; where it has further heads, what they say is its second output. Trees are
 ``trees.txt`` (LightGBM's own format), regressions ``linear.json`` and ``polynomial.json``. ``network.npy`` holds the first
-network's weights, for a warm start. Each part's library is imported when it is opened.
+network's weights, for a warm start; ``reference.json`` what every feature was like while it was trained, for drift. Each
+part's library is imported when it is opened.
 
 Not here: the card's and the folder's hash (``alpha/registry``), training (``families``).
 """
@@ -12,7 +13,7 @@ Not here: the card's and the folder's hash (``alpha/registry``), training (``fam
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +42,7 @@ from hydra_core.alpha.models import Forecast
 from hydra_core.alpha.onnx_files import export, open_session
 from hydra_core.domain.errors import ArtifactInvalid, HydraError
 from hydra_core.domain.market import Floats, Ints, Panel
+from hydra_core.statistics.shift import Reference
 from hydra_core.statistics.view import SIGMA_LOOKBACK
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 MODEL: Final = "model.onnx"
 WEIGHTS: Final = "network.npy"
 SETTINGS: Final = "forecaster.json"
+REFERENCE: Final = "reference.json"
 _FILES: Final = {LINEAR: "linear.json", POLYNOMIAL: "polynomial.json", TREES: "trees.txt"}
 _CHUNK: Final = 1024
 
@@ -222,10 +225,12 @@ def write(
     width: float = np.nan,
     heads: Sequence[int] = (),
     shift: float = np.nan,
+    reference: Mapping[str, Reference] | None = None,
 ) -> None:
     """Write a trained forecaster into a folder (its card is the caller's); parts of no weight are left out.
 
     ``heads`` names the horizons of the networks' further heads; those of a forecaster without a network are left out.
+    ``reference`` says what each feature was like over the rows it was trained on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(model, FamilyModel):
@@ -249,6 +254,25 @@ def write(
         moved = shift if np.isfinite(shift) else None
         settings["heads"] = {"horizons": list(heads), "fields": list(HEAD_FIELDS), "shift": moved}
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True))
+    if reference:
+        told = {name: one.to_json() for name, one in reference.items()}
+        (folder / REFERENCE).write_text(json.dumps(told, sort_keys=True))
+
+
+def references(folder: Path) -> dict[str, Reference]:
+    """What each feature was like while the forecaster was trained; empty for one sealed without it.
+
+    Raises
+    ------
+    ArtifactInvalid : the file is there and makes no sense
+    """
+    file = folder / REFERENCE
+    if not file.exists():
+        return {}
+    try:
+        return {str(name): Reference.from_json(one) for name, one in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactInvalid(f"{file} says nothing of its features: {error}", "Train it again") from error
 
 
 def renew(folder: Path, calibration: Calibration, width: float) -> None:
