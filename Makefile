@@ -8,8 +8,9 @@ ONLY ?=
 SEEDS ?= 1
 SEED ?=
 JOBS ?= 0
+WORKERS ?= 3
 
-.PHONY: demo test test-long scenarios crash soak lint up down bench env clean
+.PHONY: demo test lint-beside unit test-long scenarios crash soak lint up down bench env clean
 
 env: $(VENV)/.ready
 
@@ -37,10 +38,19 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two processes, each file in one of them: tests wait for outcomes, never for a time, so they may share the cores. Files
-# go in their order: by number of tests the few dear ones of tests/e2e would come last, and one process would stand idle.
-test: lint
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+# The checks of `lint` run beside the tests: they need one core, and a checker without a cache more than a minute of it. What
+# they say stands at the end where they are content, at once where they are not.
+test: env
+	@$(MAKE) --no-print-directory --jobs 2 lint-beside unit
+
+lint-beside: env
+	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 && echo "lint: clean" || { cat $(VENV)/lint.log; exit 1; }
+
+# Each file in one process, one process more than the two cores that this is measured on: many tests wait for others, not for
+# a core, and they wait for outcomes, never for a time. Files go in their order: by number of tests the few dear ones of
+# tests/e2e would come last, and the other processes would stand idle.
+unit: env
+	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: lint
 	$(BIN)/python -m pytest $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ BARS = 2450
 class Member:
     name: str
     lookback: int
-    compute: Callable[[Panel], Floats]
+    compute: Callable[[View], Floats]
 
     def __str__(self) -> str:
         return self.name
@@ -37,19 +38,38 @@ class Member:
 
 def _members() -> list[Member]:
     of_view = [
-        Member(f"{kind}:{member.name}", member.lookback, lambda panel, member=member: member.compute(View(panel)))
+        Member(f"{kind}:{member.name}", member.lookback, member.compute)
         for kind, found in (("feature", features()), ("statistic", statistics()), ("crowd", columns()))
         for member in found
     ]
     whole = FeatureSet()
     return [
         *of_view,
-        Member("volatility_scale", SIGMA_LOOKBACK, volatility_scale),
-        Member("feature set", whole.lookback, lambda panel: whole.compute(panel).astype(np.float64)),
-        Member("rules:bias", READINGS_LOOKBACK, lambda panel: rules_judgement(panel).bias),
-        Member("rules:crowding", READINGS_LOOKBACK, lambda panel: rules_judgement(panel).crowding),
-        Member("correlation", MATRIX_LOOKBACK, lambda panel: correlations(panel, np.arange(len(panel)))),
+        Member("volatility_scale", SIGMA_LOOKBACK, lambda view: volatility_scale(view.panel)),
+        Member("feature set", whole.lookback, lambda view: whole.compute(view.panel).astype(np.float64)),
+        Member("rules:bias", READINGS_LOOKBACK, lambda view: rules_judgement(view.panel).bias),
+        Member("rules:crowding", READINGS_LOOKBACK, lambda view: rules_judgement(view.panel).crowding),
+        Member("correlation", MATRIX_LOOKBACK, lambda view: correlations(view.panel, np.arange(len(view.panel)))),
     ]
+
+
+class Seen:
+    """A market and what becomes of it; members share each view, as those of one cycle do, so its arrays are made once."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+        self.view = View(panel)
+        self.last = cache(lambda rows: View(panel.last(rows)))
+        self.noisy_after = cache(lambda row: View(noise_after(panel, row, np.random.default_rng(row))))
+
+    @cached_property
+    def scaled(self) -> View:
+        """In contracts of a thousandth's size."""
+        panel = self.panel
+        prices = {name: getattr(panel, name) * 1024.0 for name in ("open", "high", "low", "close")}
+        return View(
+            replace(panel, **prices, volume=panel.volume / 1024.0, open_interest=panel.open_interest / 1024.0)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -58,35 +78,34 @@ def panel() -> Panel:
 
 
 @pytest.fixture(scope="module")
-def gappy() -> Panel:
-    return example_panel(4, BARS, gaps=0.01)
+def whole(panel: Panel) -> Seen:
+    return Seen(panel)
+
+
+@pytest.fixture(scope="module")
+def gappy() -> Seen:
+    return Seen(example_panel(4, BARS, gaps=0.01))
 
 
 @pytest.mark.parametrize("member", _members(), ids=str)
-def test_a_value_ignores_the_future_and_needs_only_its_lookback(member: Member, panel: Panel, gappy: Panel) -> None:
+def test_a_value_ignores_the_future_and_needs_only_its_lookback(member: Member, whole: Seen, gappy: Seen) -> None:
     """Noise after a row changes nothing up to it, bit for bit; the look-back alone gives the last value; it is finite."""
-    for data in (panel, gappy):
-        values = member.compute(data)
-        assert values.shape[0] == len(data)
-        for row in (len(data) - 1, len(data) - 37):
-            noisy = member.compute(noise_after(data, row, np.random.default_rng(row)))
-            np.testing.assert_array_equal(noisy[:row], values[:row])
+    for data in (whole, gappy):
+        values = member.compute(data.view)
+        assert values.shape[0] == BARS
+        for row in (BARS - 1, BARS - 37):
+            np.testing.assert_array_equal(member.compute(data.noisy_after(row))[:row], values[:row])
         tail = member.compute(data.last(member.lookback))
         np.testing.assert_allclose(tail[-1], values[-1], rtol=1e-9, atol=0)
     assert member.lookback <= MAX_LOOKBACK_BARS
-    assert np.isfinite(member.compute(panel)[member.lookback - 1 :]).all()
+    assert np.isfinite(member.compute(whole.view)[member.lookback - 1 :]).all()
 
 
 @pytest.mark.parametrize("member", _members(), ids=str)
-def test_a_value_does_not_depend_on_the_unit_of_price_or_volume(member: Member, panel: Panel) -> None:
+def test_a_value_does_not_depend_on_the_unit_of_price_or_volume(member: Member, whole: Seen) -> None:
     """A contract of a thousandth's size is the same market (volatility included: it is of log returns)."""
-    scaled = replace(
-        panel,
-        **{name: getattr(panel, name) * 1024.0 for name in ("open", "high", "low", "close")},
-        volume=panel.volume / 1024.0,
-        open_interest=panel.open_interest / 1024.0,
-    )
-    np.testing.assert_allclose(member.compute(scaled)[-1], member.compute(panel)[-1], rtol=1e-6, atol=1e-9)
+    mine, scaled = member.compute(whole.view), member.compute(whole.scaled)
+    np.testing.assert_allclose(scaled[-1], mine[-1], rtol=1e-6, atol=1e-9)
 
 
 def test_every_feature_really_reads_the_market(panel: Panel) -> None:

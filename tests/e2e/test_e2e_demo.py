@@ -16,11 +16,12 @@ import pytest
 from hydra_core.ledger.store import Ledger
 from hydra_core.platform.processes import MARKER
 
+pytestmark = pytest.mark.timeout(600)
 DAYS = 30
 HOURS = 1.0
 
 
-def hydra(folder: Path, *words: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+def hydra(folder: Path, *words: str, timeout_s: float = 560) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, with small settings and ports that nobody else uses."""
     environment = {
         **os.environ,

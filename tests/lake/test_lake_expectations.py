@@ -133,12 +133,14 @@ def test_order_grid_and_shape_are_checked(spoiled: pl.DataFrame, name: str, seve
     assert name in [line.name for line in failures]
 
 
-@pytest.mark.long
 def test_all_pairs_at_once_blame_the_right_one() -> None:
     frames = {Pair(f"P{number}"): healthy("candles_5m", number) for number in range(4)}
     assert all(report.passed and report.rows == ROWS for report in run_suites(frames, "candles_5m").values())
     frames[Pair("P2")] = spoil(frames[Pair("P2")], "open", -1.0)
-    assert [pair for pair, report in run_suites(frames, "candles_5m").items() if not report.passed] == ["P2"]
+    found = run_suites(frames, "candles_5m")
+    assert [pair for pair, report in found.items() if not report.passed] == ["P2"]
+    for pair in ("P1", "P2"):
+        assert found[Pair(pair)] == run_suite(frames[Pair(pair)], "candles_5m"), "asked alone, it says the same"
 
 
 def test_nothing_heavy_is_imported_with_the_lake_or_the_market() -> None:
