@@ -82,7 +82,7 @@ def _agree(opening: Opening, confirm: str) -> None:
         err.print(f"  {name} {value:g}")
     words = confirm
     if not words:
-        err.print(f"To agree, type: [bold]{opening.phrase}[/]", highlight=False)
+        err.print(f"To agree, type: [bold]{opening.phrase}[/]", highlight=False, soft_wrap=True)
         words = typer.prompt("", prompt_suffix="> ", err=True)
     if words.strip() != opening.phrase:
         raise UsageError(
