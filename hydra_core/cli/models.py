@@ -60,21 +60,19 @@ def train(
         started = platform.running() is None
         try:
             platform.start()
-            wait_with_progress(platform)
             config = {"research/dataset": {"pairs": list(chosen), "candles": candles}}
-            with (
-                platform.console() as console,
-                Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err) as bar,
-            ):
-                task = bar.add_task("training", total=None)
+            with platform.console() as console:
+                wait_with_progress(platform)
+                columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+                with Progress(*columns, console=err) as bar:
+                    task = bar.add_task("training", total=None)
 
-                def show(event: RunEvent) -> None:
-                    if event.progress:
-                        bar.update(
-                            task, description=event.message[:60], completed=event.progress[0], total=event.progress[1]
-                        )
+                    def show(event: RunEvent) -> None:
+                        if event.progress:
+                            done, total = event.progress
+                            bar.update(task, description=event.message[:60], completed=done, total=total)
 
-                outcome = console.run("research", "hydra_research", config=config, on_event=show)
+                    outcome = console.run("research", "hydra_research", config=config, on_event=show)
         finally:
             if started:
                 platform.stop()

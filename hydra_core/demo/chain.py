@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -21,9 +21,9 @@ from hydra_core.lake.store import Lake
 from hydra_core.ledger.records import STRATEGY
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.venue_clock import PATIENCE_S, read_anchor, set_clock
-from hydra_core.platform.control import Platform
+from hydra_core.platform.control import READY, Platform
 from hydra_core.platform.markets import MarketDescription
-from hydra_core.platform.parts import DAEMON, LIVE, RESEARCH, STORAGE, TRADER, VENUE
+from hydra_core.platform.parts import DAEMON, LIVE, RESEARCH, STORAGE, TRADER, VENUE, PlatformRecord
 from hydra_core.platform.runs import RunConsole, RunEvent, RunOutcome
 from hydra_core.report.account import view_account
 from hydra_core.report.build import write_report
@@ -115,11 +115,13 @@ def run_demo(options: DemoOptions, settings: Settings, tell: Stage) -> DemoResul
     with Ledger.open(settings.database_url or home.ledger_url) as ledger:
         account = ledger.open_account("paper", options.balance, market.start_ms or 0)
         tell("market", 1, 1, home.market)
-        with timed("start"):
-            platform = _start(home, settings, tell)
+        platform = Platform(home, settings, PARTS, tied=True)
         try:
-            url = platform.running().venue_url  # type: ignore[union-attr]
-            with platform.console() as console:
+            with ExitStack() as kept:
+                with timed("start"):
+                    url = platform.start().venue_url
+                    console = kept.enter_context(platform.console())
+                    _wait(platform, tell)
                 with timed("collect"):
                     checks = _collect(console, url, market, settings, tell)
                 with timed("research"):
@@ -147,27 +149,20 @@ def _open(options: DemoOptions, settings: Settings) -> tuple[Home, MarketDescrip
     return open_synthetic(settings, options.seed, options.signal, options.days)
 
 
-def _start(home: Home, settings: Settings, tell: Stage) -> Platform:
-    """Start the parts; the venue is held from the moment it answers."""
-    platform = Platform(home, settings, PARTS, tied=True)
-    try:
-        platform.start()
-        held = False
+def _wait(platform: Platform, tell: Stage) -> None:
+    """Until every part is ready; the venue is held from the moment it answers."""
+    held = False
 
-        def on_progress(record: Any) -> None:
-            nonlocal held
-            ready = [part.name for part in record.parts.values() if part.state in ("ready", "done")]
-            waiting = [name for name in record.parts if name not in ready]
-            if VENUE in ready and not held:
-                set_clock(record.venue_url, held=True)
-                held = True
-            tell("start", len(ready), len(record.parts), ", ".join(waiting))
+    def on_progress(record: PlatformRecord) -> None:
+        nonlocal held
+        ready = [part.name for part in record.parts.values() if part.state in READY]
+        waiting = [name for name in record.parts if name not in ready]
+        if VENUE in ready and not held:
+            set_clock(record.venue_url, held=True)
+            held = True
+        tell("start", len(ready), len(record.parts), ", ".join(waiting))
 
-        platform.wait_ready(on_progress=on_progress)
-    except BaseException:
-        platform.stop()
-        raise
-    return platform
+    platform.wait_ready(on_progress=on_progress)
 
 
 def _collect(

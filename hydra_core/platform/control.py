@@ -135,7 +135,11 @@ class Platform:
         return report
 
     def console(self) -> RunConsole:
-        """A console that launches Dagster runs on this platform's code servers."""
+        """A console that launches Dagster runs on this platform's code servers.
+
+        It may be opened as soon as the platform is started: what it imports is then loaded while the parts get ready. Nothing
+        may be launched before they are.
+        """
         record = self.running()
         url = record.venue_url if record else venue_url(self.home, self.settings)
         return RunConsole(self.home, child_environment(self.home, self.settings, threads=1, venue_url=url))
