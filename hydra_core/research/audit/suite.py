@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -117,24 +117,38 @@ def plausible(seen: Skill, caps: Caps) -> AuditLine:
 def _audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> list[AuditLine]:
     bench.progress(f"leak audit of the {candidate.kind}", 0, 4)
     panel, version = dataset.panel, candidate.version
-    recent = panel.last(min(len(panel), 3 * MOST_BARS))
-    made = audit_features(recent, FeatureSet(dataset.feature_names), rows=CANDIDATE_ROWS)
+    made: list[AuditLine] = []
     if candidate.kind == FORECASTER:
         made.append(forecast_ignores_the_future(load_forecaster(bench, version), panel))
     elif candidate.kind == CROWD:
         made.append(hazard_ignores_the_future(load_crowd(bench.registry.path(CROWD, version), version), panel))
-    made += audit_statistics(recent, rows=CANDIDATE_ROWS)
     bench.progress(f"leak audit of the {candidate.kind}", 1, 4)
     if candidate.kind == FORECASTER:
         made += _forecaster_skill(bench, dataset, version)
     bench.progress(f"leak audit of the {candidate.kind}", 2, 4)
-    made += late_listing(recent, FeatureSet(dataset.feature_names))
+    made += _inputs(dataset)
+    bench.progress(f"leak audit of the {candidate.kind}", 3, 4)
     if dataset.sources:
         lake = bench.lake
         sources = sources_of_lake(lake, panel.pairs, int(panel.ts[0]), int(panel.close_ms[-1]))
         made += [*buildable_then(panel, sources), universe_as_of(panel, traded_in(lake))]
     bench.progress(f"leak audit of the {candidate.kind}", 4, 4)
     return made
+
+
+def _inputs(dataset: Dataset) -> list[AuditLine]:
+    """L1 and L10 of what every candidate of a dataset reads: they depend on the dataset alone and are judged once."""
+
+    def judged() -> dict[str, Any]:
+        recent, chosen = dataset.panel.last(min(len(dataset.panel), 3 * MOST_BARS)), FeatureSet(dataset.feature_names)
+        lines = [
+            *audit_features(recent, chosen, rows=CANDIDATE_ROWS),
+            *audit_statistics(recent, rows=CANDIDATE_ROWS),
+            *late_listing(recent, chosen),
+        ]
+        return {"lines": [line.to_json() for line in lines]}
+
+    return [AuditLine(**line) for line in remembered(dataset.stage("audit-inputs"), judged)["lines"]]
 
 
 def _forecaster_skill(bench: Bench, dataset: Dataset, version: str) -> list[AuditLine]:
