@@ -7,8 +7,7 @@ use the batch call (state.py): it needs nothing kept between cycles. Not here: s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,8 +20,7 @@ from hydra_core.statistics import live_steps as steps
 from hydra_core.statistics.sliding import sliding
 
 
-@dataclass(frozen=True, eq=False)
-class Bar:
+class Bar(NamedTuple):
     """One closed bar of P pairs, and what all statistics need of it; float64 (P,), NaN where missing.
 
     Parameters
@@ -59,8 +57,10 @@ class VolatilityStream:
 
     def update(self, bar: Bar) -> dict[str, Floats]:
         """Move on by one bar."""
-        steps.step_forecast(bar.high, bar.low, bar.log_return, self._ranges, self._squares, self._sigma)
-        steps.step_moves(bar.log_close, self._sigma, self._closes, self._sigmas, self._seen, self._moves)
+        steps.step_volatility(
+            bar.high, bar.low, bar.log_return, bar.log_close, self._seen, self._ranges, self._squares, self._closes,
+            self._sigmas, self._sigma, self._moves,
+        )  # fmt: skip
         self._seen += 1
         return {"volatility": self._sigma, "move_15m": self._moves[0], "move_60m": self._moves[1]}
 
@@ -95,9 +95,10 @@ class ShockStream:
 
     def update(self, bar: Bar) -> dict[str, Floats]:
         """Move on by one bar."""
-        steps.step_shock(bar.log_return, self._before, self._products, self._shock)
-        steps.step_jumps(self._shock, self._flags, self._scratch[: self._shock.size], self._jump)
-        steps.step_hawkes(self._shock, self._events, self._counts, self._scratch, self._hawkes)
+        steps.step_shocks(
+            bar.log_return, self._before, self._products, self._flags, self._events, self._counts, self._scratch,
+            self._shock, self._jump, self._hawkes,
+        )  # fmt: skip
         return {
             "jump": self._jump[0],
             "jump_rate": self._jump[1],
@@ -112,14 +113,14 @@ class RegimeStream:
     def __init__(self, pairs: int) -> None:
         self._logs = sliding(pairs, (regimes.BASE_BARS,))
         self._base = np.full(pairs, np.nan)
-        self._filter = regimes.FilterStream(regimes.DEFAULT, pairs)
+        self._chains = regimes.FilterStream(regimes.DEFAULT, pairs).chains
         self._out = np.full((pairs, len(regimes.DEFAULT.scales)), np.nan)
 
     def update(self, bar: Bar) -> dict[str, Floats]:
         """Move on by one bar."""
-        steps.step_base(bar.high, bar.low, self._logs, self._base)
-        self._out[:] = self._filter.update(bar.log_return / self._base)
-        self._out[np.isnan(self._base)] = np.nan
+        steps.step_regimes(
+            bar.high, bar.low, bar.log_return, self._logs, self._base, *self._chains, self._out
+        )  # fmt: skip
         return {"regimes": self._out}
 
 
@@ -128,7 +129,7 @@ class CorrelationStream:
 
     def __init__(self, names: Sequence[str], interval: Interval) -> None:
         pairs = len(names)
-        self._pairs, self._interval = pairs, interval
+        self._pairs, self._bar_ms = pairs, interval.ms
         self._prior = co.prior_correlation(names)
         count = pairs + pairs * (pairs - 1) // 2
         self._products = sliding(count, (), ((co.FAST_HALF_LIFE, co.FAST_BARS),))
@@ -145,7 +146,7 @@ class CorrelationStream:
         self._mean[0] = steps.step_correlation(bar.log_return, self._products, self._scratch)
         if self._pairs < 2:
             self._mean[0] = 0.0
-        if self._seen > co.MATRIX_BARS and (bar.close_ms // self._interval.ms) % co.MATRIX_EVERY == 0:
+        if self._seen > co.MATRIX_BARS and (bar.close_ms // self._bar_ms) % co.MATRIX_EVERY == 0:
             ordered = np.roll(self._returns, -(self._seen % co.MATRIX_BARS), axis=0)
             self._matrix = co.shrunk_correlation(ordered, self._prior)
         return {"mean_correlation": self._mean, "correlation": self._matrix}
@@ -165,7 +166,7 @@ class LiveLayer2:
 
     def __init__(self, names: Sequence[str], interval: Interval) -> None:
         pairs = len(names)
-        self._interval = interval
+        self._interval, self._bar_ms = interval, interval.ms
         self._streams: tuple[Stream, ...] = (*(kind(pairs) for kind in STREAMS), CorrelationStream(names, interval))
         self._log_close = np.full(pairs, np.nan)
         self._close_ms: int | None = None
@@ -182,7 +183,7 @@ class LiveLayer2:
         ------
         InputMissing : a bar was left out or came twice
         """
-        if self._close_ms is not None and close_ms != self._close_ms + self._interval.ms:
+        if self._close_ms is not None and close_ms != self._close_ms + self._bar_ms:
             raise InputMissing(
                 f"bar that closed at {close_ms} follows the one at {self._close_ms}",
                 f"Hand in every {self._interval} bar once and in order, a missing one as NaN",

@@ -13,6 +13,7 @@ from numba import njit
 
 from hydra_core.domain.market import Floats
 from hydra_core.statistics import hawkes, jumps, regimes, volatility
+from hydra_core.statistics.regimes import filter_step
 from hydra_core.statistics.sliding import Sliding, exponential, mean, push, total
 
 _FLOOR: Final = volatility.VARIANCE_FLOOR
@@ -137,6 +138,40 @@ def step_base(high: Floats, low: Floats, logs: Sliding, out: Floats) -> None:
     push(logs, out)
     for p in range(high.size):
         out[p] = math.exp(0.5 * mean(logs, 0, p))
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def step_volatility(
+    high: Floats, low: Floats, log_return: Floats, log_close: Floats, seen: int, ranges: Sliding, squares: Sliding,
+    closes: Floats, sigmas: Floats, sigma: Floats, moves: Floats,
+) -> None:  # fmt: skip
+    """:func:`step_forecast`, then :func:`step_moves`: one call costs what its arrays cost to hand over, once."""
+    step_forecast(high, low, log_return, ranges, squares, sigma)
+    step_moves(log_close, sigma, closes, sigmas, seen, moves)
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def step_shocks(
+    log_return: Floats, before: Floats, products: Sliding, flags: Sliding, events: Sliding, counts: Sliding,
+    scratch: Floats, shock: Floats, jump: Floats, excited: Floats,
+) -> None:  # fmt: skip
+    """:func:`step_shock`, then what reads it: :func:`step_jumps` and :func:`step_hawkes`."""
+    step_shock(log_return, before, products, shock)
+    step_jumps(shock, flags, scratch[: shock.size], jump)
+    step_hawkes(shock, events, counts, scratch, excited)
+
+
+@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def step_regimes(
+    high: Floats, low: Floats, log_return: Floats, logs: Sliding, base: Floats, now: Floats, ahead: Floats,
+    scales: Floats, transition: Floats, degrees: float, out: Floats,
+) -> None:  # fmt: skip
+    """:func:`step_base`, then the filter of the returns over it, ``now`` and ``out`` (P, S); NaN without a base."""
+    step_base(high, low, logs, base)
+    for p in range(base.size):
+        filter_step(log_return[p] / base[p], now[p], ahead, scales, transition, degrees)
+        for state in range(scales.size):
+            out[p, state] = math.nan if math.isnan(base[p]) else now[p, state]
 
 
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]

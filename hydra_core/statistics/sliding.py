@@ -28,15 +28,14 @@ class Sliding(NamedTuple):
     ring : (N, C), the newest N rows, NaN where missing or not yet seen
     rows : int64: rows taken so far, number of plain windows K, of exponential ones E, then their lengths
     fading : (3, E): decay a row, decay over the whole window, full weight
-    plain : (2, K, C): sum and number of finite values of each plain window
-    weighted : (2, E, C): weighted sum and weight of each exponential window
+    sums : (2, K + E, C): sum and number of finite values of each plain window, then weighted sum and weight of each exponential
+        one
     """
 
     ring: Floats
     rows: Ints
     fading: Floats
-    plain: Floats
-    weighted: Floats
+    sums: Floats
 
 
 def sliding(columns: int, windows: tuple[int, ...], exponential: tuple[tuple[float, int], ...] = ()) -> Sliding:
@@ -48,8 +47,7 @@ def sliding(columns: int, windows: tuple[int, ...], exponential: tuple[tuple[flo
         np.full((max(*windows, *spans, 1), columns), np.nan),
         np.array([0, len(windows), len(spans), *windows, *spans], np.int64),
         np.stack([decay, over, (1.0 - over) / (1.0 - decay)]),
-        np.zeros((2, len(windows), columns)),
-        np.zeros((2, len(spans), columns)),
+        np.zeros((2, len(windows) + len(spans), columns)),
     )
 
 
@@ -65,17 +63,17 @@ def push(s: Sliding, row: Floats) -> None:
         for c in range(columns):
             gone, come = s.ring[old, c], row[c]
             if seen >= window and not math.isnan(gone):
-                s.plain[0, k, c] -= gone
-                s.plain[1, k, c] -= 1.0
+                s.sums[0, k, c] -= gone
+                s.sums[1, k, c] -= 1.0
             if not math.isnan(come):
-                s.plain[0, k, c] += come
-                s.plain[1, k, c] += 1.0
+                s.sums[0, k, c] += come
+                s.sums[1, k, c] += 1.0
     for k in range(s.rows[2]):
         span = s.rows[3 + plain + k]
         old = (seen - span) % size
         decay, over = s.fading[0, k], s.fading[1, k]
         for c in range(columns):
-            summed, weight = s.weighted[0, k, c] * decay, s.weighted[1, k, c] * decay
+            summed, weight = s.sums[0, plain + k, c] * decay, s.sums[1, plain + k, c] * decay
             gone, come = s.ring[old, c], row[c]
             if seen >= span and not math.isnan(gone):
                 summed -= over * gone
@@ -83,7 +81,7 @@ def push(s: Sliding, row: Floats) -> None:
             if not math.isnan(come):
                 summed += come
                 weight += 1.0
-            s.weighted[0, k, c], s.weighted[1, k, c] = summed, weight
+            s.sums[0, plain + k, c], s.sums[1, plain + k, c] = summed, weight
     for c in range(columns):
         s.ring[at, c] = row[c]
     s.rows[0] = seen + 1
@@ -107,34 +105,32 @@ def _sum_afresh(s: Sliding) -> None:
                 if not math.isnan(value):
                     summed += value
                     weight += 1.0
-            if exponential_one:
-                s.weighted[0, k - s.rows[1], c], s.weighted[1, k - s.rows[1], c] = summed, weight
-            else:
-                s.plain[0, k, c], s.plain[1, k, c] = summed, weight
+            s.sums[0, k, c], s.sums[1, k, c] = summed, weight
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def mean(s: Sliding, k: int, c: int) -> float:
     """Mean of window k of column c, as :func:`~hydra_core.statistics.rolling.rolling_mean` has it."""
     window = s.rows[3 + k]
-    count = s.plain[1, k, c]
+    count = s.sums[1, k, c]
     if s.rows[0] < window or count < max(1.0, _SHARE * window):
         return math.nan
-    return s.plain[0, k, c] / count  # type: ignore[no-any-return]
+    return s.sums[0, k, c] / count  # type: ignore[no-any-return]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def total(s: Sliding, k: int, c: int) -> float:
     """Sum of window k of column c, NaN where a value is missing."""
     window = s.rows[3 + k]
-    if s.rows[0] < window or s.plain[1, k, c] < window:
+    if s.rows[0] < window or s.sums[1, k, c] < window:
         return math.nan
-    return s.plain[0, k, c]  # type: ignore[no-any-return]
+    return s.sums[0, k, c]  # type: ignore[no-any-return]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def exponential(s: Sliding, k: int, c: int) -> float:
     """Exponential mean of window k of column c, as :func:`~hydra_core.statistics.rolling.exponential_mean` has it."""
-    if s.rows[0] < s.rows[3 + s.rows[1] + k] or s.weighted[1, k, c] < _SHARE * s.fading[2, k]:
+    at = s.rows[1] + k
+    if s.rows[0] < s.rows[3 + at] or s.sums[1, at, c] < _SHARE * s.fading[2, k]:
         return math.nan
-    return s.weighted[0, k, c] / s.weighted[1, k, c]  # type: ignore[no-any-return]
+    return s.sums[0, at, c] / s.sums[1, at, c]  # type: ignore[no-any-return]
