@@ -100,10 +100,10 @@ def stress(
     limits leave standing, with the stops that the risk brain would set; from then on window, desk, guard and kill switches do
     what they do. Shown is whether exposure stayed inside its limits, whether the switches tripped at the first mark that met
     their condition, whether a loss limit was overshot by more than the bar that crossed it, and whether the account ended flat
-    and solvent; the timeline becomes a page. Exits with 1 where something did not hold.
+    and solvent; the timeline becomes a page, and a section of `hydra report`. Exits with 1 where something did not hold.
     """
     from hydra_core.replay.stress import stress as live_through
-    from hydra_core.report.stress import write_stress
+    from hydra_core.report.stress import PAGE, write_stress
     from hydra_core.simulation.recorded import RecordedMarket
 
     with reporting_errors():
@@ -128,7 +128,7 @@ def stress(
                 runs.append(
                     live_through(recorded, settings, moment, side=one, balance=Decimal(repr(balance)), hours=hours)
                 )
-        written = write_stress(page or settings.data_root / "stress.html", recorded.name, runs, synthetic=False)
+        written = write_stress(page or settings.data_root / PAGE, recorded.name, runs, synthetic=False)
         holds = all(run.holds for run in runs)
         if as_json:
             say_json({"holds": holds, "runs": [run.to_json() for run in runs], "page": str(written)})

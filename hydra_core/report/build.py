@@ -17,6 +17,7 @@ from hydra_core.report.parity import parity_sections
 from hydra_core.report.quality import quality_sections
 from hydra_core.report.research import latest_research
 from hydra_core.report.sections import account_sections, research_sections, tiles
+from hydra_core.report.stress import stress_sections
 from hydra_core.settings import Settings
 
 
@@ -35,6 +36,7 @@ def write_report(home: Home, ledger: Ledger, account: str, settings: Settings) -
         *account_sections(ledger, view),
         *execution_sections(ledger, account),
         *parity_sections(home, account),
+        *stress_sections(home),
         *quality_sections(home, settings),
         *research_sections(home, research, settings),
     ]

@@ -15,11 +15,12 @@ from real_history import FOLDER, needs
 from typer.testing import CliRunner
 
 from hydra_core.cli.main import app
-from hydra_core.domain.errors import UsageError
+from hydra_core.domain.errors import DataCorrupt, UsageError
 from hydra_core.domain.intervals import DAY_MS, Interval, parse_time
 from hydra_core.domain.trading import Mode
+from hydra_core.home import Home
 from hydra_core.replay.stress import StressRun, stress
-from hydra_core.report.stress import write_stress
+from hydra_core.report.stress import stress_sections, write_stress
 from hydra_core.risk.switches import Judgement
 from hydra_core.settings import RiskSettings, Settings
 from hydra_core.simulation.recorded import RecordedMarket
@@ -146,7 +147,14 @@ def test_the_page_tells_the_timeline(run: StressRun, tmp_path: Path) -> None:
     assert datetime.fromtimestamp(run.entered_ms / 1000, UTC).strftime("%H:%M") in text
     assert "held" in text
     assert "failed" in text
-    assert json.dumps(run.to_json())
+    [section] = stress_sections(Home(tmp_path, "some-market"))
+    assert [row[-1] for row in section.tables[0].rows] == ["held", "failed"]
+    for table in section.tables[1:]:
+        assert [what for _, what in table.rows] == [event.what for event in run.events]
+    (tmp_path / "stress.json").write_text("{}")
+    with pytest.raises(DataCorrupt, match="no stress finding"):
+        stress_sections(Home(tmp_path, "some-market"))
+    assert stress_sections(Home(tmp_path / "elsewhere", "some-market")) == []
 
 
 def test_the_command_writes_the_page(crash: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
