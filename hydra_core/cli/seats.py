@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("list")(list_models)
     group.command()(watch)
+    group.command()(drift)
     group.command()(recalibrate)
     group.command()(rollback)
     group.command()(demote)
@@ -91,6 +92,32 @@ def watch(
                 out.print(f"  challenger {one.challenger[:12]}: {one.shadow.value:.3f}{lead}", soft_wrap=True)
         if not seen:
             out.print("no seat is held: nothing to watch")
+
+
+def drift(market: MarketOption = "", as_json: JsonFlag = False) -> None:
+    """Hold what the forecaster champion reads against what it was taught on, and look for a change of its losses."""
+    from hydra_core.research.bench import Bench
+    from hydra_core.research.driftlook import look
+
+    with reporting_errors():
+        settings, home = open_home(market)
+        seen = look(Bench.of(home, settings))
+        if as_json:
+            say_json({"drift": None if seen is None else seen.to_json()})
+            return
+        if seen is None:
+            out.print("nobody holds the forecaster's seat")
+            return
+        table = Table(title=f"what forecaster {seen.champion[:12]} reads, until {iso(seen.until_ms)}")
+        for head in ("feature", "word", "index", "largest while training", "known then", "known now"):
+            table.add_column(head, no_wrap=True)
+        for one in seen.ordered:
+            figures = (
+                "" if each is None else f"{each:.3f}" for each in (one.index, one.usual, one.known_before, one.known)
+            )
+            table.add_row(one.name, one.word, *figures)
+        out.print(table)
+        out.print(seen.verdict, soft_wrap=True)
 
 
 def recalibrate(

@@ -208,6 +208,16 @@ def remembered_candidate(bench: Bench, stage: Path, make: Callable[[], Candidate
     return made
 
 
+def require_same_data(bench: Bench, dataset: Dataset, kind: str, version: str) -> None:
+    """Raise ArtifactInvalid unless a candidate's card says that it was trained on exactly this dataset."""
+    said = bench.registry.card(kind, version).data_hashes.get("dataset", "")
+    if said != dataset.version:
+        raise ArtifactInvalid(
+            f"{kind} {version[:12]} was trained on dataset {said[:12] or 'unnamed'}, judged on {dataset.version[:12]}",
+            "Judge it on its own dataset, or train on this one",
+        )
+
+
 def estimate(interval: Interval) -> Estimate:
     """An interval as a card holds it."""
     return Estimate(value=interval.value, low=interval.low, high=interval.high)

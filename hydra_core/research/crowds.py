@@ -7,7 +7,15 @@ from hydra_core.alpha.models import CROWD
 from hydra_core.alpha.registry import Estimate
 from hydra_core.domain.errors import InputMissing
 from hydra_core.research import plots
-from hydra_core.research.bench import Bench, Candidate, Validation, card_of, remembered_candidate, seal
+from hydra_core.research.bench import (
+    Bench,
+    Candidate,
+    Validation,
+    card_of,
+    remembered_candidate,
+    require_same_data,
+    seal,
+)
 from hydra_core.research.dataset import Dataset
 from hydra_core.research.gates import MIN_EVENTS, GateVerdict, crowd_gates
 from hydra_core.research.trials import read_lockbox
@@ -25,6 +33,7 @@ def validate_crowd(bench: Bench, dataset: Dataset, candidate: Candidate) -> Vali
     if not candidate.version:
         return Validation.none(candidate)
     version = candidate.version
+    require_same_data(bench, dataset, CROWD, version)
     read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=CROWD, version=version)
     artifact = load(bench.registry.path(CROWD, version), version)
     usual = float(bench.registry.card(CROWD, version).settings["base_rate"])

@@ -15,11 +15,19 @@ import numpy as np
 from hydra_core.alpha.models import POLICY
 from hydra_core.alpha.policy.band import Band, Lanes, Target, lanes, trade
 from hydra_core.alpha.policy.observation import LOOKBACK, policy_inputs
-from hydra_core.domain.errors import InputMissing
+from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import CANDLES, Floats, Ints
 from hydra_core.research import plots
-from hydra_core.research.bench import Bench, Candidate, Validation, card_of, remembered_candidate, seal
+from hydra_core.research.bench import (
+    Bench,
+    Candidate,
+    Validation,
+    card_of,
+    remembered_candidate,
+    require_same_data,
+    seal,
+)
 from hydra_core.research.books import Book
 from hydra_core.research.bootstrap import mean_interval
 from hydra_core.research.dataset import Dataset, content_key, load_arrays, remembered_arrays
@@ -91,6 +99,7 @@ def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candi
 
     if not candidate.version:
         return Validation.none(candidate)
+    _require_same(bench, dataset, forecaster.version, candidate.version)
     read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=POLICY, version=candidate.version)
     policy = load(bench.registry.path(POLICY, candidate.version), candidate.version)
     book = _lanes(bench, dataset, forecaster.version)
@@ -176,6 +185,17 @@ def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study
     gain = float((daily - beside).mean()) * 1e4
     metrics = {"walk_forward_gain_bp_a_day": gain, "band_enter": policy.band.enter, "band_leave": policy.band.leave}
     return Candidate(POLICY, version, dataset.version, metrics, card.notes)
+
+
+def _require_same(bench: Bench, dataset: Dataset, forecaster: str, version: str) -> None:
+    """Raise ArtifactInvalid unless a policy's card names this dataset and this forecaster's forecasts."""
+    require_same_data(bench, dataset, POLICY, version)
+    learnt_on = str(bench.registry.card(POLICY, version).settings.get("forecaster", ""))
+    if learnt_on != forecaster:
+        raise ArtifactInvalid(
+            f"policy {version[:12]} learnt on the forecasts of {learnt_on[:12] or 'nobody'}, judged on {forecaster[:12]}'s",
+            "Judge it on the forecaster that it times, or train it on this one's forecasts",
+        )
 
 
 def _lanes(bench: Bench, dataset: Dataset, forecaster: str) -> Lanes:

@@ -15,6 +15,7 @@ from hydra_core.alpha.policy.band import Band, Lanes, band_target, lanes, trade,
 from hydra_core.alpha.policy.observation import policy_inputs
 from hydra_core.alpha.policy.timing import canonical, timed_target
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
+from hydra_core.execution.committee import ABSTAINED, REJECTED, policy_choice
 
 
 def observation(z: np.ndarray, displacement: np.ndarray | None = None) -> PolicyObservation:
@@ -147,6 +148,30 @@ def test_the_sealed_policy_says_what_the_trained_one_says(trained: object, tmp_p
     (tmp_path / "model.onnx").write_bytes(b"no")
     with pytest.raises(ArtifactInvalid, match="cannot be loaded"):
         artifact.load(tmp_path, "v1")
+
+
+def test_a_sealed_policy_has_no_word_on_what_it_cannot_see_and_its_book_goes_on(
+    trained: object, tmp_path: Path
+) -> None:
+    """An unknown input is an abstention in the vote, never a target of zero; on paper it keeps what it holds."""
+    artifact.write(tmp_path, trained)  # type: ignore[arg-type]
+    sealed = artifact.load(tmp_path, "v")
+    seen = observation(np.full(4, 3.0))
+    blind = PolicyObservation(**{**seen.__dict__, "displacement_z": np.array([0.0, np.nan, 0.0, 0.0]),
+                                 "forecast_z": np.array([3.0, 3.0, np.nan, 3.0])})  # fmt: skip
+    said = sealed.target(blind)
+    assert_array_equal(np.isnan(said), [False, True, True, False])
+    assert policy_choice(1.0, said[1]) == ABSTAINED != REJECTED
+    book = displaced_book(5, 300)
+    gone = {name: np.array(getattr(book.observation, name)) for name in ("displacement_z", "forecast_z")}
+    gone["displacement_z"][100:200] = np.nan
+    gone["forecast_z"][150:160] = np.nan
+    holes = Lanes(PolicyObservation(**{**book.observation.__dict__, **gone}), book.returns, book.funding, book.side_cost,
+                  book.days)  # fmt: skip
+    net, held = trade(holes, sealed.target)
+    assert np.isfinite(net).all()
+    assert (held[100:150] == held[99]).all()
+    assert (held[150:160] == 0).all()
 
 
 def test_tuning_prefers_the_thresholds_that_earn() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from planted_panel import planted_panel
+from typer.testing import CliRunner
 
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster import artifact
@@ -18,6 +19,7 @@ from hydra_core.alpha.forecaster.linear import LinearModel
 from hydra_core.alpha.forecaster.windows import WindowShape
 from hydra_core.alpha.models import FORECASTER
 from hydra_core.alpha.registry import Card, write_card
+from hydra_core.cli.main import app
 from hydra_core.domain.errors import ArtifactInvalid
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import LONG_SHORT, Panel
@@ -101,6 +103,16 @@ def test_a_market_that_goes_on_as_it_was_is_calm_and_the_look_is_kept(bench: Ben
     assert drift.newest(bench.home.studies, "another") is None
     seen_by(bench)
     assert len(Journal(bench.home.studies / drift.JOURNAL).records()) == 1
+
+
+def test_the_look_in_one_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_DATA_ROOT", str(bench.home.root))
+    asked = ["models", "drift", "--market", bench.home.market]
+    assert "nobody holds" in CliRunner().invoke(app, asked).output
+    version = seat(bench, known_then())
+    told = json.loads(CliRunner().invoke(app, [*asked, "--json"]).output.splitlines()[-1])["drift"]
+    assert (told["champion"], told["calm"]) == (version, True)
+    assert "log loss" in CliRunner().invoke(app, asked).output
 
 
 def test_the_report_shows_the_newest_look(bench: Bench) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from planted_panel import planted_panel
 
 from hydra_core.alpha import labels
-from hydra_core.alpha.models import FORECASTER
+from hydra_core.alpha.forecaster import artifact
+from hydra_core.alpha.models import CROWD, FORECASTER, POLICY
 from hydra_core.alpha.registry import Card, write_card
 from hydra_core.domain.errors import ArtifactInvalid, DataCorrupt, InputMissing
 from hydra_core.home import Home
-from hydra_core.research import forecasters
-from hydra_core.research.bench import Bench
+from hydra_core.research import featuretable, forecasters, pipeline
+from hydra_core.research.bench import Bench, Candidate
 from hydra_core.research.dataset import (
     FEATURES,
     META,
@@ -27,6 +29,7 @@ from hydra_core.research.dataset import (
     open_dataset,
     save_arrays,
 )
+from hydra_core.research.trials import lockbox_ledger
 from hydra_core.risk.limits import Limits
 from hydra_core.settings import ForecasterSettings, TrainingSettings
 
@@ -57,6 +60,9 @@ def test_a_family_goes_from_sweep_to_lockbox(made: Made, family: str, trials: in
     assert (folder / files).exists()
     assert not (folder / "model.onnx").exists()
     assert bench.registry.card(FORECASTER, candidate.version).settings["family"] == family
+    assert set(artifact.references(folder)) == set(dataset.feature_names), (
+        "what drift is held against is sealed with it"
+    )
     assert candidate.metrics["walk_forward_correlation"] > 0.1
     assert 1.0 < candidate.metrics["interval_width"] < 3.0
     forecast, raw, ridge = forecasters.recorded_forecasts(bench, dataset, candidate.version)
@@ -105,6 +111,54 @@ def test_a_candidate_that_names_other_data_is_not_judged(made: Made, tmp_path: P
     version = bench.registry.save(FORECASTER, tmp_path)
     with pytest.raises(ArtifactInvalid, match=f"trained on dataset {'f' * 12}, judged on {dataset.version[:12]}"):
         forecasters.recorded_forecasts(bench, dataset, version)
+
+
+@pytest.mark.parametrize("kind", [CROWD, POLICY])
+def test_a_crowd_model_or_policy_of_other_data_is_not_judged_either(made: Made, tmp_path: Path, kind: str) -> None:
+    """Refused before the lock-box is read, and a policy also where it times another forecaster than it learnt on."""
+    bench, dataset = made
+
+    def candidate(content: str, **card: Any) -> Candidate:
+        folder = tmp_path / content
+        write_card(folder, Card(kind=kind, inputs=("candles",), lookback=9, horizon_bars=48, **card))
+        return Candidate(kind, bench.registry.save(kind, folder), dataset.version)
+
+    def judged(asked: Candidate) -> None:
+        forecaster = Candidate(FORECASTER, "a" * 64, dataset.version)
+        pipeline.validate_candidate(bench, dataset, asked, forecaster=forecaster)
+
+    other = candidate("other", data_hashes={"dataset": "f" * 64})
+    with pytest.raises(ArtifactInvalid, match=f"{kind} {other.version[:12]} was trained on dataset {'f' * 12}"):
+        judged(other)
+    if kind == POLICY:
+        stranger = candidate("own", data_hashes={"dataset": dataset.version}, settings={"forecaster": "b" * 64})
+        with pytest.raises(ArtifactInvalid, match=f"learnt on the forecasts of {'b' * 12}, judged on {'a' * 12}'s"):
+            judged(stranger)
+    assert not [row for row in lockbox_ledger(bench.home.studies).records() if row["kind"] == kind]
+
+
+def test_a_market_that_never_moves_trains_nobody_and_says_why(made: Made, tmp_path: Path) -> None:
+    bench, dataset = of_family(made[0], "linear"), made[1]
+    prices = {name: np.full_like(dataset.panel.close, 100.0) for name in ("open", "high", "low", "close")}
+    still = build_dataset(tmp_path, replace(dataset.panel, **prices), SMALL)
+    with pytest.raises(InputMissing, match="0 usable training values"):
+        forecasters.sweep_forecaster(bench, still)
+    crowd = pipeline.train_crowd_candidate(bench, still)
+    assert (crowd.version, "0 forced exits" in crowd.absent) == ("", True)
+
+
+def test_the_feature_stores_figures_are_those_of_its_columns(made: Made) -> None:
+    _, dataset = made
+    rows = featuretable.statistics_of(dataset)
+    assert [row["feature"] for row in rows] == list(dataset.feature_names)
+    column = dataset.features[dataset.folds.warm_up :, :, 2].astype(float)
+    assert rows[2]["mean"] == pytest.approx(np.nanmean(column), abs=1e-9)
+    assert rows[2]["known"] == np.isfinite(column).mean()
+    assert rows[2]["least"] <= rows[2]["1%"] <= rows[2]["50%"] <= rows[2]["99%"] <= rows[2]["most"]
+    silent = np.array(dataset.features)
+    silent[:, :, 2] = np.nan
+    unknown = featuretable.statistics_of(replace(dataset, features=silent))[2]
+    assert (unknown["known"], np.isnan(unknown["mean"])) == (0.0, True)
 
 
 def test_features_that_are_never_known_are_named(made: Made) -> None:

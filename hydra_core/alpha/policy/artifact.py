@@ -36,8 +36,12 @@ class OnnxPolicy:
     session: Any
 
     def target(self, observation: PolicyObservation) -> Floats:
-        """Wanted position as a share of the largest permitted one, in [-1, 1], of the observation's shape."""
-        return timed_target(observation, self.band, self._scores)
+        """Wanted position as a share of the largest permitted one, in [-1, 1], of the observation's shape.
+
+        NaN where anything of the observation is unknown: it has no word there, which is not the wish to hold nothing.
+        """
+        known = np.isfinite(observation.matrix()).all(axis=-1)
+        return np.where(known, timed_target(observation, self.band, self._scores), np.nan)
 
     def _scores(self, columns: Floats) -> Floats:
         scores = self.session.run(None, {"columns": columns.astype(np.float32)})[0]

@@ -79,7 +79,7 @@ def lanes(
 
 
 def trade(book: Lanes, target: Target) -> tuple[Floats, Floats]:
-    """Hold what a rule wants, bar by bar.
+    """Hold what a rule wants, bar by bar; where it does not know (NaN), what :func:`silent` says.
 
     Returns
     -------
@@ -89,7 +89,10 @@ def trade(book: Lanes, target: Target) -> tuple[Floats, Floats]:
     net, held = np.empty((n, pairs)), np.empty((n, pairs))
     position = np.zeros(pairs)
     for row in range(n):
-        wanted = target(_row(book.observation, row, position))
+        seen = _row(book.observation, row, position)
+        wanted = target(seen)
+        if (unknown := np.isnan(wanted)).any():
+            wanted = np.where(unknown, silent(seen), wanted)
         net[row] = wanted * (book.returns[row] - book.funding[row]) - book.side_cost * np.abs(wanted - position)
         held[row] = position = wanted
     return net, held
@@ -130,6 +133,11 @@ def band_target(value: Floats, position: Floats, enter: float | Floats, leave: f
     keep = known & (position != 0) & (np.sign(position) * value >= leave)
     entered = np.where(known & (np.abs(value) > enter), np.sign(value), 0.0)
     return np.where(entered != 0, entered, np.where(keep, np.sign(position), 0.0))
+
+
+def silent(observation: PolicyObservation) -> Floats:
+    """What is held where a rule says nothing: what it was while the forecast is known, nothing where even that is not."""
+    return np.where(np.isfinite(worth(observation)), np.sign(observation.position), 0.0)
 
 
 def _row(observation: PolicyObservation, row: int, position: Floats) -> PolicyObservation:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from hydra_core.alpha.models import PolicyObservation
-from hydra_core.alpha.policy.band import Band, worth
+from hydra_core.alpha.policy.band import Band, silent, worth
 from hydra_core.domain.market import Floats
 
 COLUMNS: Final = 6
@@ -60,7 +60,7 @@ def timed_target(observation: PolicyObservation, band: Band, scores: Scores) -> 
     move = wish - held
     columns = canonical(observation, move)
     pending = (move != 0) & np.isfinite(columns).all(axis=-1)
-    target = np.where(np.isfinite(worth(observation)), held, 0.0)
+    target = silent(observation)
     if pending.any():
         said = scores(columns[pending])
         target[pending] = np.where(said[:, 1] > said[:, 0], wish[pending], held[pending])
