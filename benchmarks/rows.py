@@ -137,19 +137,42 @@ class Turns:
         """Median seconds of the peer."""
         return statistics.median(peer for _, peer in self.taken)
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Seconds of ours and of the peer in the turn whose ratio is the median one (of an even number, the lower)."""
+        ordered = sorted(self.taken, key=lambda turn: turn[1] / turn[0])
+        return ordered[(len(ordered) - 1) // 2]
+
     def __str__(self) -> str:
         ratios = [peer / ours for ours, peer in self.taken]
         return f"{len(ratios)} turns, ratio from {min(ratios):.3g} to {max(ratios):.3g}"
 
 
 def side_by_side(
-    ours: Callable[[], object], peer: Callable[[], object], repeats: int = 5, warm_up: bool = True
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    repeats: int = 5,
+    warm_up: bool = True,
+    swapping: bool = False,
 ) -> Turns:
-    """Time both in turns, so that a busy moment of the machine meets both alike."""
+    """Time both in turns, so that a busy moment of the machine meets both alike.
+
+    Parameters
+    ----------
+    warm_up : whether both are run once before, untimed
+    swapping : whether the peer goes first in every second turn, so that what one leaves behind meets the other as often
+    """
     if warm_up:
         ours()
         peer()
-    return Turns(tuple((seconds(ours), seconds(peer)) for _ in range(repeats)))
+    taken = []
+    for turn in range(repeats):
+        if swapping and turn % 2:
+            theirs, mine = seconds(peer), seconds(ours)
+        else:
+            mine, theirs = seconds(ours), seconds(peer)
+        taken.append((mine, theirs))
+    return Turns(tuple(taken))
 
 
 def machine() -> str:

@@ -44,7 +44,7 @@ SETTLE_MS: Final = 10 * MINUTE_MS
 OVERLAP_MS: Final = 2 * HOUR_MS
 RECHECKED_BARS: Final = 3
 """Of a month that grew, at least so much time and so many closed bars are asked for again: some are corrected later."""
-MONTHS_AT_ONCE: Final = 4
+MONTHS_AT_ONCE: Final = 8
 """Months of a pair in work at the same time; requests are bounded by the client."""
 
 
@@ -296,11 +296,11 @@ async def _collect_table(
         gaps=[gap for gap in gaps if gap.end <= now_ms - SETTLE_MS],
         as_of_ms=now_ms,
     )
-    now = lake.entry(table, pair, month)
+    now = written.entry
     holes = [gap for gap in gaps if gap.state is GapState.UNRESOLVED and gap.kind is GapKind.INSIDE]
     if holes:
         warnings.append(f"{table}: the exchange lacks {len(holes)} spans, first {holes[0]}")
-    newer = now.revisions[-1:] if now is not None and (entry is None or now.revisions != entry.revisions) else ()
+    newer = now.revisions[-1:] if entry is None or now.revisions != entry.revisions else ()
     return (
         replace(
             here,
@@ -308,7 +308,7 @@ async def _collect_table(
             content_hash=written.content_hash,
             path=str(written.path),
             changed=written.changed,
-            closed=now is not None and now.closed,
+            closed=now.closed,
             gaps=tuple(gaps),
             warnings=tuple(warnings),
             revised=sum(one.changed + one.late + one.withdrawn for one in newer),

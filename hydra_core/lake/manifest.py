@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,11 @@ from hydra_core.lake.gaps import Gap, GapKind, GapState
 NAME: Final = "manifest.json"
 FORMAT: Final = 2
 """1 had spans ``verified_gaps`` without a state; they are read as unresolved."""
+RECENT: Final = 8
+RECENT_BYTES: Final = 1 << 20
+"""So many manifests, none larger than this, are kept as read: a backfill reads an unchanged one over and over."""
+WRITTEN: Final = 4096
+"""Entries that are kept as written: of a manifest that is written anew one or two are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ def former_entry(entry: Entry, former: Revision) -> Entry:
 
 Entries = dict[Pair, dict[str, Entry]]
 """Pair -> month ``YYYY-MM`` -> entry."""
+_RECENT: Final[dict[bytes, Entries]] = {}
+"""By the bytes themselves, so that nothing stale is ever answered; never changed, whoever is handed one gets a copy."""
 
 
 def read_manifest(folder: Path) -> Entries:
@@ -103,39 +111,73 @@ def open_manifest(folder: Path) -> tuple[Entries, str]:
     if content is None:
         return {}, version
     try:
-        word: Any = json.loads(content)
-        entries = {
-            Pair(pair): {month: _entry(each) for month, each in months.items()}
-            for pair, months in word["pairs"].items()
-        }
+        entries = _RECENT.get(content) or _parse(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataCorrupt(
             f"{path} is not a manifest ({error})",
             "Move it away and run `hydra backfill` again: the files are fetched anew",
         ) from error
-    return entries, version
+    _keep(content, entries)
+    return _copied(entries), version
 
 
 def write_manifest(folder: Path, entries: Entries, version: str) -> None:
     """Replace a table's manifest; raises ``files.Changed`` where another machine did meanwhile."""
     pairs = {
-        pair: {month: _plain(months[month]) for month in sorted(months)} for pair, months in sorted(entries.items())
+        pair: _object({month: _written(months[month]) for month in sorted(months)}, 3)
+        for pair, months in sorted(entries.items())
     }
-    write_versioned(folder / NAME, json.dumps({"format": FORMAT, "pairs": pairs}, indent=1).encode(), version)
+    content = _object({"format": str(FORMAT), "pairs": _object(pairs, 2)}, 1).encode()
+    write_versioned(folder / NAME, content, version)
+    _keep(content, _copied(entries))
+
+
+def _keep(content: bytes, entries: Entries) -> None:
+    if content in _RECENT or len(content) > RECENT_BYTES:
+        return
+    _RECENT[content] = entries
+    for oldest in [*_RECENT][:-RECENT]:
+        _RECENT.pop(oldest, None)  # another thread may have been faster
+
+
+def _copied(entries: Entries) -> Entries:
+    return {pair: dict(months) for pair, months in entries.items()}
+
+
+def _parse(content: bytes) -> Entries:
+    word: Any = json.loads(content)
+    return {
+        Pair(pair): {month: _entry(each) for month, each in months.items()} for pair, months in word["pairs"].items()
+    }
+
+
+@lru_cache(maxsize=WRITTEN)
+def _written(entry: Entry) -> str:
+    """An entry as JSON, indented to stand below its month."""
+    return json.dumps(_plain(entry), indent=1).replace("\n", "\n" + " " * 3)
+
+
+def _object(members: Mapping[str, str], depth: int) -> str:
+    """A JSON object of members that are JSON already, indented as ``json.dumps`` does by one a level."""
+    if not members:
+        return "{}"
+    lines = ",\n".join(f"{' ' * depth}{json.dumps(name)}: {value}" for name, value in members.items())
+    return f"{{\n{lines}\n{' ' * (depth - 1)}}}"
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
-    plain = asdict(entry)
+    plain = {field.name: getattr(entry, field.name) for field in fields(entry)}
     plain["gaps"] = [[gap.start, gap.end, gap.kind, gap.state] for gap in entry.gaps]
+    plain["revisions"] = [asdict(revision) for revision in entry.revisions]
     return plain
 
 
 def _entry(word: Mapping[str, Any]) -> Entry:
-    fields = dict(word)
-    former = [(start, end, GapKind.INSIDE, GapState.UNRESOLVED) for start, end in fields.pop("verified_gaps", ())]
+    told = dict(word)
+    former = [(start, end, GapKind.INSIDE, GapState.UNRESOLVED) for start, end in told.pop("verified_gaps", ())]
     gaps = tuple(
         Gap(int(start), int(end), GapKind(kind), GapState(state))
-        for start, end, kind, state in (*former, *fields.pop("gaps", ()))
+        for start, end, kind, state in (*former, *told.pop("gaps", ()))
     )
-    revisions = tuple(Revision(**each) for each in fields.pop("revisions", ()))
-    return Entry(**fields, gaps=gaps, revisions=revisions)
+    revisions = tuple(Revision(**each) for each in told.pop("revisions", ()))
+    return Entry(**told, gaps=gaps, revisions=revisions)

@@ -115,6 +115,8 @@ def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     What a stream told comes out in one order however it was cut into pieces: rows of one stamp are sorted by their values.
     """
     if table not in APPENDED:
+        if not old.height and _ascending(new):
+            return new
         return pl.concat([old, new]).unique("ts", keep="last", maintain_order=True).sort("ts")
     if not new.height or not old.height:
         both = old if old.height else new
@@ -123,6 +125,11 @@ def merge(table: str, old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     met = pl.concat([old.filter(pl.col("ts").is_between(first, last)), new])
     met = met.unique(maintain_order=True).sort(_order(table), maintain_order=True)
     return pl.concat([old.filter(pl.col("ts") < first), met, old.filter(pl.col("ts") > last)])
+
+
+def _ascending(frame: pl.DataFrame) -> bool:
+    """Whether each stamp is later than the one before."""
+    return bool((np.diff(frame["ts"].dt.epoch("ms").to_numpy()) > 0).all())
 
 
 def _order(table: str) -> list[str]:

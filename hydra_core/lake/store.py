@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from hydra_core.domain.errors import DataCorrupt, HydraError, UsageError
 from hydra_core.domain.intervals import month_of, month_span, months_between, utc
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import EXTERNAL_TABLES, SCHEMAS, STREAM_TABLES, empty_frame, schema_of
+from hydra_core.lake.combining import Combined
 from hydra_core.lake.files import Changed, abandoned, folder_at, is_local, leftovers, locked, sha256, write_atomic
 from hydra_core.lake.gaps import Gap
 from hydra_core.lake.manifest import (
@@ -51,6 +53,20 @@ class Written:
     content_hash: str
     rows: int
     changed: bool
+    entry: Entry
+    """What the manifest says of the month since then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A month's new content, on the disk already and not yet named by the manifest."""
+
+    pair: Pair
+    month: str
+    frame: pl.DataFrame
+    content: bytes
+    entry: Entry
+    as_of_ms: int
 
 
 def open_lake(folder: Path, venue: str, url: str = "") -> Lake:
@@ -78,6 +94,7 @@ class Lake:
         self.root = folder_at(root)
         self.venue = venue
         self.pins = Pins(self.root)
+        self._changes: dict[str, Combined[_Change, Written]] = {}
 
     def write(
         self,
@@ -130,38 +147,55 @@ class Lake:
             source=source,
             gaps=tuple(gaps),
         )
+        path = self.path(table, entry)
+        # Beside the other writers: a file is nothing until the manifest names it, and only that is done one at a time.
+        if not path.exists() or sha256(path.read_bytes()) != entry.file_hash:
+            write_atomic(path, content)
+        return self._combined(table).do(_Change(pair, month, frame, content, entry, as_of_ms))
+
+    def _combined(self, table: str) -> Combined[_Change, Written]:
+        """Where this table's changes meet."""
+        return self._changes.setdefault(table, Combined(partial(self._make_current, table)))
+
+    def _make_current(self, table: str, changes: Sequence[_Change]) -> list[Written]:
+        """Have the manifest name what is written."""
         for _ in range(ATTEMPTS):
             try:
-                return self._put(table, pair, month, frame, content, entry, as_of_ms)
+                return self._put(table, changes)
             except Changed:
                 continue  # another machine wrote the manifest: take its state in and put ours on top
-        raise HydraError(f"{table} {pair} {month}: others write {self.root} all the time", "Run it again")
+        raise HydraError(f"{table}: others write {self.root} all the time", "Run it again")
 
-    def _put(
-        self, table: str, pair: Pair, month: str, frame: pl.DataFrame, content: bytes, entry: Entry, as_of_ms: int
-    ) -> Written:
-        """One try to make an entry current."""
+    def _put(self, table: str, changes: Sequence[_Change]) -> list[Written]:
+        """One try to make entries current, all of them or none."""
         folder = self._folder(table)
-        path = folder / entry.file
+        found: list[Written] = []
+        superseded: list[tuple[_Change, Entry]] = []
         with locked(folder / ".lock"):
             entries, version = open_manifest(folder)
-            before = entries.get(pair, {}).get(month)
-            changed = before is None or before.content_hash != entry.content_hash
-            revisions = before.revisions if before is not None else ()
-            if before is not None and changed:
-                revisions = self._revised(table, pair, before, frame, as_of_ms)
-            entry = replace(entry, revisions=revisions)
-            if before == entry and path.exists():
-                return Written(path, entry.content_hash, frame.height, changed=False)
-            if not path.exists() or sha256(path.read_bytes()) != entry.file_hash:
-                write_atomic(path, content)
-            entries.setdefault(pair, {})[month] = entry
-            write_manifest(folder, entries, version)
-            if before is not None:
-                kept = {entry.file, *(revision.file for revision in revisions)}
+            former = {pair: dict(months) for pair, months in entries.items()}
+            for change in changes:
+                entry, path = change.entry, folder / change.entry.file
+                before = entries.get(change.pair, {}).get(change.month)
+                changed = before is None or before.content_hash != entry.content_hash
+                revisions = before.revisions if before is not None else ()
+                if before is not None and changed:
+                    revisions = self._revised(table, change.pair, before, change.frame, change.as_of_ms)
+                entry = replace(entry, revisions=revisions)
+                if not path.exists():  # whoever tidied up meanwhile found nothing that named it
+                    write_atomic(path, change.content)
+                entries.setdefault(change.pair, {})[change.month] = entry
+                if before is not None:
+                    superseded.append((change, before))
+                found.append(Written(path, entry.content_hash, entry.rows, changed, entry))
+            if entries != former:
+                write_manifest(folder, entries, version)
+            for change, before in superseded:
+                now = entries[change.pair][change.month]
+                kept = {now.file, *(revision.file for revision in now.revisions)}
                 for file in {before.file, *(revision.file for revision in before.revisions)} - kept:
                     self._retire(folder, before, file)
-        return Written(path, entry.content_hash, frame.height, changed)
+        return found
 
     def _revised(
         self, table: str, pair: Pair, before: Entry, frame: pl.DataFrame, as_of_ms: int

@@ -6,11 +6,14 @@ The only module that touches ccxt's insides. Which URLs a venue answers on is th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.exchanges import adapter_for, known_exchange
+from hydra_core.market.exchanges.pages import LONG, Sent
 from hydra_core.market.limits import RequestBudget
 
 VENUE_PROTOCOL: Final = "binanceusdm"
@@ -32,8 +35,20 @@ ORDER_PATHS: Final = frozenset({"order", "algoOrder", "batchOrders"})
 """What a new or changed order is sent to: these count against the account's order limits."""
 MOST_IN_BATCH: Final = 5
 
+_as_sent: ContextVar[bool] = ContextVar("as_sent", default=False)
+
 KEEP_ALIVE_MS: Final = 15_000
 """A peer that answers no ping for two of these is gone; ccxt's own three minutes is too long to trade blind."""
+
+
+@contextmanager
+def lists_as_sent() -> Iterator[None]:
+    """Requests made inside the block hand over long answers that are lists of lists as :class:`Sent` text, not parsed."""
+    token = _as_sent.set(True)
+    try:
+        yield
+    finally:
+        _as_sent.reset(token)
 
 
 def open_exchange(
@@ -79,6 +94,7 @@ def open_exchange(
         exchange.timeout_on_exit = 0
         if endpoint.base_url.startswith("http://"):
             exchange.verify = False  # there is no TLS to verify, and reading the machine's certificates takes long
+    exchange.on_json_response = _parser(exchange.on_json_response)
     if gauge is not None:
         _listen(exchange, gauge)
     if now_ms is not None:
@@ -150,6 +166,15 @@ def _config(
         if credentials.passphrase:
             config["password"] = credentials.passphrase
     return config
+
+
+def _parser(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """ccxt's own parser, but for what is wanted as it was sent."""
+
+    def parsed(text: str) -> Any:
+        return Sent(text) if _as_sent.get() and len(text) >= LONG and text.startswith("[[") else parse(text)
+
+    return parsed
 
 
 def _listen(exchange: Any, budget: RequestBudget) -> None:

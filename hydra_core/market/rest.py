@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -36,16 +36,19 @@ from hydra_core.domain.tables import (
     schema_of,
     table_of,
 )
-from hydra_core.market.connect import VENUE_PROTOCOL, open_exchange
+from hydra_core.market.connect import VENUE_PROTOCOL, lists_as_sent, open_exchange
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.errors import START_TOO_EARLY, code_of, read_error
 from hydra_core.market.exchanges import Capability, PerpReading, Price, Route, UnsupportedCapability, adapter_for
+from hydra_core.market.exchanges.pages import Sent
 from hydra_core.market.exchanges.routes import BadAnswer, Paging, Rows
 from hydra_core.market.limits import WEIGHT_LIMIT, Lane, RequestBudget, backoff
 from hydra_core.market.listings import Listing, read_listings, read_markets
 
 T = TypeVar("T")
 
+AT_ONCE: Final = 8
+"""Requests that one client has in flight."""
 INFO: Final = "fapiPublicGetExchangeInfo"
 TRADES: Final = "fapiPublicGetAggTrades"
 PRICES: Final[Mapping[str, Price]] = {MARK: Price.MARK, INDEX: Price.INDEX, PREMIUM: Price.PREMIUM}
@@ -87,7 +90,7 @@ class ExchangeClient:
         limiter: bool | None = None,
         limits: Path | None = None,
         lane: Lane = Lane.TRADING,
-        concurrency: int = 8,
+        concurrency: int = AT_ONCE,
         attempts: int = 5,
         clock: Clock | None = None,
     ) -> None:
@@ -328,7 +331,8 @@ class ExchangeClient:
             stop = min(start + window, end_ms)
             pages, at = [], start
             while at < stop:  # a server that sends shorter pages than asked for is followed page by page
-                page = await self._call(route.method, route.query(pair, at, stop, limit), route.read, salvage)
+                query = route.query(pair, at, stop, limit)
+                page = await self._call(route.method, query, route.read, salvage, bare=route.bare)
                 if not page["ts"].size:
                     break
                 newest = int(page["ts"].max())
@@ -368,6 +372,7 @@ class ExchangeClient:
         params: Mapping[str, Any],
         parse: Callable[[Any], T],
         salvage: Callable[[Any], T] | None = None,
+        bare: bool = False,
     ) -> T:
         """One request, tried again with pauses while the exchange gives no usable word; the last word may be salvaged."""
         doing = f"{method} {params.get('symbol', '')}".strip()
@@ -376,8 +381,10 @@ class ExchangeClient:
             answer = None
             try:
                 async with self._slots:
-                    answer = await getattr(self._exchange, method)(dict(params))
-                return parse(answer)
+                    with lists_as_sent() if bare else nullcontext():
+                        answer = await getattr(self._exchange, method)(dict(params))
+                # A long page is read beside the loop, which asks for the next ones meanwhile.
+                return await asyncio.to_thread(parse, answer) if isinstance(answer, Sent) else parse(answer)
             except self._ccxt_error as error:
                 failure = read_error(error, doing)
                 cause: BaseException = error

@@ -18,6 +18,7 @@ from hydra_core.domain.series import Bars, Series
 from hydra_core.simulation.base import Trades
 from hydra_core.venue.admission import MAX_QUANTITY
 from hydra_core.venue.feed import PairFormat
+from hydra_core.venue.fixed_text import Column, joined
 from hydra_core.venue.listings import Listing
 from hydra_core.venue.orders import CONDITIONAL_TYPES, PLAIN_TYPES, TIMES_IN_FORCE
 
@@ -85,30 +86,25 @@ def exchange_info(symbols: list[dict[str, Any]], now_ms: int, limits: list[dict[
     }
 
 
-def kline_rows(bars: Bars, interval: Interval, form: PairFormat) -> str:
+def kline_rows(bars: Bars, interval: Interval, form: PairFormat) -> bytes:
     """Rows of ``klines`` joined by commas, without the outer brackets.
 
     Quote volumes and the taker's half are derived (typical price x volume, half of it): the market has no other.
     """
     if not len(bars):
-        return ""
+        return b""
     quote = bars.volume * (bars.high + bars.low + bars.close) / 3
     count = TRADES_A_MINUTE * interval.ms // 60_000
-    price, quantity = form.price, form.quantity
-    row = f'[%d,"{price}","{price}","{price}","{price}","{quantity}",%d,"%.5f",{count},"{quantity}","%.5f","0"]'
-    columns = (
-        bars.ts.tolist(),
-        bars.open.tolist(),
-        bars.high.tolist(),
-        bars.low.tolist(),
-        bars.close.tolist(),
-        bars.volume.tolist(),
-        (bars.ts + (interval.ms - 1)).tolist(),
-        quote.tolist(),
-        (bars.volume / 2).tolist(),
-        (quote / 2).tolist(),
-    )
-    return ",".join(map(row.__mod__, zip(*columns, strict=True)))
+    prices = [Column(one, form.price_digits) for one in (bars.open, bars.high, bars.low, bars.close)]
+    volume, taken = (Column(one, form.quantity_digits) for one in (bars.volume, bars.volume / 2))
+    return joined(
+        [
+            "[", Column(bars.ts), *(part for price in prices for part in (',"', price, '"')),
+            ',"', volume, '",', Column(bars.ts + (interval.ms - 1)),
+            ',"', Column(quote, 5), f'",{count},"', taken, '","', Column(quote / 2, 5), '","0"],',
+        ],
+        len(bars),
+    )[:-1]  # fmt: skip
 
 
 def bare_kline_rows(bars: Bars, interval: Interval, form: PairFormat) -> str:

@@ -117,8 +117,8 @@ class PublicApi:
             running = self._market.running(pair, interval, now)
             if running is not None:
                 tail = formats.kline_rows(running, interval, form)
-                rows = f"{rows},{tail}" if rows else tail
-        return f"[{rows}]".encode()
+                rows = b",".join((rows, tail)) if rows else tail
+        return b"[%s]" % rows
 
     def mark_klines(self, which: Which, params: Params) -> bytes:
         """Candles of the mark price, the index price or the premium index, the last one in progress."""

@@ -95,12 +95,17 @@ def test_both_sides_are_run_in_turns() -> None:
     turns = side_by_side(lambda: calls.append("ours"), lambda: calls.append("peer"), repeats=2)
     assert calls == ["ours", "peer"] * 3
     assert len(turns.taken) == 2
+    calls.clear()
+    side_by_side(lambda: calls.append("ours"), lambda: calls.append("peer"), 3, warm_up=False, swapping=True)
+    assert calls == ["ours", "peer", "peer", "ours", "ours", "peer"]
 
 
 def test_turns_are_told_by_their_medians_and_their_spread() -> None:
     turns = Turns(((1.0, 2.0), (2.0, 3.0), (4.0, 2.0)))
     assert (turns.ours, turns.peer) == (2.0, 2.0)
     assert str(turns) == "3 turns, ratio from 0.5 to 2"
+    assert turns.middle == (2.0, 3.0), "a turn that was, not medians of different turns"
+    assert Turns(turns.taken[1:]).middle == (4.0, 2.0)
 
 
 def test_significant_digits() -> None:

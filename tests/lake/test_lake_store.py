@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 from pathlib import Path
@@ -21,7 +22,8 @@ from hydra_core.domain.series import Bars
 from hydra_core.domain.tables import TS, candle_table
 from hydra_core.lake import catalog
 from hydra_core.lake.derive import compare, resample
-from hydra_core.lake.gaps import GapKind, find_gaps, unverified
+from hydra_core.lake.gaps import Gap, GapKind, find_gaps, unverified
+from hydra_core.lake.manifest import read_manifest, write_manifest
 from hydra_core.lake.panel import frame_of
 from hydra_core.lake.rows import hash_rows, merge, parquet_bytes
 from hydra_core.lake.store import Lake
@@ -132,6 +134,37 @@ def test_a_manifest_that_is_not_readable_is_named(lake: Lake) -> None:
     manifest.write_text('{"pairs": {"BTC')
     with pytest.raises(DataCorrupt, match="manifest"):
         lake.read(MINUTES, BTC)
+
+
+def test_a_manifest_is_written_as_json_and_read_anew_when_it_changed(lake: Lake) -> None:
+    """Entries are kept as read and as written: neither a handed-out mapping nor an older content is ever mixed up."""
+    put(lake, candles(10))
+    manifest = next(lake.root.rglob("manifest.json"))
+    handed = read_manifest(manifest.parent)
+    handed[BTC].clear()
+    put(lake, candles(20))
+    put(lake, candles(5, seed=1), ETH)
+    corrected = candles(20).with_columns(pl.col("close") * 1.0001)
+    lake.write(
+        MINUTES, BTC, "2024-06", corrected, closed=True, source='a "b" ü', gaps=[Gap(JUNE, JUNE + 60_000)], as_of_ms=7
+    )
+    text = manifest.read_text()
+    word = json.loads(text)
+    assert text == json.dumps(word, indent=1)
+    assert [list(word["pairs"]), word["pairs"][BTC]["2024-06"]["gaps"]] == [
+        [BTC, ETH],
+        [[JUNE, JUNE + 60_000, "inside", "unresolved"]],
+    ]
+    assert len(word["pairs"][BTC]["2024-06"]["revisions"]) == 2
+    word["pairs"][BTC]["2024-06"]["closed"] = False
+    del word["pairs"][ETH]["2024-06"]
+    manifest.write_text(json.dumps(word, indent=1))
+    now = read_manifest(manifest.parent)
+    assert (now[BTC]["2024-06"].closed, now[ETH]) == (False, {})
+    write_manifest(manifest.parent, now, "")
+    assert manifest.read_text() == json.dumps(word, indent=1)
+    write_manifest(manifest.parent, {}, "")
+    assert (json.loads(manifest.read_text())["pairs"], read_manifest(manifest.parent)) == ({}, {})
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class BinanceUsdm(ExchangeAdapter):
             step_ms=interval.ms,
             page_span_ms=1500 * interval.ms,
             source=f"{DOCS}.parse_ohlcv",
+            bare=True,
         )
 
     def _histories(self) -> Mapping[str, Route]:

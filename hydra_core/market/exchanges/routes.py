@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from hydra_core.domain.pairs import Pair
+from hydra_core.market.exchanges.pages import Sent, columns_at_sight
 
 Rows = dict[str, npt.NDArray[Any]]
 """Columns of a page: ``ts`` int64 epoch ms ascending, everything else float64."""
@@ -65,6 +67,7 @@ class Route:
     cheap_limit : int, the page with the most rows per unit of request weight; ``limit`` where it makes no difference
     paging : Paging
     source : str, the documented message that the reading was checked against; empty: unverified
+    bare : bool, whether the answer is a list of rows of numbers and nothing else: it may then be handed over as it was sent
     """
 
     method: str
@@ -77,6 +80,7 @@ class Route:
     cheap_limit: int = 0
     paging: Paging = Paging.SPAN
     source: str = ""
+    bare: bool = False
 
     def read(self, answer: Any, aside: list[str] | None = None) -> Rows:
         """The answer's columns, ascending; raises BadAnswer.
@@ -84,6 +88,14 @@ class Route:
         With a list for them, single rows that cannot be read are left out and told there; an answer that is mostly such
         rows is none.
         """
+        if isinstance(answer, Sent):
+            places = {name: at for name, at in self.fields.items() if isinstance(at, int)}
+            if len(places) == len(self.fields) and (found := columns_at_sight(answer, places)) is not None:
+                return _in_order(found)
+            try:
+                answer = orjson.loads(str(answer))  # which takes no subclass of str
+            except orjson.JSONDecodeError as error:
+                raise BadAnswer(f"{self.method}: the answer is not JSON ({error})") from error
         try:
             rows = self.rows_of(answer)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -157,6 +169,11 @@ def columns(rows: Sequence[Any], fields: Fields, where: str, aside: list[str] | 
         found = None
     if found is None:
         found = _one_by_one(rows, fields, where, aside)
+    return _in_order(found)
+
+
+def _in_order(found: Rows) -> Rows:
+    """The columns with ``ts`` ascending; of equal stamps the order stays."""
     stamps = found["ts"]
     if stamps.size > 1 and not bool((np.diff(stamps) > 0).all()):
         order = np.argsort(stamps, kind="stable")
