@@ -124,7 +124,7 @@ def open_manifest(folder: Path) -> tuple[Entries, str]:
 def write_manifest(folder: Path, entries: Entries, version: str) -> None:
     """Replace a table's manifest; raises ``files.Changed`` where another machine did meanwhile."""
     pairs = {
-        pair: _object({month: _written(months[month]) for month in sorted(months)}, 3)
+        str(pair): _object({month: _written(months[month]) for month in sorted(months)}, 3)
         for pair, months in sorted(entries.items())
     }
     content = _object({"format": str(FORMAT), "pairs": _object(pairs, 2)}, 1).encode()

@@ -121,14 +121,15 @@ def _scaled(values: Ints | Floats, digits: int) -> Ints:
     (T. J. Dekker, A floating-point technique for extending the available precision, 1971).
     """
     if values.dtype.kind == "i":
-        return values * 10**digits
+        return values.astype(np.int64) * np.int64(10**digits)
+    numbers = values.astype(np.float64, copy=False)
     factor = 10.0**digits
-    scaled = values * factor
+    scaled = numbers * factor
     number = np.rint(scaled)
     halves = np.flatnonzero(scaled - np.floor(scaled) == 0.5)
     if halves.size:
         product = scaled[halves]
-        (high, low), (times, rest) = _halved(values[halves]), _halved(np.float64(factor))
+        (high, low), (times, rest) = _halved(numbers[halves]), _halved(np.float64(factor))
         lost = ((high * times - product) + high * rest + low * times) + low * rest
         number[halves] = np.where(lost > 0, np.ceil(product), np.where(lost < 0, np.floor(product), number[halves]))
     return number.astype(np.int64)

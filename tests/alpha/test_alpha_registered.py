@@ -67,9 +67,7 @@ class Seen:
         """In contracts of a thousandth's size."""
         panel = self.panel
         prices = {name: getattr(panel, name) * 1024.0 for name in ("open", "high", "low", "close")}
-        return View(
-            replace(panel, **prices, volume=panel.volume / 1024.0, open_interest=panel.open_interest / 1024.0)
-        )
+        return View(replace(panel, **prices, volume=panel.volume / 1024.0, open_interest=panel.open_interest / 1024.0))
 
 
 @pytest.fixture(scope="module")
