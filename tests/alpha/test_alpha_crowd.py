@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from example_panel import example_panel
 
 from hydra_core.alpha import crowd
+from hydra_core.alpha.crowd import columns
 from hydra_core.alpha.crowd.logistic import Logistic, fit
 from hydra_core.alpha.crowd.score import average_precision, score_hazard
 from hydra_core.alpha.models import Hazard
@@ -117,6 +119,23 @@ def test_inputs_that_are_not_there_are_said_so(candidate: crowd.CrowdCandidate) 
         candidate.artifact.hazard(bare, 1)
     with pytest.raises(InputMissing, match="open interest"):
         train(bare)
+
+
+@pytest.mark.parametrize("field", ["close", "open_interest", "funding_rate", "long_short"])
+def test_a_missing_bar_or_an_input_without_numbers_silences_its_pair_and_no_other(field: str) -> None:
+    """Every column that the model may have is asked: a hazard is NaN there, which is an abstention, never a number."""
+    names = tuple(column.name for column in columns.columns())
+    every = Logistic(names, (0.0,) * len(names), (1.0,) * len(names), (0.02,) * len(names), -4.0)
+    market = example_panel(3, max(column.lookback for column in columns.columns()) + 50)
+    model = crowd.CrowdArtifact("v", 48, every, every, {str(pair): -6.5 for pair in market.pairs})
+    values = getattr(market, field).copy()
+    values[-1:, 1] = np.nan  # not known now
+    if field != "close":
+        values[:, 2] = np.nan  # never known
+    said = model.hazard(replace(market, **{field: values}), 1)
+    silent = [False, True, field != "close"]
+    np.testing.assert_array_equal(np.isnan(said.long[0]), silent)
+    np.testing.assert_array_equal(np.isnan(said.short[0]), silent)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99}', "not json"])
