@@ -124,6 +124,38 @@ def fill_wanted(
     return profit
 
 
+def fill_all(
+    slot: int,
+    t: int,
+    opened_ms: int,
+    prices: Any,
+    contracts: Any,
+    costs: Costs,
+    books: Books,
+    log: Any,
+    detail: bool,
+) -> float:
+    """Fill what was decided for every pair at this bar's open; a pair without an open keeps what it has. Returns the profit
+    booked."""
+    coming, numbers = books.coming, books.numbers
+    pairs = numbers.shape[1]
+    profit = 0.0
+    for i in range(pairs):
+        k = t * pairs + i
+        if coming[WANTED, slot + i] != numbers[QUANTITY, i] and prices[OPEN, k] > 0:
+            profit += fill_wanted(i, slot, t, opened_ms, prices, k, contracts, costs, books, log, detail)
+        coming[WANTED, slot + i] = numbers[QUANTITY, i]
+    return profit
+
+
+def any_waiting(slot: int, books: Books) -> bool:
+    """Whether something was decided that fills at the next bar's open."""
+    waiting = False
+    for i in range(books.numbers.shape[1]):
+        waiting |= books.coming[WANTED, slot + i] != books.numbers[QUANTITY, i]
+    return waiting
+
+
 def leave(
     i: int, what: int, price: float, t: int, close_ms: int, costs: Costs, books: Books, log: Any, detail: bool
 ) -> float:

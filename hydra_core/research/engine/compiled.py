@@ -17,7 +17,7 @@ from numba.extending import register_jitable
 
 from hydra_core.decision import rules
 from hydra_core.execution import committee, slippage
-from hydra_core.research.engine import accounts, loop, money
+from hydra_core.research.engine import accounts, loop, money, quiet
 from hydra_core.research.engine import inputs as inputs_module
 from hydra_core.research.engine import parameters as parameters_module
 from hydra_core.research.engine import state as state_module
@@ -58,22 +58,34 @@ RULES: Final[tuple[Callable[..., Any], ...]] = (
     money.inside_bar,
     money.bankruptcy,
     money.funding_payment,
-    loop.terms_of,
-    loop.sizes_of,
-    loop.guards_of,
-    loop.costs_of,
+    parameters_module.terms_of,
+    parameters_module.sizes_of,
+    parameters_module.guards_of,
+    parameters_module.costs_of,
     accounts.end_trip,
     accounts.book_fill,
     accounts.settle,
     accounts.leave,
     accounts.fill_wanted,
+    accounts.fill_all,
+    accounts.any_waiting,
     accounts.new_day,
     loop.verdicts_of,
     loop.touch,
     loop.mark,
+    loop.go_through,
     loop.keep,
-    loop.track,
     loop.note,
+    quiet.mode_of,
+    quiet.track,
+    quiet.open_sky,
+    quiet.hem_in,
+    quiet.hear_out,
+    quiet.survey,
+    quiet.worth_of,
+    quiet.settles,
+    quiet.shared_columns,
+    quiet.pass_quiet,
     loop.judge,
     loop.carry,
     accounts.finish,
@@ -84,7 +96,10 @@ APART: Final = frozenset(
     {
         loop.simulate,
         loop.carry,
+        quiet.pass_quiet,
+        quiet.survey,
         accounts.fill_wanted,
+        accounts.fill_all,
         accounts.leave,
         accounts.new_day,
         accounts.end_trip,
@@ -100,7 +115,7 @@ APART: Final = frozenset(
 """Those that few bars need; the others are compiled into the loop."""
 _SOURCES: Final[tuple[ModuleType, ...]] = (
     committee, slippage, exposure, margin, sizing, switches, rules, money, loop, parameters_module, state_module,
-    inputs_module, accounts,
+    inputs_module, accounts, quiet,
 )  # fmt: skip
 
 
@@ -122,6 +137,7 @@ def _build(sources: int) -> Callable[..., int]:
     def run(
         market: Any,
         signals: Any,
+        cubes: Any,
         contracts: Any,
         numbers: Any,
         group: Any,
@@ -138,6 +154,7 @@ def _build(sources: int) -> Callable[..., int]:
         simulate(
             market,
             signals,
+            cubes,
             contracts,
             numbers,
             group,

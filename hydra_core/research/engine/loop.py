@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from hydra_core.decision import rules
-from hydra_core.decision.rules import Terms, Verdicts, clean, propose, review
+from hydra_core.decision.rules import Verdicts, clean, propose, review
 from hydra_core.domain.intervals import DAY_MS
-from hydra_core.domain.trading import Mode
-from hydra_core.research.engine.accounts import fill_wanted, leave, new_day, settle
+from hydra_core.research.engine.accounts import any_waiting, fill_all, leave, new_day, settle
 from hydra_core.research.engine.inputs import (
     ADVERSE_EXCURSION,
     BIAS,
@@ -34,7 +33,8 @@ from hydra_core.research.engine.money import (
     UNTOUCHED,
     inside_bar,
 )
-from hydra_core.research.engine.parameters import Costs, Guards, Sizes
+from hydra_core.research.engine.parameters import Costs, Guards, costs_of, guards_of, sizes_of, terms_of
+from hydra_core.research.engine.quiet import Cubes, mode_of, pass_quiet, settles, shared_columns, track
 from hydra_core.research.engine.state import (
     BARRED,
     CASH,
@@ -45,9 +45,7 @@ from hydra_core.research.engine.state import (
     ENTRY,
     FORCED,
     FUNDED,
-    HIGHEST,
     INCOMPLETE,
-    LOWEST,
     OPENED_MS,
     PAID,
     PEAK,
@@ -62,12 +60,6 @@ from hydra_core.research.engine.state import (
 )
 from hydra_core.risk.sizing import bound_signals, capped_leverage
 from hydra_core.risk.switches import (
-    CORRELATION_SPIKE,
-    DAY_LOSS,
-    DRAWDOWN,
-    EXTREME_REGIME,
-    SWITCHES,
-    UNREADABLE_INPUT,
     day_lost,
     drawn_down,
     position_lost,
@@ -84,9 +76,6 @@ SAFE_LEVERAGE: Final = 4
 CAP: Final = 5
 MULTIPLIER: Final = 6
 """Columns of a block's sizes: what signals permit, the largest leverage of the regime, the pairs' multipliers."""
-_RANKS: Final = {mode: rank for rank, mode in enumerate(Mode)}
-_LATCHED_MODE: Final = max(_RANKS[SWITCHES[name].mode] for name in (DAY_LOSS, DRAWDOWN))
-_STRESS_MODE: Final = max(_RANKS[SWITCHES[name].mode] for name in (UNREADABLE_INPUT, CORRELATION_SPIKE, EXTREME_REGIME))
 
 
 class Seen(NamedTuple):
@@ -124,6 +113,7 @@ class Held(NamedTuple):
 def simulate(
     market: Any,
     signals: Any,
+    cubes: Cubes,
     contracts: Any,
     parameters: Any,
     group: Any,
@@ -155,10 +145,12 @@ def simulate(
     for begin in range(0, rows, BLOCK):
         end = min(rows, begin + BLOCK)
         low, high = begin * pairs, end * pairs
+        settles(market.due[low:high], pairs, work.due)
         for which in range(group.size - 1):
             by = sizes_of(parameters[group[which]])
-            for at in range(high - low):
-                sizes[CAP, at] = capped_leverage(said[PERMITTED, low + at], by.max_leverage)
+            permitted = said[PERMITTED, low:high]
+            for at in range(permitted.size):
+                sizes[CAP, at] = capped_leverage(permitted[at], by.max_leverage)
             bound_signals(
                 said[EXPECTED_RETURN, low:high],
                 said[CONFIDENCE, low:high],
@@ -175,6 +167,15 @@ def simulate(
                 sizes[STOP_DISTANCE],
                 sizes[SAFE_LEVERAGE],
             )
+            shared_columns(
+                said[EXPECTED_RETURN, low:high],
+                said[CONFIDENCE, low:high],
+                sizes[SIDE],
+                sizes[EDGE],
+                sizes[RISK_SHARE],
+                sizes[SAFE_LEVERAGE],
+                work.shared,
+            )
             for one in range(group[which], group[which + 1]):
                 of_one = Books(
                     books.numbers[one],
@@ -190,6 +191,7 @@ def simulate(
                     end,
                     market,
                     said,
+                    cubes,
                     contracts,
                     row,
                     floors[one],
@@ -205,46 +207,12 @@ def simulate(
                 )
 
 
-def terms_of(row: Any) -> Terms:
-    """Named numbers of one row of the parameters."""
-    return Terms(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        row[4],
-        row[5],
-        row[6],
-        row[7],
-        row[8],
-        row[9],
-        row[10],
-        row[11],
-        row[12],
-        row[13],
-    )
-
-
-def sizes_of(row: Any) -> Sizes:
-    """Named numbers of one row of the parameters."""
-    return Sizes(row[14], row[15], row[16], row[17])
-
-
-def guards_of(row: Any) -> Guards:
-    """Named numbers of one row of the parameters."""
-    return Guards(row[18], row[19], row[20], row[21], row[22], row[23])
-
-
-def costs_of(row: Any) -> Costs:
-    """Named numbers of one row of the parameters."""
-    return Costs(row[24], row[25], row[26], row[27], row[28])
-
-
 def carry(
     begin: int,
     end: int,
     market: Any,
     said: Any,
+    cubes: Cubes,
     contracts: Any,
     parameters: Any,
     floors: Any,
@@ -260,7 +228,7 @@ def carry(
 ) -> None:
     """Carry one set through the bars [begin, end)."""
     terms, guards, costs = terms_of(parameters), guards_of(parameters), costs_of(parameters)
-    numbers, coming, scalars = books.numbers, books.coming, books.scalars
+    numbers, scalars = books.numbers, books.scalars
     prices, pairs = market.numbers, numbers.shape[1]
     low, high = begin * pairs, end * pairs
     sizes, floats, whole = work.sizes, work.floats, work.whole
@@ -293,27 +261,25 @@ def carry(
         clean(out)
     dirty = straight  # what the last block left may be on its way still
     first_day = (market.close_ms[0] - 1) // DAY_MS
-    for t in range(begin, end):
+    skips = straight and not detail
+    waiting = True  # what the last block left may be on its way still
+    t = begin
+    while t < end:
+        paid, funded = scalars[PAID], scalars[FUNDED]
+        opened_ms = market.close_ms[t] - interval_ms
+        realised = fill_all(slot, t, opened_ms, prices, contracts, costs, books, log, detail) if waiting else 0.0
+        if skips:
+            t = pass_quiet(
+                t, begin, end, market, cubes, work, terms, guards, assumed.forecaster, initial, books, daily, first_day
+            )
+            if t == end:
+                break
         close_ms = market.close_ms[t]
         base, at = t * pairs, (t - begin) * pairs
-        paid, realised, funded = scalars[PAID], 0.0, scalars[FUNDED]
-        total = 0.0
-        holds = False
-        for i in range(pairs):
-            k = base + i
-            realised += touch(i, slot, t, k, close_ms, interval_ms, prices, contracts, costs, books, log, detail)
-            worth = mark(i, k, prices, market.due, books)
-            quantity = numbers[QUANTITY, i]
-            holds = holds or quantity != 0.0
-            if detail:
-                log.tables[1, k] = worth
-            total += worth
-            goal = quantity if straight else coming[WANTED, newest + i]
-            if not straight:
-                committed[i] = goal
-            if goal != 0.0:
-                age_ms[i] = close_ms - books.stamps[OPENED_MS, i] if quantity * goal > 0 else 0
-                exits[i] = rules.NONE
+        total, booked, holds = go_through(
+            t, newest, straight, market, costs, committed, age_ms, exits, books, log, detail
+        )
+        realised += booked
         equity = initial + total
         mode = judge(t, base, equity, holds, prices, market.stress, guards, books, exits)
         if dirty:
@@ -329,12 +295,55 @@ def carry(
             keep(slot, out, books)
             newest = slot
             slot = slot + pairs if slot + pairs < slots else 0
+        waiting = any_waiting(slot, books)
         track(equity, scalars)
         daily[(close_ms - 1) // DAY_MS - first_day] = equity
         if detail:
             note(t, base, equity, realised, scalars[PAID] - paid, scalars[FUNDED] - funded, dirty, books, out, log)
         if close_ms % DAY_MS == 0:
             new_day(equity, close_ms // DAY_MS, floors, fees, books)
+        t += 1
+
+
+def go_through(
+    t: int,
+    newest: int,
+    straight: bool,
+    market: Any,
+    costs: Costs,
+    committed: Any,
+    age_ms: Any,
+    exits: Any,
+    books: Books,
+    log: Any,
+    detail: bool,
+) -> tuple[float, float, bool]:
+    """Stops, liquidations and settlements of one bar, pair by pair, and the book marked at its close.
+
+    Returns
+    -------
+    What all pairs have earned, USDT; the profit booked in the bar; whether anything is held
+    """
+    numbers, prices, close_ms = books.numbers, market.numbers, market.close_ms[t]
+    pairs = numbers.shape[1]
+    total = realised = 0.0
+    holds = False
+    for i in range(pairs):
+        k = t * pairs + i
+        realised += touch(i, t, k, close_ms, prices, costs, books, log, detail)
+        worth = mark(i, k, prices, market.due, books)
+        quantity = numbers[QUANTITY, i]
+        holds = holds or quantity != 0.0
+        if detail:
+            log.tables[1, k] = worth
+        total += worth
+        goal = quantity if straight else books.coming[WANTED, newest + i]
+        if not straight:
+            committed[i] = goal
+        if goal != 0.0:
+            age_ms[i] = close_ms - books.stamps[OPENED_MS, i] if quantity * goal > 0 else 0
+            exits[i] = rules.NONE
+    return total, realised, holds
 
 
 def verdicts_of(straight: bool, books: Books, work: Any) -> Verdicts:
@@ -357,23 +366,18 @@ def verdicts_of(straight: bool, books: Books, work: Any) -> Verdicts:
 
 def touch(
     i: int,
-    slot: int,
     t: int,
     k: int,
     close_ms: int,
-    interval_ms: int,
     prices: Any,
-    contracts: Any,
     costs: Costs,
     books: Books,
     log: Any,
     detail: bool,
 ) -> float:
-    """Fill what was decided for one pair, then its stop or liquidation inside the bar; returns the profit booked."""
+    """One pair's stop or liquidation inside the bar; returns the profit booked."""
     numbers = books.numbers
     realised = 0.0
-    if books.coming[WANTED, slot + i] != numbers[QUANTITY, i] and prices[OPEN, k] > 0:
-        realised += fill_wanted(i, slot, t, close_ms - interval_ms, prices, k, contracts, costs, books, log, detail)
     if numbers[QUANTITY, i] != 0.0:
         what, price = inside_bar(
             numbers[QUANTITY, i],
@@ -411,14 +415,6 @@ def keep(slot: int, out: Verdicts, books: Books) -> None:
         books.coming[WANTED_STOP, slot + i] = out.stop[i]
         books.coming[WANTED_LEVERAGE, slot + i] = out.leverage[i]
         books.reason[slot + i] = out.reason[i]
-
-
-def track(equity: float, scalars: Any) -> None:
-    """The highest equity so far, and the lowest share of it since."""
-    if equity >= scalars[HIGHEST]:
-        scalars[HIGHEST] = equity
-    elif equity < scalars[LOWEST] * scalars[HIGHEST]:
-        scalars[LOWEST] = equity / scalars[HIGHEST]
 
 
 def note(
@@ -486,9 +482,4 @@ def judge(
         for bit in range(3):
             counts[TRIPS + 3 + bit] += ((bits & ~before) >> bit) & 1
         scalars[STRESS] = bits
-    mode = rules.ACTIVE
-    if bits != 0:
-        mode = _STRESS_MODE
-    if scalars[DAY_LATCHED] + scalars[DRAWDOWN_LATCHED] > 0.0:
-        mode = max(mode, _LATCHED_MODE)
-    return mode
+    return mode_of(bits, scalars)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -113,6 +113,41 @@ class Parameters:
             fees=np.array([[*fees, *[fees[-1]] * (width - len(fees))] for _, fees in tiers]),
             place=np.array(place, np.int64),
         )
+
+
+def terms_of(row: Any) -> Terms:
+    """Named numbers of one row of the parameters."""
+    return Terms(
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        row[11],
+        row[12],
+        row[13],
+    )
+
+
+def sizes_of(row: Any) -> Sizes:
+    """Named numbers of one row of the parameters."""
+    return Sizes(row[14], row[15], row[16], row[17])
+
+
+def guards_of(row: Any) -> Guards:
+    """Named numbers of one row of the parameters."""
+    return Guards(row[18], row[19], row[20], row[21], row[22], row[23])
+
+
+def costs_of(row: Any) -> Costs:
+    """Named numbers of one row of the parameters."""
+    return Costs(row[24], row[25], row[26], row[27], row[28])
 
 
 class Contracts(NamedTuple):

@@ -25,6 +25,7 @@ from hydra_core.research.engine import loop, state
 from hydra_core.research.engine.compiled import run
 from hydra_core.research.engine.inputs import Market, Settlements, Signals, arrays
 from hydra_core.research.engine.parameters import Contracts, Parameters, Variant, assumed, contracts
+from hydra_core.research.engine.quiet import Cubes
 from hydra_core.research.fills import END, LIQUIDATION, FillRules, Trade
 from hydra_core.risk import switches
 from hydra_core.risk.limits import Limits
@@ -133,6 +134,7 @@ def _engine(
     run(
         market,
         prepared.signals,
+        Cubes.of(market, prepared.signals, pairs),
         prepared.contracts,
         parameters.numbers,
         parameters.group,
@@ -175,7 +177,8 @@ def sweep(
     parameters = Parameters.of(variants)
     books, log = _engine(prepared, parameters, assume_approvals, initial_equity, 0)
     back = np.argsort(parameters.place)
-    traded = np.unique((prepared.market.close_ms - 1) // DAY_MS)  # a span has no holes, but its days may be partial
+    day = (prepared.market.close_ms - 1) // DAY_MS
+    traded = day[np.append(True, day[1:] != day[:-1])]  # a span has no holes, but its days may be partial
     ends = log.daily[back][:, traded - traded[0]]
     before = np.concatenate([np.full((len(variants), 1), initial_equity), ends[:, :-1]], axis=1)
     scalars, counts = books.scalars[back], books.counts[back]

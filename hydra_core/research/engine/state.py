@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hydra_core.domain.market import Floats, Ints
+from hydra_core.domain.market import Bools, Floats, Ints
 from hydra_core.research.engine.money import FEE_DAYS
 
 QUANTITY: Final = 0
@@ -66,6 +66,9 @@ COUNTS: Final = 9
 """Counts of one set: liquidations, round trips ended, settlements without a rate, and from :data:`TRIPS` on the trips of day
 loss, drawdown, position loss, unreadable input, correlation spike, extreme regime."""
 
+LIMITS: Final = 13
+"""Numbers of one pair within which nothing happens to it; ``quiet`` names them."""
+
 TRADE_COLUMNS: Final = (
     "pair", "entered_row", "left_row", "side", "quantity", "bought", "bought_value", "sold", "sold_value", "profit",
     "fees", "funding", "why",
@@ -117,21 +120,34 @@ class Work(NamedTuple):
     Parameters
     ----------
     floats : (8, P); ``whole`` : int64 (6, P); ``cast`` : int64 (4 P,); ``sizes`` : (7, block * P)
+    shared : (2, block * P), of ``quiet.shared_columns``; ``cube`` : the same by bar, (2, block, P)
+    due : bool (block,), whether any pair settles; ``bounds`` : (LIMITS, P); ``worth`` : (P,)
     """
 
     floats: Floats
     whole: Ints
     cast: Ints
     sizes: Floats
+    shared: Floats
+    cube: Floats
+    due: Bools
+    bounds: Floats
+    worth: Floats
 
     @classmethod
     def room(cls, pairs: int, block: int) -> Work:
         """Room for blocks of so many bars."""
+        shared = np.zeros((2, block * pairs))
         return cls(
             np.full((8, pairs), np.nan),
             np.zeros((8, pairs), np.int64),
             np.zeros(4 * pairs, np.int64),
             np.empty((7, pairs * block)),
+            shared,
+            shared.reshape(2, block, pairs),
+            np.zeros(block, np.bool_),
+            np.zeros((LIMITS, pairs)),
+            np.zeros(pairs),
         )
 
 
