@@ -110,10 +110,13 @@ class Hands:
 
 
 async def until(check: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
-    """Wait for an outcome."""
-    async with asyncio.timeout(seconds):
-        while not check():
-            await asyncio.sleep(0.002)
+    """Wait for an outcome; TimeoutError says which one did not come."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not check():
+                await asyncio.sleep(0.002)
+    except TimeoutError as error:
+        raise TimeoutError(f"not within {seconds:g} s: {what}") from error
 
 
 async def prices(hands_url: str, clock: AnchoredClock, view: MarketView, web: aiohttp.ClientSession) -> None:
@@ -173,9 +176,13 @@ async def hands(url: str, folder: Path, ticking: bool) -> AsyncIterator[Hands]:
                         await until(lambda: not session.broker.standing.block and len(view.quotes) == 8, "clean")
                         yield made
                     finally:
+                        # A task that broke is told with its error; it is why nothing was worked.
+                        broken = [task for task in tasks if task.done() and not task.cancelled() and task.exception()]
                         for task in tasks:
                             task.cancel()
                         await asyncio.gather(*tasks, return_exceptions=True)
+                        for task in broken:
+                            await task
 
 
 def measure(report: Report, folder: Path) -> list[Row]:
@@ -242,7 +249,7 @@ def _reached(one: Hands, sign: int) -> bool:
         len(held) == 8
         and all(position.quantity * sign > 0 for position in held.values())
         and not one.broker.working()
-        and one.session.desk.work == {}
+        and one.ledger.standing_plan(one.account, one.clock.market_ms()) is None  # worked to its end
     )
 
 

@@ -12,10 +12,10 @@ from hydra_core.broker.facts import FillFact, IncomeFact, OrderFact, PositionFac
 from hydra_core.broker.gateway import Cause
 from hydra_core.broker.wire import Wire
 from hydra_core.domain.errors import OutcomeUnknown, Unsupported
+from hydra_core.domain.market import MarginSteps
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Side
 from hydra_core.ledger.records import EXTERNAL, OrderRecord
-from hydra_core.risk.margin import Tier
 
 T = TypeVar("T")
 
@@ -206,9 +206,10 @@ class BinanceGateway(Wire):
         )
         return "the account is in hedge mode" if hedged else ""
 
-    async def tiers(self) -> dict[Pair, tuple[Tier, ...]]:
-        """Maintenance margin tables by pair."""
-        return await self._read("fapiPrivateGetLeverageBracket", {}, _tiers)
+    async def margin_steps(self, pairs: Iterable[Pair]) -> dict[Pair, MarginSteps]:
+        """Maintenance margin tables, as in ``MarketRules.margin_steps``."""
+        tables = await self._read("fapiPrivateGetLeverageBracket", {}, _steps)
+        return {pair: tables[pair] for pair in pairs if pair in tables}
 
     async def notional_caps(self, pairs: Iterable[Pair]) -> dict[Pair, Decimal]:
         """Largest notional (USDT) that each pair's leverage allows; of every pair, asked for or not."""
@@ -238,11 +239,10 @@ def _by_id(fill: FillFact) -> int:
     return int(fill.trade_id)
 
 
-def _tiers(answer: Any) -> dict[Pair, tuple[Tier, ...]]:
+def _steps(answer: Any) -> dict[Pair, MarginSteps]:
     return {
         Pair(row["symbol"]): tuple(
-            Tier(float(step["notionalFloor"]), float(step["maintMarginRatio"]), float(step.get("cum") or 0.0))
-            for step in sorted(row["brackets"], key=lambda step: float(step["notionalFloor"]))
+            sorted((float(step["notionalFloor"]), float(step["maintMarginRatio"])) for step in row["brackets"])
         )
         for row in answer
     }

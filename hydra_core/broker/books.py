@@ -14,11 +14,12 @@ from typing import Final
 from loguru import logger
 
 from hydra_core.broker.facts import FillFact, OrderFact
+from hydra_core.broker.incidents import forbid
 from hydra_core.broker.protocol import Incident, IncidentKind
 from hydra_core.broker.stops import STOP_PLAN
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import QUOTE, Pair
-from hydra_core.domain.trading import OWN, Fill, Mode, OrderState
+from hydra_core.domain.trading import OWN, Fill, OrderState
 from hydra_core.execution.orders import DONE, IllegalMove, Word, move
 from hydra_core.ledger.records import ADL, DELISTING, EXTERNAL, LIQUIDATION, OrderRecord
 from hydra_core.ledger.store import Ledger
@@ -30,6 +31,10 @@ MAKERS: Final = (
     ("settlement_autoclose-", DELISTING, IncidentKind.DELISTING),
 )
 """Beginnings of the client ids that the exchange gives to its own orders, the plan they are booked under, what they are."""
+
+ANSWERED: Final = "foreign/answered"
+"""Name of the mark that says how many of the booked orders of other hands have led to a halt."""
+ALL: Final = 1_000_000
 
 OTHERS: Final = frozenset({EXTERNAL, *(plan for _, plan, _ in MAKERS)})
 """Plans of orders that are not ours."""
@@ -69,8 +74,10 @@ class Books:
         self.alarms: list[str] = []
         """What must not happen and did; a person is told, and entries stay shut until the account is found right again."""
         self.incidents: list[Incident] = []
-        self.foreign: set[str] = set()
-        """Client ids of orders that another hand placed, found since the process began."""
+        placed = ledger.orders(account, plan_id=EXTERNAL, limit=ALL)
+        answered = ledger.cursor(account, ANSWERED) or 0
+        self.foreign: set[str] = {order.order_id for order in placed[: max(0, len(placed) - answered)]}
+        """Client ids of orders that another hand placed, found since so many of them last led to a halt."""
         self.changes = 0
         """How often the ledger was changed: what a second restart must leave at zero."""
 
@@ -153,12 +160,12 @@ class Books:
         )
         full = record.filled + fact.quantity >= record.quantity
         if record.filled + fact.quantity > record.quantity:
-            booked = {one.fill.trade_id for one in self._ledger.fills(self._account, order_id=record.order_id)}
-            if fill.trade_id in booked:
+            if fill.trade_id in self._booked(record):
                 return False
             self.alarm(f"order {record.order_id} of {record.quantity} filled {record.filled + fact.quantity}")
-        if record.plan_id == LIQUIDATION:
-            self._halt_first(record, fill)
+        incident = self._incident(record, fill)
+        if incident is not None and fill.trade_id not in self._booked(record):
+            forbid(self._ledger, self._account, incident, self._now_ms())
         try:
             state = move(record.state, Word.FILLED if full else Word.PART_FILLED)
         except IllegalMove as error:
@@ -172,8 +179,20 @@ class Books:
         )
         self._keep(self._ledger.order(record.order_id))
         self._end(record.order_id)
-        self._note_incident(record, fill)
+        if incident is not None:
+            self.incidents.append(incident)
         return True
+
+    def incur(self, incident: Incident) -> None:
+        """Book what an incident forbids, and leave the rest of the answer to the guard."""
+        forbid(self._ledger, self._account, incident, self._now_ms())
+        self.incidents.append(incident)
+
+    def answer_foreign(self) -> None:
+        """Count orders of other hands anew: those found so far have led to a halt."""
+        placed = self._ledger.orders(self._account, plan_id=EXTERNAL, limit=ALL)
+        self._ledger.set_cursor(self._account, ANSWERED, len(placed))
+        self.foreign.clear()
 
     def alarm(self, words: str) -> None:
         """Keep and tell what must not happen."""
@@ -245,18 +264,18 @@ class Books:
         self._keep(record)
         return record
 
-    def _halt_first(self, record: OrderRecord, fill: Fill) -> None:
-        """Latch what a liquidation halts before it is booked: a process that ends between the two must not forget it."""
-        booked = {one.fill.trade_id for one in self._ledger.fills(self._account, order_id=record.order_id)}
-        if fill.trade_id not in booked:
-            kind = IncidentKind.LIQUIDATION
-            self._ledger.latch(self._account, kind.value, _words(kind, fill), Mode.HALTED, self._now_ms())
+    def _booked(self, record: OrderRecord) -> set[str]:
+        """Ids of an order's trades that are booked."""
+        return {one.fill.trade_id for one in self._ledger.fills(self._account, order_id=record.order_id)}
 
-    def _note_incident(self, record: OrderRecord, fill: Fill) -> None:
+    def _incident(self, record: OrderRecord, fill: Fill) -> Incident | None:
+        """What a fill tells was done to the account; None for one of ours."""
         kinds = {plan: kind for _, plan, kind in MAKERS} | {EXTERNAL: IncidentKind.EXTERNAL}
         kind = kinds.get(record.plan_id)
-        if kind is not None:
-            self.incidents.append(Incident(kind, fill.pair, _words(kind, fill)))
+        if kind is None:
+            return None
+        words = f"{kind.value}: {fill.side.name.lower()} {fill.quantity:f} {fill.pair} at {fill.price:f}"
+        return Incident(kind, fill.pair, words)
 
     def _fee(self, fact: FillFact) -> tuple[Decimal, str]:
         """The fee in USDT; one in another coin is converted, one that is missing is estimated and says so."""
@@ -271,7 +290,3 @@ class Books:
         if price is None:
             return estimate, f" (fee estimated: no price of {fact.fee_asset})"
         return fact.fee * price, f" (fee was {fact.fee} {fact.fee_asset})"
-
-
-def _words(kind: IncidentKind, fill: Fill) -> str:
-    return f"{kind.value}: {fill.side.name.lower()} {fill.quantity:f} {fill.pair} at {fill.price:f}"

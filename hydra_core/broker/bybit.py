@@ -27,6 +27,7 @@ from hydra_core.broker.receipts import (
     side_of,
     words_of,
 )
+from hydra_core.domain.market import MarginSteps
 from hydra_core.domain.pairs import QUOTE, Pair
 from hydra_core.domain.trading import Side
 from hydra_core.execution.orders import Word
@@ -279,6 +280,21 @@ class BybitGateway(ReceiptGateway):
                 return f"the account is in hedge mode for {pair}"
         return ""
 
+    async def margin_steps(self, pairs: Iterable[Pair]) -> dict[Pair, MarginSteps]:
+        """Maintenance margin tables, as in ``MarketRules.margin_steps``: each risk tier begins where the one before ends."""
+        tables: dict[Pair, MarginSteps] = {}
+        for pair in pairs:
+            tiers = await self._about(
+                pair,
+                "publicGetV5MarketRiskLimit",
+                lambda row: (float(row["riskLimitValue"]), _maintenance(row)),
+            )
+            if tiers:
+                tiers.sort()
+                floors = (0.0, *(cap for cap, _ in tiers[:-1]))
+                tables[pair] = tuple((floor, rate) for floor, (_, rate) in zip(floors, tiers, strict=True))
+        return tables
+
     async def notional_caps(self, pairs: Iterable[Pair]) -> dict[Pair, Decimal]:
         """Largest notional (USDT) that each pair's leverage allows, by its risk tiers."""
         caps: dict[Pair, Decimal] = {}
@@ -318,6 +334,13 @@ class BybitGateway(ReceiptGateway):
             if not following or not rows or following == cursor.get("cursor"):
                 return
             cursor = {"cursor": following}
+
+
+def _maintenance(row: Row) -> float:
+    """A risk tier's maintenance margin as a fraction: the documented rows state percents, others fractions; what tells them
+    apart is that the initial margin is one over the leverage."""
+    percents = float(row["initialMargin"]) * float(row["maxLeverage"]) > 10
+    return float(row["maintenanceMargin"]) / (100 if percents else 1)
 
 
 def _list(answer: Any) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from hydra_core.broker.reconcile import Reconciler, Report
 from hydra_core.broker.sending import Sender
 from hydra_core.broker.stops import Stops
 from hydra_core.domain.clock import Clock
-from hydra_core.domain.errors import Unsupported, VenueError
+from hydra_core.domain.errors import HydraError, LedgerUnusable, Unsupported, VenueError
 from hydra_core.domain.intervals import iso
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
@@ -36,6 +37,8 @@ from hydra_core.settings import LiveSettings
 
 IN_FULL_MS: Final = 2_000
 """Wall time after which a trade that was told in short only is asked for."""
+UNBOOKED_MS: Final = 500
+"""Wall time after which an order that filled more than is booked leads to a comparison: its trades are asked for at once."""
 RULES_EVERY_MS: Final = 600_000
 """Wall time between two looks at what the exchange lists."""
 
@@ -90,6 +93,8 @@ class ExchangeBroker:
         self._armed_wall: dict[Pair, int] = {}
         self._told_short: dict[tuple[Pair, str], int] = {}
         """Trades that were told without their fee, by pair and number, and when (wall ms): booked once told in full."""
+        self._short_since: dict[Pair, int] = {}
+        """Pairs with an order that filled more than is booked, and since when (wall ms)."""
         self._has_countdown = live.dead_man_s > 0
         self.last_report: Report | None = None
 
@@ -170,9 +175,10 @@ class ExchangeBroker:
         """Raise what a request could not cope with; fetch trades that an order told of and that are not booked."""
         if self._sender.fault is not None:
             raise self._sender.fault
-        if self.books.short:
-            self.want("an order filled more than is booked")
         now = self._clock.wall_ms()
+        self._short_since = {pair: self._short_since.get(pair, now) for pair in self.books.short}
+        if any(now - since >= UNBOOKED_MS for since in self._short_since.values()):
+            self.want("an order filled more than is booked")
         late = [trade for trade, heard in self._told_short.items() if now - heard >= IN_FULL_MS]
         for trade in late:
             del self._told_short[trade]
@@ -322,6 +328,7 @@ class ExchangeBroker:
         try:
             while True:
                 self._wake.clear()
+                self._insist()
                 await self.reconcile(self._wanted or "loop")
                 await self.keep_countdown()
                 pause = self._live.reconcile_s
@@ -337,6 +344,18 @@ class ExchangeBroker:
                     continue
         finally:
             await self._sender.aclose()
+
+    def _insist(self) -> None:
+        """End the session where a request ended in an error of ours: what it left undone is unknown here, and a new process
+        finds out by asking."""
+        fault = self._sender.fault
+        if fault is None or isinstance(fault, LedgerUnusable):
+            return  # books that cannot be used end the session by the next tick, and are waited for
+        logger.opt(exception=fault).error("a request about an order of {} ended in an error", self._account)
+        raise HydraError(
+            f"a request about an order of {self._account} ended in an error: {type(fault).__name__}: {fault}",
+            "Start the trader again (`hydra up` does): it looks up what became of its orders",
+        ) from fault
 
     async def reconcile(self, reason: str) -> Report:
         """Compare now; what may go afterwards follows from what was found."""
@@ -392,7 +411,7 @@ class ExchangeBroker:
             else:
                 self.stops.leaving.pop(pair, None)
             if listing is not None:
-                self._rules[pair] = listing.rules
+                self._rules[pair] = replace(listing.rules, margin_steps=self._rules[pair].margin_steps)
 
     async def read_caps(self) -> None:
         """Take in the leverage tables as they are now."""

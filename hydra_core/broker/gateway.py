@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from hydra_core.broker.facts import FillFact, IncomeFact, OrderFact, PositionFact
 from hydra_core.domain.errors import VenueError
+from hydra_core.domain.market import MarginSteps
 from hydra_core.domain.pairs import Pair
 from hydra_core.ledger.records import OrderRecord
 from hydra_core.market.drift import ClockDrift
@@ -146,6 +147,10 @@ class Gateway(Protocol):
 
     async def funding_rate(self, pair: Pair, ts_ms: int) -> tuple[Decimal, Decimal] | None:
         """Rate and mark price of a settlement near a time; None where the exchange does not tell."""
+        ...
+
+    async def margin_steps(self, pairs: Iterable[Pair]) -> dict[Pair, MarginSteps]:
+        """Maintenance margin tables, as in ``MarketRules.margin_steps``; pairs that the exchange has none for are left out."""
         ...
 
     async def notional_caps(self, pairs: Iterable[Pair]) -> dict[Pair, Decimal]:

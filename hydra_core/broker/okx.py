@@ -29,6 +29,7 @@ from hydra_core.broker.receipts import (
 )
 from hydra_core.domain.errors import OutcomeUnknown, Refused
 from hydra_core.domain.intervals import DAY_MS, MINUTE_MS
+from hydra_core.domain.market import MarginSteps
 from hydra_core.domain.pairs import QUOTE, Pair
 from hydra_core.domain.trading import Side
 from hydra_core.execution.orders import Word
@@ -364,6 +365,10 @@ class OkxGateway(ReceiptGateway):
             if level in CONTRACT_LEVELS
             else f"the account's mode ({level}) has no contracts, or no reduce-only orders"
         )
+
+    async def margin_steps(self, pairs: Iterable[Pair]) -> dict[Pair, MarginSteps]:
+        """None: a tier's rate holds for the whole position here, and begins at a number of contracts, not at a notional."""
+        return {}
 
     async def notional_caps(self, pairs: Iterable[Pair]) -> dict[Pair, Decimal]:
         """Largest notional (USDT) that each pair's leverage allows, by its position tiers and its mark now."""

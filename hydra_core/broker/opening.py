@@ -62,6 +62,11 @@ def credentials_of(settings: Settings, endpoint: Endpoint) -> Credentials:
             "Set HYDRA_LIVE__ENABLED=true once you have read docs/live.md",
         )
     insist_on_orders(endpoint.exchange)
+    return key_of(settings, endpoint)
+
+
+def key_of(settings: Settings, endpoint: Endpoint) -> Credentials:
+    """The key that is set for an exchange, whether orders are allowed or not; raises UsageError where none is."""
     if settings.exchange_key is None or settings.exchange_secret is None:
         raise UsageError("no API key is set", "Set HYDRA_EXCHANGE_KEY and HYDRA_EXCHANGE_SECRET in the environment")
     passphrase = settings.exchange_passphrase

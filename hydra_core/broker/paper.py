@@ -17,19 +17,20 @@ from typing import Final
 
 from loguru import logger
 
+from hydra_core.broker.incidents import forbid
 from hydra_core.broker.protocol import Incident, IncidentKind, MarketBook, Standing
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, iso
 from hydra_core.domain.market import MarketRules, Quote
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Fill, Mode, OrderState, Position, Side
+from hydra_core.domain.trading import Fill, OrderState, Position, Side
 from hydra_core.execution.orders import Word, move
 from hydra_core.execution.rounding import decimal
 from hydra_core.execution.slippage import AVERAGE_SHARE, peak_impact, sweep_price
 from hydra_core.ledger.accounting import funding_amount, total_unrealised
 from hydra_core.ledger.records import DELISTING, LIQUIDATION, FundingPayment, OrderRecord
 from hydra_core.ledger.store import Ledger
-from hydra_core.risk.margin import Tier, maintenance
+from hydra_core.risk.margin import Tier, maintenance, table_of
 from hydra_core.settings import CostSettings
 
 VENUE: Final = "paper"
@@ -55,10 +56,9 @@ class PaperBroker:
     ledger, account : where fills are booked
     view : MarketBook, the live book
     clock : Clock; latency runs in market time
-    rules : filters and fees by pair
+    rules : filters, fees and margin tables by pair; a pair without a table has the one rate that is public
     costs : CostSettings, latency and impact
     on_fill : called after each booked fill
-    tiers : maintenance margin tables by pair; a pair without one has the single rate of its rules
     close_before_delivery_h : float, market hours before its delivery from which a pair is left
     """
 
@@ -71,7 +71,6 @@ class PaperBroker:
         rules: Mapping[Pair, MarketRules],
         costs: CostSettings,
         on_fill: Callable[[Fill], None] = lambda _: None,
-        tiers: Mapping[Pair, Sequence[Tier]] | None = None,
         close_before_delivery_h: float = 0.0,
     ) -> None:
         self._ledger = ledger
@@ -81,10 +80,7 @@ class PaperBroker:
         self._rules = rules
         self._costs = costs
         self._on_fill = on_fill
-        self._tables: dict[Pair, Sequence[Tier]] = {
-            pair: (tiers or {}).get(pair) or (Tier(0.0, float(rule.maintenance_margin)),)
-            for pair, rule in rules.items()
-        }
+        self._tables: dict[Pair, Sequence[Tier]] = {pair: table_of(rule) for pair, rule in rules.items()}
         self._leave_before_ms = int(close_before_delivery_h * HOUR_MS)
         self._working: dict[str, OrderRecord] = {}
         self._queue: dict[str, Decimal] = {}
@@ -365,8 +361,8 @@ class PaperBroker:
         """Close a position by an order that the exchange itself would place."""
         now = self._clock.market_ms()
         words = f"{plan} of {held.quantity:f} {pair} at {price:f}"
-        if kind is IncidentKind.LIQUIDATION:  # first: a process that ends before the guard's round must not forget it
-            self._ledger.latch(self._account, kind.value, words, Mode.HALTED, now)
+        incident = Incident(kind, pair, words)
+        forbid(self._ledger, self._account, incident, now)  # first: a process that ends after it must not forget it
         digest = hashlib.sha256(f"{self._account}|{pair}|{held.opened_ms}|{now}".encode()).hexdigest()[:20]
         order = OrderRecord(
             order_id=f"{PREFIX[plan]}{digest}",
@@ -387,4 +383,4 @@ class PaperBroker:
         self._working[order.order_id] = order
         self._fill(order, price, order.quantity, now, maker=False)
         logger.error("{}", words)
-        self._incidents.append(Incident(kind, pair, words))
+        self._incidents.append(incident)

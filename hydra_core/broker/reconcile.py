@@ -207,7 +207,7 @@ class Reconciler:
         elif self._live.foreign_orders == "halt" and foreign:
             order = foreign[0]
             words = f"order {order.order_id} on {order.pair} is not ours"
-            self._books.incidents.append(Incident(IncidentKind.FOREIGN, order.pair, words))
+            self._books.incur(Incident(IncidentKind.FOREIGN, order.pair, words))
             found.append(words)
         return found
 
@@ -216,8 +216,8 @@ class Reconciler:
         if len(self._books.foreign) < self._live.foreign_limit:
             return []
         words = f"{len(self._books.foreign)} orders that are not ours: another program trades on this account"
-        self._books.incidents.append(Incident(IncidentKind.FOREIGN, Pair(""), words))
-        self._books.foreign.clear()
+        self._books.incur(Incident(IncidentKind.FOREIGN, Pair(""), words))
+        self._books.answer_foreign()
         return [words]
 
     # -- positions -----------------------------------------------------------------------------------------------------
@@ -252,11 +252,11 @@ class Reconciler:
         """Carry the ledger's position to the exchange's, one entry a direction; cash follows from the wallet."""
         theirs = self.venue_positions.get(pair)
         held = self._ledger.positions(self._account).get(pair)
+        words = f"position of {pair} was {ours} here and {theirs.quantity if theirs else 0} at the exchange: adjusted"
+        self._books.incur(Incident(IncidentKind.EXTERNAL, pair, words))
         for fill in adjustments(self._account, self._venue, pair, held, theirs):
             if self._ledger.record_fill(fill, realised=Decimal(0)):
                 self._books.changes += 1
-        words = f"position of {pair} was {ours} here and {theirs.quantity if theirs else 0} at the exchange: adjusted"
-        self._books.incidents.append(Incident(IncidentKind.EXTERNAL, pair, words))
         return words
 
     # -- cash ----------------------------------------------------------------------------------------------------------

@@ -277,3 +277,4 @@ class Sender:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.fault = self.fault or task.exception()
+            self._host.want("a request ended in an error of ours")

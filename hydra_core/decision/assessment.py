@@ -23,7 +23,7 @@ from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.execution.committee import ANALYST, CROWD, FORECASTER, POLICY
 from hydra_core.risk.limits import Limits
-from hydra_core.risk.sizing import Sizing, leverage_cap, size
+from hydra_core.risk.sizing import MAINTENANCE_RATE, Sizing, leverage_cap, size
 from hydra_core.risk.switches import Stress
 from hydra_core.statistics.correlation import correlations, matrix_anchors
 from hydra_core.statistics.state import MarketState, layer2
@@ -256,6 +256,7 @@ def assemble(
             words.volatility,
             multipliers(panel.pairs, limits),
             leverage_cap(state.regimes, limits),
+            maintenance_rates(panel.pairs, limits),
             limits,
         ),
         hazard=hazard,
@@ -270,6 +271,11 @@ def multipliers(pairs: tuple[Pair, ...], limits: Limits) -> Floats:
     """Size multiplier of each pair; one that is not named gets the smallest that is."""
     named = limits.risk.pair_multipliers
     return np.array([named.get(pair, min(named.values(), default=1.0)) for pair in pairs])
+
+
+def maintenance_rates(pairs: tuple[Pair, ...], limits: Limits) -> Floats:
+    """Maintenance rate of each pair's largest position; the assumed one where its margin table is not known."""
+    return np.array([limits.maintenance.get(pair, MAINTENANCE_RATE) for pair in pairs])
 
 
 def _rows(panel: Panel, forecast: Forecast | None, hazard: Hazard | None, last: int | None) -> int:

@@ -65,14 +65,15 @@ def decide(
     portfolio : Portfolio, marked
     limits : Limits
     assessment : Assessment, optional
-        ``assess(snapshot.panel, models, limits)`` where the caller has it already; its newest row is used.
+        ``assess(snapshot.panel, models, limits.under(snapshot.rules))`` where the caller has it already; its newest row
+        is used.
 
     Raises
     ------
     InputMissing : the assessment is not of the snapshot's newest bar
     """
     if assessment is None and len(snapshot.panel):
-        assessment = assess(snapshot.panel, models, limits)
+        assessment = assess(snapshot.panel, models, limits.under(snapshot.rules))
     faults = find_faults(snapshot, assessment.faults if assessment else (), limits.risk)
     row = _row(snapshot, assessment)
     marks = {pair: reading.mark for pair, reading in snapshot.marks.items()}

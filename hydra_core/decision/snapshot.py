@@ -83,7 +83,7 @@ class Snapshot:
             (self.cycle_ms, self.wall_ms, self.faults, self.halt),
             [_as_tuple(self.quotes[pair]) for pair in sorted(self.quotes)],
             [_as_tuple(self.marks[pair]) for pair in sorted(self.marks)],
-            [_as_tuple(self.rules[pair]) for pair in sorted(self.rules)],
+            [_filters(self.rules[pair]) for pair in sorted(self.rules)],
             [_without_extra(self.analyses[pair]) for pair in sorted(self.analyses)],
             self.standing and _as_tuple(self.standing),
         ]
@@ -161,6 +161,12 @@ def _as_tuple(value: Any) -> Any:
         _VALUES[kind] = attrgetter(*(field.name for field in fields(value))) if is_dataclass(value) else None
     taken = _VALUES[kind]
     return value if taken is None else tuple([_as_tuple(item) for item in taken(value)])
+
+
+def _filters(rules: MarketRules) -> Any:
+    """The fields of a pair's rules; a margin table that is not known is left out, as in decisions from before it was read."""
+    values = _as_tuple(rules)
+    return values if rules.margin_steps else values[:-1]
 
 
 def _without_extra(analysis: Analysis) -> tuple[object, ...]:

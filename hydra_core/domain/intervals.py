@@ -51,6 +51,11 @@ FORECAST_INTERVAL: Final = Interval.M5
 """The bar on which features, forecasts and backtests live."""
 
 
+def next_day_ms(ts_ms: int) -> int:
+    """Start of the UTC day after the one that contains ``ts_ms``."""
+    return ts_ms - ts_ms % DAY_MS + DAY_MS
+
+
 def parse_interval(text: str) -> Interval:
     """Interval from its spelling; raises UsageError naming the accepted ones."""
     try:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+MarginSteps = tuple[tuple[float, float], ...]
+"""(Notional in USDT from which it applies, maintenance margin as a fraction of notional), ascending from 0."""
 
 CANDLES: Final = "candles"
 FUNDING: Final = "funding"
@@ -36,7 +38,13 @@ PUBLICATION_DELAY_MS: Final[Mapping[str, int]] = {OPEN_INTEREST: 60_000, LONG_SH
 
 @dataclass(frozen=True, slots=True)
 class MarketRules:
-    """An exchange's filters for one pair; money and sizes are rounded to them."""
+    """An exchange's filters for one pair; money and sizes are rounded to them.
+
+    Parameters
+    ----------
+    maintenance_margin : the one rate that the exchange publishes for everybody, a fraction of notional
+    margin_steps : the maintenance margin table that it shows to owners of a key; empty where it is not known
+    """
 
     pair: Pair
     tick_size: Decimal
@@ -47,6 +55,7 @@ class MarketRules:
     maker_fee: Decimal = Decimal("0.0002")
     max_leverage: int = 20
     maintenance_margin: Decimal = Decimal("0.01")
+    margin_steps: MarginSteps = ()
 
 
 @dataclass(frozen=True, slots=True)

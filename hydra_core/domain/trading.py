@@ -206,6 +206,12 @@ class Decision:
     state: Mapping[str, Mapping[str, float]]
     data_hash: str
 
+    @property
+    def faulty(self) -> frozenset[Pair]:
+        """Pairs with a fault of their own: ``input_faults`` tells it with the pair's name in front."""
+        named = {fault.partition(": ")[0] for fault in self.input_faults}
+        return frozenset(said.pair for said in self.pairs if said.pair in named)
+
 
 @dataclass(frozen=True, slots=True)
 class Position:

@@ -122,7 +122,9 @@ _EXACT: Final = (
 def _plain(standing: Standing) -> dict[str, Any]:
     plain = asdict(standing)
     plain["rules"] = {
-        name: str(value) if isinstance(value, Decimal) else value for name, value in plain["rules"].items()
+        name: str(value) if isinstance(value, Decimal) else value
+        for name, value in plain["rules"].items()
+        if name != "margin_steps"  # no listing tells it: it is shown to owners of a key
     }
     return plain
 

@@ -149,7 +149,7 @@ class Remaker:
         key = (pins, inputs.limits_blob)
         if key not in self._assessors:
             self._assessors[key] = Assessor(models, frame.limits)
-        panel_hash, assessment = self._assessors[key].of(panel)
+        panel_hash, assessment = self._assessors[key].of(panel, self.rules(inputs))
         again = replace(inputs, panel_hash=panel_hash)
         remade = make_decision(again, panel, self.rules(inputs), models, frame.limits, assessment)
         stored_text, remade_text = codec.dumps(record.decision), codec.dumps(remade)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hydra_core.decision.assessment import maintenance_rates
 from hydra_core.decision.rules import CUT_SHARE
 from hydra_core.domain.errors import UsageError
 from hydra_core.domain.intervals import FORECAST_INTERVAL, MINUTE_MS, iso
@@ -242,6 +243,7 @@ def allowed(stage: Stage, limits: Limits, side: int) -> tuple[dict[Pair, float],
         deviation,
         np.ones(len(pairs)),
         leverage_cap(state.regimes[:, columns], limits),
+        maintenance_rates(pairs, limits.under({pair: stage.market.rules(pair) for pair in pairs})),
         limits,
     )
     if not np.isfinite(sized.stop_distance).all():

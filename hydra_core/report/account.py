@@ -16,7 +16,7 @@ from hydra_core.home import Home
 from hydra_core.ledger.livestate import LiveStateClock, LiveStateReader
 from hydra_core.ledger.store import Ledger
 from hydra_core.platform.markets import SYNTHETIC, described
-from hydra_core.risk.margin import Tier, liquidation_price, maintenance, tiers
+from hydra_core.risk.margin import liquidation_price, maintenance, table_of
 from hydra_core.risk.switches import combine, manual_name
 from hydra_core.settings import Settings
 from hydra_core.trader.guard import manual_switch
@@ -143,12 +143,7 @@ def _maintenance(position: Position, mark: float | None, rules: MarketRules | No
     if rules is None:
         return 0.0
     notional = abs(float(position.quantity)) * (mark if mark is not None else float(position.entry_price))
-    return maintenance(notional, _table(rules))
-
-
-def _table(rules: MarketRules) -> tuple[Tier, ...]:
-    """The pair's margin table, of the one rate that is public."""
-    return tiers([(0.0, float(rules.maintenance_margin))])
+    return maintenance(notional, table_of(rules))
 
 
 def _line(position: Position, mark: float | None, behind: float, rules: MarketRules | None) -> PositionLine:
@@ -158,7 +153,7 @@ def _line(position: Position, mark: float | None, behind: float, rules: MarketRu
     liquidation = distance = None
     if rules is not None:
         wallet = behind - quantity * (at - entry)
-        liquidation = liquidation_price(quantity, entry, wallet, _table(rules))
+        liquidation = liquidation_price(quantity, entry, wallet, table_of(rules))
     if liquidation is not None:
         distance = max(0.0, (at - liquidation) / at * (1 if quantity > 0 else -1))
     return PositionLine(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hydra_core.domain.errors import UsageError
-from hydra_core.domain.market import Floats
+from hydra_core.domain.market import Floats, MarketRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,23 @@ class Tier:
 
 def tiers(steps: Sequence[tuple[float, float]]) -> tuple[Tier, ...]:
     """Tiers from (floor, rate) steps, the cumulative amounts filled in; raises UsageError unless both ascend from 0."""
-    if not steps or steps[0][0] != 0 or any(b[0] <= a[0] or b[1] < a[1] for a, b in pairwise(steps)):
-        raise UsageError(f"margin tiers must start at 0 and ascend: {list(steps)}")
+    ascending = all(b[0] > a[0] and b[1] >= a[1] for a, b in pairwise(steps))
+    if not steps or steps[0][0] != 0 or not ascending or not all(0 <= rate < 1 for _, rate in steps):
+        raise UsageError(f"margin tiers must start at 0 and ascend, with rates below 1: {list(steps)}")
     made = [Tier(0.0, steps[0][1])]
     for (_, before), (floor, rate) in pairwise(steps):
         made.append(Tier(floor, rate, made[-1].cum + floor * (rate - before)))
     return tuple(made)
+
+
+def table_of(rules: MarketRules) -> tuple[Tier, ...]:
+    """A pair's margin table: the exchange's own where it is known, else of the one rate that it publishes."""
+    return tiers(rules.margin_steps or ((0.0, float(rules.maintenance_margin)),))
+
+
+def rate_at(steps: Sequence[tuple[float, float]], notional: float) -> float:
+    """Maintenance rate of the step that a notional (USDT) falls into: the highest of any notional up to it."""
+    return max(rate for floor, rate in steps if floor <= notional)
 
 
 def maintenance(notional: float, table: Sequence[Tier]) -> float:

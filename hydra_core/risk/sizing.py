@@ -24,7 +24,8 @@ from hydra_core.risk.limits import Limits
 LIQUIDATION_CLEARANCE: Final = 2.0
 """A liquidation lies at least this many stop distances away."""
 MAINTENANCE_RATE: Final = 0.01
-"""Maintenance margin assumed where the exchange's own is not at hand."""
+"""Maintenance margin assumed where the exchange's own is not at hand: Binance asks 0.4 to 0.65 % of a position of 10,000
+USDT in its large pairs, and shows its tables to owners of a key only."""
 REGIME_LEVERAGE: Final = (1.0, 0.6, 0.25)
 """Share of the largest leverage that the calm, turbulent and extreme regimes permit."""
 _SQRT_TWO_PI: Final = math.sqrt(2 * math.pi)
@@ -159,14 +160,14 @@ def _leverage_caps(share: Floats, max_leverage: float, out: Floats) -> None:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def safe_leverage(stop_distance: float, cap: float) -> float:
+def safe_leverage(stop_distance: float, cap: float, maintenance: float) -> float:
     """The highest leverage up to ``cap`` whose liquidation lies well beyond the stop; at least 1.
 
     Parameters
     ----------
-    stop_distance : fraction of price
+    stop_distance : fraction of price; ``maintenance`` : margin below which a position is liquidated, fraction of notional
     """
-    return max(1.0, min(cap, 1.0 / (LIQUIDATION_CLEARANCE * stop_distance + MAINTENANCE_RATE)))
+    return max(1.0, min(cap, 1.0 / (LIQUIDATION_CLEARANCE * stop_distance + maintenance)))
 
 
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -201,6 +202,7 @@ def bound_signals(
     volatility: Floats,
     multipliers: Floats,
     leverage_caps: Floats,
+    maintenance: Floats,
     round_trip: float,
     risk_per_trade: float,
     stop_sigmas: float,
@@ -228,7 +230,7 @@ def bound_signals(
     for i in range(n):
         risk_share[i] = risk_per_trade / stop_distance[i] * multipliers[i]
     for i in range(n):
-        safe = safe_leverage(stop_distance[i], leverage_caps[i])
+        safe = safe_leverage(stop_distance[i], leverage_caps[i], maintenance[i])
         leverage[i] = safe if stop_distance[i] > 0 else math.nan
 
 
@@ -258,6 +260,7 @@ def size(
     volatility: Floats,
     multipliers: Floats,
     leverage_caps: Floats,
+    maintenance: Floats,
     limits: Limits,
 ) -> Sizing:
     """Shares of equity that signals permit.
@@ -267,6 +270,7 @@ def size(
     expected_return, confidence, adverse_excursion, volatility : (..., P), as in ``alpha.models.Forecast``
     multipliers : (P,), the pairs' size multipliers
     leverage_caps : (..., P), from :func:`leverage_cap`
+    maintenance : (P,), the pairs' maintenance rates
 
     Returns
     -------
@@ -288,6 +292,7 @@ def size(
         *said,
         _flat(multiplier),
         _flat(np.broadcast_to(leverage_caps, shape)),
+        _flat(np.broadcast_to(maintenance, shape)),
         limits.round_trip,
         risk.risk_per_trade,
         risk.stop_sigmas,

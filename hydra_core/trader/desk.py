@@ -72,6 +72,10 @@ class Desk:
         self._work: dict[Pair, Execution] = {}
         self._before: dict[Pair, tuple[Decimal, Decimal]] = {}
         """Where counting began: base units that the market had traded, and that the execution's orders had filled."""
+        self._held_back: set[Pair] = set()
+        """Pairs whose entries waited in the newest round: their targets stand, they are not done."""
+        self._judged: tuple[int, frozenset[Pair]] = (-1, frozenset())
+        """Grid point of the newest decision that was read, and the pairs that it found a fault with."""
         self._closed: dict[Pair, int] = {}
         """When each pair was last closed at once: a plan from before does not open it again."""
         for one in ledger.open_executions(account, clock.market_ms()):
@@ -102,6 +106,7 @@ class Desk:
         self._leave({pair: f"{pair} is traded no more" for pair in self._work if pair in self._view.delisted})
         if mode in (Mode.HALTED, Mode.FLATTEN):
             return 0
+        self._held_back.clear()
         sent = sum(self._advance(work, mode, positions, now) for work in self._work.values())
         if (
             self._work
@@ -262,6 +267,8 @@ class Desk:
 
     def _done(self, work: Execution, now: int) -> bool:
         """Whether a target's last slice has been due; what the filters could not express by then stays undone."""
+        if work.pair in self._held_back:
+            return False
         if work.schedule.participation and now < work.expires_ms and self._rest(work):
             return False  # the market's volume may yet allow what is left
         return len(slices(work.schedule, 0.0, 0.0, work.start_ms, now)) >= max(1, work.schedule.slices)
@@ -291,7 +298,10 @@ class Desk:
             self._ledger.record_executions([work])
         sent = 0
         for order in orders_to_reach(due[-1].goal, current, price, self._rules[pair]):
-            if not order.reduce_only and (mode is Mode.REDUCING or self._stale(quote)):
+            if not order.reduce_only and mode is Mode.REDUCING:
+                continue
+            if not order.reduce_only and (self._stale(quote) or self._faulty(pair) or self._barred(pair, now)):
+                self._held_back.add(pair)
                 continue
             purpose = "close" if order.reduce_only else "slice"
             if work.schedule.participation:
@@ -306,6 +316,18 @@ class Desk:
         wall = self._clock.wall_ms()
         age = max(wall - quote.received_wall_ms, self._view.mark_age_ms(quote.pair, wall))
         return age > self._max_age_ms
+
+    def _faulty(self, pair: Pair) -> bool:
+        """Whether the newest decision found a fault with a pair: what it has begun to enter waits until one finds none."""
+        newest = next(iter(self._ledger.decisions(self._account, limit=1)), None)
+        if newest is not None and newest.cycle_ms != self._judged[0]:
+            record = self._ledger.decision(newest.account, newest.strategy, newest.cycle_ms)
+            self._judged = (newest.cycle_ms, record.decision.faulty if record is not None else frozenset())
+        return pair in self._judged[1]
+
+    def _barred(self, pair: Pair, now: int) -> bool:
+        """Whether a pair may not be entered today: what stood before its bar is given up by the guard, unless it died first."""
+        return pair in self._ledger.portfolio(self._account, {}, now).barred
 
     def _part(self, work: Execution, order: Order, index: int) -> bool:
         """Send as much of an order as the market's volume allows, under the number of the execution's orders so far."""

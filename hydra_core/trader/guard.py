@@ -16,10 +16,11 @@ from typing import Final, TypeVar
 
 from loguru import logger
 
-from hydra_core.broker.protocol import Broker, Incident, IncidentKind, Standing
+from hydra_core.broker.incidents import forbid
+from hydra_core.broker.protocol import Broker, Incident, Standing
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.errors import HydraError, LedgerUnusable
-from hydra_core.domain.intervals import DAY_MS, MINUTE_MS
+from hydra_core.domain.intervals import MINUTE_MS, next_day_ms
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, Portfolio, Position
@@ -37,8 +38,6 @@ FAILURES: Final = (
     HydraError, OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,
 )  # fmt: skip
 """How a reading can fail, a mistake in its own code included: the switch that needs it is tripped, the others go on judging."""
-HALTING: Final = frozenset({IncidentKind.LIQUIDATION, IncidentKind.FOREIGN})
-"""Incidents after which nothing is traded until a person has looked; the others bar their pair for the day."""
 BLOCKED: Final = "account_blocked"
 """Name of the trip that a broker's block is shown under."""
 FLATTEN_WORD: Final = "flatten"
@@ -105,6 +104,7 @@ class Guard:
         self._attempt("decisions", partial(self._latch_decided, now), faults)
         self._attempt("incidents", partial(self._answer_incidents, now), faults)
         standing = self._attempt("broker", lambda: self._broker.standing, faults) or Standing(known=False)
+        naked = self._attempt("stops", self._broker.must_close, faults) or {}
         marks = self._attempt("marks", self._fresh_marks, faults) or {}
         portfolio = self._attempt("account", partial(self._read_portfolio, now), faults)
         if portfolio is None:
@@ -125,7 +125,7 @@ class Guard:
             judgement = replace(judgement, mode=freest, trips={**judgement.trips, BLOCKED: standing.block})
         self._attempt("latches", partial(self._latch, judgement, now), self._faults)
         mode = self._stand(judgement)
-        self._protect(portfolio, marks, judgement, now)
+        self._protect(portfolio, marks, naked, judgement, now)
         return mode
 
     def blinded(self, what: str, error: Exception) -> None:
@@ -169,17 +169,21 @@ class Guard:
     def _answer(self, incident: Incident, now: int) -> None:
         """What follows from something that was done to the account."""
         logger.error("{}: {}", incident.pair or self._account, incident.reason)
-        if incident.kind in HALTING:
-            self._ledger.latch(self._account, incident.kind.value, incident.reason, Mode.HALTED, now)
+        forbid(self._ledger, self._account, incident, now)
         if incident.pair:
             self._desk.release(incident.pair, incident.reason)
-            self._ledger.bar_pair(self._account, incident.pair, now - now % DAY_MS + DAY_MS, incident.reason)
 
-    def _protect(self, portfolio: Portfolio, marks: Mapping[Pair, float], judgement: Judgement, now: int) -> None:
+    def _protect(
+        self,
+        portfolio: Portfolio,
+        marks: Mapping[Pair, float],
+        naked: Mapping[Pair, str],
+        judgement: Judgement,
+        now: int,
+    ) -> None:
         """Close what must be closed: everything when flattening, lost positions, positions at their stops or without one."""
         if judgement.mode is Mode.HALTED and not portfolio.known:
             return  # an order that closes a position must know it; the stops at the exchange stay
-        naked = self._attempt("stops", self._broker.must_close, self._faults) or {}
         for pair in self._beyond_since.keys() - portfolio.positions.keys():
             del self._beyond_since[pair]
         for pair, held in portfolio.positions.items():
@@ -205,9 +209,7 @@ class Guard:
             self._desk.close(pair, held, f"naked-{held.opened_ms}", f"unprotected: {naked[pair]}")
         elif pair in judgement.close:
             if self._desk.close(pair, held, f"loss-{held.opened_ms}", "kill switch: position loss"):
-                self._ledger.bar_pair(
-                    self._account, pair, now - now % DAY_MS + DAY_MS, judgement.trips["position_loss"]
-                )
+                self._ledger.bar_pair(self._account, pair, next_day_ms(now), judgement.trips["position_loss"])
         elif held.stop_price is not None and stop_hit(held, mark) and self._overdue(pair, now):
             self._desk.close(pair, held, f"stop-{held.opened_ms}-{held.stop_price}", f"stop {held.stop_price}")
 

@@ -37,6 +37,7 @@ from hydra_core.settings import Settings
 from hydra_core.trader.feeds import Feeds
 from hydra_core.trader.guard import manual_switch
 from hydra_core.trader.lock import trader_lock
+from hydra_core.trader.margins import with_margin_tables
 from hydra_core.trader.sessions import Parts, Session, open_session
 from hydra_core.trader.view import MarketView
 
@@ -87,6 +88,7 @@ class Trader:
             async with ExchangeClient(self._endpoint, clock=self._clock, limits=self._home.limits) as client:
                 rules = await client.rules()
                 pairs = [pair for pair in settings.pairs if pair in rules]
+                rules.update(await with_margin_tables(self._home, settings, self._endpoint, self._clock, rules))
                 writer.set_rules({pair: rules[pair] for pair in pairs})
                 writer.set_capture_start(self._clock.market_ms())
                 view = MarketView(pairs)

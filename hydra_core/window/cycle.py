@@ -153,18 +153,24 @@ def make_decision(
 
 
 class Assessor:
-    """Layers 2 and 3 of a panel, computed once per panel object: they change only when a bar closes."""
+    """Layers 2 and 3 of a panel, computed once per panel object: they change only when a bar closes, or with the rates of
+    the exchange's margin tables."""
 
     def __init__(self, models: Models, limits: Limits) -> None:
         self._models = models
-        self._limits = limits
+        self._limits = self._in_force = limits
+        self._rules: Mapping[Pair, MarketRules] = {}
         self._panel: Panel | None = None
         self._hash = ""
         self._assessment: Assessment | None = None
 
-    def of(self, panel: Panel) -> tuple[str, Assessment | None]:
-        """The panel's content hash and its assessment (None for a panel without rows)."""
+    def of(self, panel: Panel, rules: Mapping[Pair, MarketRules]) -> tuple[str, Assessment | None]:
+        """The panel's content hash and its assessment under the exchange's rules (None for a panel without rows)."""
+        if rules is not self._rules:
+            limits = self._limits.under(rules)
+            self._panel = self._panel if limits.maintenance == self._in_force.maintenance else None
+            self._rules, self._in_force = rules, limits
         if panel is not self._panel:
             self._panel, self._hash = panel, panel.content_hash()
-            self._assessment = assess(panel, self._models, self._limits) if len(panel) else None
+            self._assessment = assess(panel, self._models, self._in_force) if len(panel) else None
         return self._hash, self._assessment

@@ -295,7 +295,7 @@ class _Window:
         reader, ledger, account = self._reader, self._ledger, self._config.account
         readings, wall_ms = reader.readings(), self._clock.wall_ms()
         panel = reader.panel(cycle_ms)
-        panel_hash, assessment = self._assessor.of(panel)
+        panel_hash, assessment = self._assessor.of(panel, readings.rules)
         with ledger.at_once():
             portfolio = ledger.portfolio(account, {pair: mark.mark for pair, mark in readings.marks.items()}, cycle_ms)
             standing, beat = ledger.standing_plan(account, cycle_ms), ledger.heartbeats().get(TRADER)

@@ -40,8 +40,18 @@ class BybitDouble(AccountDouble):
             },
             "/v5/market/risk-limit": lambda _: _list(
                 [
-                    {"symbol": self.symbol, "riskLimitValue": "2000000", "maxLeverage": "100.00"},
-                    {"symbol": self.symbol, "riskLimitValue": "9000000", "maxLeverage": "20.00"},
+                    {
+                        "symbol": self.symbol,
+                        "riskLimitValue": "2000000",
+                        "maxLeverage": "100.00",
+                        **_margins("0.5", "1"),
+                    },
+                    {
+                        "symbol": self.symbol,
+                        "riskLimitValue": "9000000",
+                        "maxLeverage": "20.00",
+                        **_margins("2.5", "5"),
+                    },
                 ]
             ),
             self.orders_path: self._create,
@@ -210,3 +220,8 @@ def _paged(rows: list[Any], asked: dict[str, Any], most: int = 100) -> dict[str,
     page = rows[begin : begin + most]
     following = str(begin + most) if begin + most < len(rows) else ""
     return _ok({"category": "linear", "list": page, "nextPageCursor": following})
+
+
+def _margins(maintenance: str, initial: str) -> dict[str, str]:
+    """In percents, as the documentation's example has them."""
+    return {"maintenanceMargin": maintenance, "initialMargin": initial}

@@ -18,7 +18,7 @@ from hydra_core.broker.gateway import Cause
 from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look
 from hydra_core.domain.clock import SystemClock
-from hydra_core.domain.errors import OutcomeUnknown, Refused, UsageError, VenueUnavailable
+from hydra_core.domain.errors import HydraError, OutcomeUnknown, Refused, UsageError, VenueUnavailable
 from hydra_core.domain.trading import OrderState, Side
 from hydra_core.execution.orders import client_order_id
 from hydra_core.home import Home
@@ -203,6 +203,59 @@ async def test_a_liquidation_is_booked_as_one(desk: Desk, double: AccountDouble)
     assert desk.broker.books.foreign == set()
 
 
+@ONE
+async def test_what_was_done_to_the_account_bars_its_pair_before_the_guard_looks(
+    desk: Desk, double: AccountDouble
+) -> None:
+    """A deleveraging: were the process to end right after its fill was booked, the bar would be there."""
+    await desk.send("0.04")
+    double.take(Order(double.new_id(), "", "sell", D("0.02") / double.unit, made_by="adl"))
+    await until_true(lambda: desk.held() == D("0.02"), desk)
+    assert desk.ledger.portfolio(desk.account, {}, desk.clock.market_ms()).barred == {BTC}
+    assert [incident.kind.value for incident in desk.broker.incidents()] == ["adl"]
+
+
+@ONE
+async def test_orders_of_other_hands_are_counted_over_restarts(
+    exchange: str, double: AccountDouble, books: Path
+) -> None:
+    """One in each life of the process: the third halts. It has led to that once: the next life counts anew."""
+
+    def by_hand() -> None:
+        double.take(Order(double.new_id(), "", "buy", D("0.02") / double.unit, kind="limit", price="40000"))
+
+    async with at_desk(exchange, double.url, books):
+        pass
+    for life in (1, 2, 3, 4):
+        if life < 4:
+            by_hand()
+        async with at_desk(exchange, double.url, books, fresh=False) as desk:
+            kinds = [incident.kind.value for incident in desk.broker.incidents()]
+            assert kinds == (["foreign_process"] if life == 3 else [])
+            assert ("foreign_process" in desk.ledger.latched(desk.account)) == (life >= 3)
+            assert len(desk.broker.books.foreign) == life % 3 if life < 4 else not desk.broker.books.foreign
+
+
+@ONE
+async def test_a_request_that_ends_in_an_error_of_ours_ends_the_session(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it left undone is unknown: the trader ends with words that say so, and is started again."""
+
+    async def divided(_: object) -> None:
+        raise ZeroDivisionError("made to fail")
+
+    monkeypatch.setattr(desk.gateway, "place", divided)
+    running = asyncio.create_task(desk.broker.run())
+    order = desk.order("0.02")
+    desk.broker.submit(order)
+    with pytest.raises(HydraError, match="ZeroDivisionError: made to fail") as raised:
+        await asyncio.wait_for(running, 20)
+    assert "Start the trader again" in str(raised.value)
+    with pytest.raises(ZeroDivisionError):
+        desk.broker.tick()  # until then the guard hears of it in every round
+
+
 async def test_many_trades_come_page_by_page_and_a_page_that_fails_books_nothing(
     desk: Desk, double: AccountDouble, exchange: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +345,8 @@ async def test_a_traders_session_trades_on_it(
 async def test_caps_follow_from_leverage_and_tiers(desk: Desk, exchange: str) -> None:
     caps = await desk.gateway.notional_caps([BTC])
     assert caps == {BTC: {"bybit": D(9_000_000), "okx": D(30_000) * D("0.01") * 50_000}[exchange]}
+    steps = await desk.gateway.margin_steps([BTC])
+    assert steps == {"bybit": {BTC: ((0.0, 0.005), (2_000_000.0, 0.025))}, "okx": {}}[exchange]
 
 
 @ONE

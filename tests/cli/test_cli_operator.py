@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,20 @@ def test_positions_show_where_the_account_would_be_liquidated_and_how_far_that_i
     assert lines["BTCUSDT"]["liquidation"] is None, "the account is worth more than the long's whole notional"
     assert [order["order_id"] for order in view["working_orders"]] == ["hy-2"]
     assert view["heartbeats"][0]["who"] == "trader"
+
+
+def test_positions_are_liquidated_by_the_exchanges_margin_tables_where_they_are_known(home: Home) -> None:
+    """The short's price rises through three steps: at the price shown equity is what its table asks, and the long's rate."""
+    steps = ((0.0, 0.01), (5_000.0, 0.02), (10_000.0, 0.1))
+    rules = {pair: MarketRules(pair, D("0.1"), D("0.001"), D("0.001"), D(5), D("0.01")) for pair in (BTC, ETH)}
+    with LiveStateWriter(home.live_state) as writer:
+        writer.set_rules({**rules, ETH: replace(rules[ETH], margin_steps=steps)})
+    cash = 10_000 - 3 - 1.5
+    short = {line["pair"]: line for line in said("portfolio", "show")["positions"]}["ETHUSDT"]
+    at = short["liquidation"]
+    assert at > 10_000, "beyond the last step's floor for one unit"
+    asked = 0.1 * at - (5_000 * 0.01 + 10_000 * 0.08)
+    assert cash + 0.1 * (61_000 - 60_030) - (at - 3_000) == pytest.approx(0.01 * 6_100 + asked)
 
 
 def test_orders_refusals_and_switches_say_why(home: Home) -> None:

@@ -19,6 +19,7 @@ from hydra_core.domain.market import MarketRules, MarkReading, Panel, Quote
 from hydra_core.domain.pairs import DEFAULT_PAIRS, Pair
 from hydra_core.domain.trading import Analysis, Choice, Mode, Plan, Portfolio, Position, Schedule, Target
 from hydra_core.ledger import codec
+from hydra_core.settings import RiskSettings
 
 PAIRS = DEFAULT_PAIRS[:3]
 BTC, ETH, SOL = PAIRS
@@ -54,16 +55,17 @@ class Scene:
         hazard = None
         if self.hazard is not None:
             hazard = FixedCrowd(self.hazard).hazard(self.panel, 1)
+        view = self.view()
         assessment = assemble(
             self.panel,
-            self.limits,
+            self.limits.under(view.rules),
             forecast,
             hazard,
             last=1,
             state=calm_state(1, 3, **self.state),
             absent=models.absent,
         )
-        return decide(self.view(), models, replace(portfolio, **self.account), self.limits, assessment)
+        return decide(view, models, replace(portfolio, **self.account), self.limits, assessment)
 
     def view(self):
         values = {
@@ -110,6 +112,26 @@ def test_a_sound_proposal_is_sized_voted_on_and_planned():
     assert said.verdict.approved
     assert said.verdict.notional == pytest.approx(long.quantity * PRICE[BTC], rel=1e-3)
     assert said.signal.bar_close_ms == int(PANEL.close_ms[-1])
+
+
+def test_a_pair_with_a_dearer_margin_table_gets_a_smaller_position():
+    """Leverage binds here, and its liquidation lies two stops away: 1 / (2 stop + rate) of the equity, by pair."""
+    risk = RiskSettings(
+        risk_per_trade=0.2, max_leverage=20, kelly_fraction=1, edge_observations=0, max_expected_shortfall=1,
+        max_position_notional=200_000, max_total_notional=1e6,
+    )  # fmt: skip
+    steps = {BTC: ((0.0, 0.004), (50_000.0, 0.3)), SOL: ((0.0, 0.15), (200_001.0, 0.4))}
+    rules = {pair: replace(rule, margin_steps=steps.get(pair, ())) for pair, rule in RULES.items()}
+    scene = Scene((0.1, 0.0, -0.1), 0.95, limits=Limits(risk=risk))
+    public, tabled = scene.decide(), replace(scene, snapshot={"rules": rules}).decide()
+    stop = 2 * 0.014
+    for column, rate in ((0, 0.3), (2, 0.15)):
+        before, after = public.pairs[column].verdict, tabled.pairs[column].verdict
+        assert before.leverage == pytest.approx(1 / (2 * stop + 0.01))
+        assert after.leverage == pytest.approx(1 / (2 * stop + rate))
+        assert after.notional == pytest.approx(10_000 * after.leverage, rel=1e-3)
+        assert after.notional < before.notional
+    assert public.data_hash != tabled.data_hash
 
 
 @pytest.mark.parametrize(

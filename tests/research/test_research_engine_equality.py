@@ -83,7 +83,9 @@ def test_every_number_equals_the_row_by_row_backtest(data):
     decision = DecisionSettings(
         confidence_threshold=draw(st.floats(0.5, 0.8)), resize_band=draw(st.sampled_from([0.0, 0.25, 2.0]))
     )
-    limits = Limits(decision, risk, CostSettings(taker_fee_bp=draw(st.floats(0, 8))), draw(st.integers(2, 60)))
+    rates = dict.fromkeys(draw(st.sampled_from([(), DEFAULT_PAIRS[:2]])), draw(st.sampled_from([0.004, 0.3])))
+    costs = CostSettings(taker_fee_bp=draw(st.floats(0, 8)))
+    limits = Limits(decision, risk, costs, draw(st.integers(2, 60)), maintenance=rates)
     signals = replace(signals, sizing=resized(panel, signals, limits))
     fills = FillRules(
         cost_factor=draw(st.sampled_from([0.0, 1.0, 2.0])),

@@ -74,7 +74,9 @@ def test_with_the_largest_position_that_is_granted_the_book_is_at_its_limit(seed
 def row_of(numbers: np.ndarray) -> SimpleNamespace:
     """A row of signals with any numbers in it, sized as a decision would."""
     expected, confidence, volatility, adverse = numbers
-    sized = size(expected, confidence, adverse, volatility, np.ones(PAIRS), np.full(PAIRS, 3.0), Limits())
+    sized = size(
+        expected, confidence, adverse, volatility, np.ones(PAIRS), np.full(PAIRS, 3.0), np.full(PAIRS, 0.01), Limits()
+    )
     fields = {name: getattr(sized, name).tolist() for name in sized.__dataclass_fields__}
     none = [math.nan] * PAIRS
     return SimpleNamespace(

@@ -13,6 +13,7 @@ import pytest
 
 from hydra_core.decision import assessment as assessment_module
 from hydra_core.domain.errors import VenueUnavailable
+from hydra_core.domain.market import MarkReading
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Decision, Mode, Plan, Schedule, Target
 from hydra_core.home import Home
@@ -247,3 +248,67 @@ def test_a_release_given_while_the_trader_was_down_is_not_undone_by_what_was_dec
     assert again.tick() is Mode.ACTIVE
     assert stage.ledger.latched(stage.account) == {}
     assert step(stage).mode is Mode.ACTIVE
+
+
+def contradicted(stage: Stage, monkeypatch: pytest.MonkeyPatch, *pairs: Pair) -> None:
+    """From now on the marks of these pairs lie a tenth above their quotes."""
+    whole = stage.market.mark
+
+    def mark(pair: Pair, at: int) -> MarkReading:
+        reading = whole(pair, at)
+        return replace(reading, mark=reading.mark * 1.1) if pair in pairs else reading
+
+    monkeypatch.setattr(stage.market, "mark", mark)
+
+
+def test_a_plan_that_is_being_worked_waits_while_its_pair_has_a_fault(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ETH is entered and BTC made smaller in four slices when both marks begin to contradict their quotes. The decisions say
+    so and keep the plan: ETH's slices wait, over a restart too, BTC's go on. Once a decision finds nothing, ETH goes on."""
+    eth, now = PAIRS[1], stage.clock.market_ms()
+    size = round(500 / stage.view.quotes[BTC].mid, 3), round(500 / stage.view.quotes[eth].mid, 2)
+    targets = Target(BTC, 0.05 - size[0], None, "test"), Target(eth, size[1], None, "test")
+    plan = Plan("plan", now, targets, Schedule("twap", 4, 120_000), now + 600_000)
+    assert stage.ledger.record_plan(plan, stage.account, "hydra")
+
+    def held() -> tuple[float, float]:
+        positions = stage.ledger.positions(stage.account)
+        return tuple(float(positions[pair].quantity) if pair in positions else 0.0 for pair in PAIRS)  # type: ignore[return-value]
+
+    stage.advance(now + 20_000)
+    begun = held()
+    assert 0 < begun[1] < size[1]
+    with monkeypatch.context() as patch:
+        contradicted(stage, patch, *PAIRS)
+        decision = step(stage)
+        assert (decision.mode, decision.plan) == (Mode.ACTIVE, None)
+        assert decision.faulty == set(PAIRS)
+        stage.advance(now + 150_000)
+        assert held()[1] == begun[1]
+        assert held()[0] == pytest.approx(0.05 - size[0], abs=1e-3)
+        assert restarted(stage).tick() is Mode.ACTIVE
+        assert held()[1] == begun[1]
+        assert stage.ledger.standing_plan(stage.account, stage.clock.market_ms()) == plan
+        assert step(stage).plan is None, "the plan is neither cut nor proposed anew"
+    stage._look(stage.clock.market_ms())
+    assert step(stage).faulty == frozenset()
+    stage.advance(stage.clock.market_ms() + 20_000)
+    assert held()[1] == pytest.approx(size[1])
+
+
+def test_a_fault_that_outlasts_the_plan_ends_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    eth, now = PAIRS[1], stage.clock.market_ms()
+    contradicted(stage, monkeypatch, eth)
+    assert step(stage).faulty == {eth}
+    target = Target(eth, round(500 / stage.view.quotes[eth].mid, 2), None, "test")
+    plan = Plan("plan", now + GRID, (target,), Schedule(), now + 3 * GRID)
+    assert stage.ledger.record_plan(plan, stage.account, "hydra")
+    stage.advance(now + 4 * GRID)
+    assert eth not in stage.ledger.positions(stage.account)
+    assert stage.ledger.executions(stage.account)[0].end_reason == "expired"
+    monkeypatch.undo()
+    stage._look(stage.clock.market_ms())
+    assert step(stage).faulty == frozenset()
+    stage.advance(stage.clock.market_ms() + 20_000)
+    assert eth not in stage.ledger.positions(stage.account)

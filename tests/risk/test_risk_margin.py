@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_core.domain.errors import UsageError
-from hydra_core.risk.margin import Tier, isolated_liquidation, liquidation_price, maintenance, tiers
+from hydra_core.domain.market import MarketRules
+from hydra_core.domain.pairs import Pair
+from hydra_core.risk.limits import Limits
+from hydra_core.risk.margin import (
+    Tier,
+    isolated_liquidation,
+    liquidation_price,
+    maintenance,
+    rate_at,
+    table_of,
+    tiers,
+)
+from hydra_core.settings import RiskSettings
 
-TABLE = tiers([(0, 0.004), (50_000, 0.005), (250_000, 0.01), (1_000_000, 0.025), (10_000_000, 0.05)])
+STEPS = ((0.0, 0.004), (50_000.0, 0.005), (250_000.0, 0.01), (1_000_000.0, 0.025), (10_000_000.0, 0.05))
+TABLE = tiers(STEPS)
+BTC, ETH = Pair("BTCUSDT"), Pair("ETHUSDT")
 
 
 @pytest.mark.parametrize(("quantity", "price"), [(1.0, 54_221.1055), (-1.0, 65_721.3930)])
@@ -75,3 +91,22 @@ def test_the_liquidation_price_is_the_tier_formulas_within_one_tick(side, levera
         inside = covered(middle)
         low, high = (low, middle) if inside == (side > 0) else (middle, high)
     assert price == pytest.approx((low + high) / 2, abs=tick)
+
+
+@pytest.mark.parametrize(
+    ("notional", "rate"),
+    [(0, 0.004), (49_999.99, 0.004), (50_000, 0.005), (250_000, 0.01), (999_999, 0.01), (1e9, 0.05)],
+)
+def test_a_notional_has_the_rate_of_the_step_that_it_falls_into(notional, rate):
+    assert rate_at(STEPS, notional) == rate
+
+
+@pytest.mark.parametrize(("most", "rate"), [(49_999.0, 0.004), (50_000.0, 0.005), (2_000_000.0, 0.025)])
+def test_limits_go_by_the_table_that_an_exchange_shows_and_else_by_what_is_assumed(most, rate):
+    filters = [Decimal(1)] * 4
+    rules = {BTC: MarketRules(BTC, *filters, margin_steps=STEPS), ETH: MarketRules(ETH, *filters)}
+    limits = Limits(risk=RiskSettings(max_position_notional=most))
+    assert limits.under(rules).maintenance == {BTC: rate}
+    assert limits.under({ETH: rules[ETH]}) == limits
+    assert table_of(rules[BTC]) == TABLE
+    assert table_of(rules[ETH]) == (Tier(0.0, 0.01),), "the one rate that is public"

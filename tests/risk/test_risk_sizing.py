@@ -19,8 +19,8 @@ signals = st.floats(-0.2, 0.2)
 shares = st.floats(0, 1)
 
 
-def sized(expected, confidence, adverse=0.01, volatility=0.02, multiplier=1.0, cap=3.0):
-    arrays = [np.array([x]) for x in (expected, confidence, adverse, volatility, multiplier, cap)]
+def sized(expected, confidence, adverse=0.01, volatility=0.02, multiplier=1.0, cap=3.0, rate=MAINTENANCE_RATE):
+    arrays = [np.array([x]) for x in (expected, confidence, adverse, volatility, multiplier, cap, rate)]
     return size(*arrays, LIMITS)
 
 
@@ -46,14 +46,16 @@ def test_a_fair_probability_and_payoff_make_kelly_positive_exactly_where_the_net
 
 
 @settings(deadline=None)
-@given(signals, shares, st.floats(0, 0.3), st.floats(1e-4, 0.3))
-def test_the_stop_never_costs_more_than_the_risk_of_one_trade_and_lies_before_the_liquidation(er, p, adverse, sigma):
-    got = sized(er, p, adverse, sigma)
+@given(signals, shares, st.floats(0, 0.3), st.floats(1e-4, 0.3), st.floats(0.001, 0.5))
+def test_the_stop_never_costs_more_than_the_risk_of_one_trade_and_lies_before_the_liquidation(
+    er, p, adverse, sigma, rate
+):
+    got = sized(er, p, adverse, sigma, cap=20.0, rate=rate)
     share, stop = min(got.kelly_share[0], got.risk_share[0]), got.stop_distance[0]
     assert share * stop <= LIMITS.risk.risk_per_trade * (1 + 1e-9)
     assert stop >= min(0.95, LIMITS.risk.stop_sigmas * sigma)
     if got.leverage[0] > 1:
-        assert 1 / got.leverage[0] - MAINTENANCE_RATE >= LIQUIDATION_CLEARANCE * stop * (1 - 1e-9)
+        assert 1 / got.leverage[0] - rate >= LIQUIDATION_CLEARANCE * stop * (1 - 1e-9)
 
 
 @settings(deadline=None)

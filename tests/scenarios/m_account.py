@@ -291,6 +291,8 @@ async def deleveraging(rig: Rig, seed: int) -> None:
         left = Decimal("0.04") * (1 - Decimal(str(share)))
         assert hydra.held() == left
         assert any(o.plan_id == ADL for o in hydra.ledger.orders(hydra.account))
+        barred = hydra.ledger.portfolio(hydra.account, {}, rig.clock.market_ms()).barred
+        assert BTC in barred, "known before the guard's next round"
         await hydra.rounds(3)
         assert BTC in hydra.ledger.portfolio(hydra.account, {}, rig.clock.market_ms()).barred
         assert hydra.held() == left, "the target is not worked again"
@@ -341,6 +343,8 @@ async def foreign_hand(rig: Rig, seed: int) -> None:
         before = len(await rig.requests(path="/fapi/v1/order", method="POST"))
         await hydra.reconcile()
         assert hydra.held() == goal
+        barred = hydra.ledger.portfolio(hydra.account, {}, rig.clock.market_ms()).barred
+        assert BTC in barred, "known before the guard's next round"
         if way != "silent":
             assert [o.filled for o in hydra.ledger.orders(hydra.account) if o.plan_id == EXTERNAL] == [Decimal(size)]
         await hydra.rounds(3)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from hydra_core.broker.paper import PaperBroker
 from hydra_core.broker.protocol import IncidentKind
 from hydra_core.domain.clock import ManualClock
-from hydra_core.domain.intervals import HOUR_MS
+from hydra_core.domain.errors import LedgerUnusable
+from hydra_core.domain.intervals import HOUR_MS, next_day_ms
 from hydra_core.domain.market import MarketRules, MarkReading, Quote
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Mode, OrderState, Plan, Schedule, Side, Target
@@ -152,6 +155,34 @@ def test_a_position_in_a_settled_pair_is_closed_at_the_last_mark(tmp_path: Path)
         [incident] = paper.broker.incidents()
         assert (incident.kind, incident.pair) == (IncidentKind.DELISTING, ETH)
         assert "delisting of 1 ETHUSDT at 90" in incident.reason
+
+
+def test_what_an_incident_forbids_is_known_before_its_fill_is_booked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books fail between the exchange's close and its fill, and the process ends: the next one finds the pair barred, and
+    its desk enters nothing there, whatever plan stood."""
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        paper = Paper(ledger)
+        now = paper.clock.market_ms()
+        plan = Plan("plan", now, (Target(ETH, 3.0, None, "test"),), Schedule("twap", 1, 0), now + 3_600_000)
+        ledger.record_plan(plan, paper.account, "hydra")
+        paper.view.settled = frozenset({ETH})
+
+        def unusable(*_: object, **__: object) -> bool:
+            raise LedgerUnusable("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "record_fill", unusable)
+            with pytest.raises(LedgerUnusable):
+                paper.broker.tick()
+        paper.view.settled = frozenset()  # the exchange takes it back, so that only the bar speaks against the plan
+        reborn = PaperBroker(ledger, paper.account, paper.view, paper.clock, RULES, CostSettings())
+        desk = Desk(ledger, paper.account, reborn, paper.view, paper.clock, RULES)
+        assert ledger.portfolio(paper.account, {}, now).barred == {ETH}
+        assert desk.tick(Mode.ACTIVE, ledger.positions(paper.account)) == 0
+        tomorrow = next_day_ms(now)
+        assert ledger.portfolio(paper.account, {}, tomorrow).barred == frozenset()
 
 
 def test_a_pair_that_is_delivered_soon_is_left_before(tmp_path: Path) -> None:

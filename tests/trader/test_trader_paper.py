@@ -17,13 +17,13 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Side
 from hydra_core.ledger.records import LIQUIDATION, OrderRecord
 from hydra_core.ledger.store import Ledger
-from hydra_core.risk.margin import tiers
 from hydra_core.settings import CostSettings
 from hydra_core.trader.view import MarketView
 
 BTC = Pair("BTCUSDT")
 START = 1_720_000_020_000
-RULES = {BTC: MarketRules(BTC, Decimal("0.1"), Decimal("0.001"), Decimal("0.001"), Decimal(5))}
+STEPS = ((0.0, 0.01), (50_000.0, 0.02), (250_000.0, 0.05))
+RULES = {BTC: MarketRules(BTC, Decimal("0.1"), Decimal("0.001"), Decimal("0.001"), Decimal(5), margin_steps=STEPS)}
 D = Decimal
 
 
@@ -37,7 +37,6 @@ class Paper:
         self.account = self.ledger.open_account("paper", D(10_000), START).name
         self.broker = PaperBroker(
             self.ledger, self.account, self.view, self.clock, RULES, CostSettings(latency_ms=100),
-            tiers={BTC: tiers([(0, 0.01), (50_000, 0.02), (250_000, 0.05)])},
         )  # fmt: skip
         self._orders = 0
 

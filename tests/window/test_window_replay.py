@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,15 +11,20 @@ import numpy as np
 import pytest
 
 from hydra_core.alpha.analyst import AnalystDesk, AnalystFacts
+from hydra_core.alpha.models import Forecast, Models
 from hydra_core.domain.errors import ArtifactInvalid, HydraError, UsageError
 from hydra_core.domain.intervals import Interval
-from hydra_core.domain.market import Liquidation
+from hydra_core.domain.market import CANDLES, Liquidation, Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Analysis, Mode
 from hydra_core.ledger import codec
+from hydra_core.ledger.livestate import LiveStateReader
+from hydra_core.replay import decision as replay_decision
 from hydra_core.replay import replay
-from hydra_core.settings import Settings
+from hydra_core.replay.decision import Remaker
+from hydra_core.settings import RiskSettings, Settings
 from hydra_core.window import CycleReport, WindowConfig, run_window
+from hydra_core.window import run as window_run
 from hydra_core.window.cycle import Frame
 
 BTC, ETH = Pair("BTCUSDT"), Pair("ETHUSDT")
@@ -117,6 +123,49 @@ def test_limits_survive_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Frame.read(kept.text).kept() == kept
     monkeypatch.setenv("HYDRA_RISK__KELLY_FRACTION", "0.2")
     assert Frame.of(Settings(pairs=(ETH, BTC))).kept() != kept
+
+
+class SteadyForecaster:
+    """Expects the same of every pair, always."""
+
+    version, lookback, horizon_bars, inputs = "steady", 1, 48, frozenset({CANDLES})
+
+    def forecast(self, panel: Panel, last: int) -> Forecast:
+        ones = np.ones((last, len(panel.pairs)))
+        return Forecast(0.1 * ones, 0.95 * ones, 0.01 * ones, 0.014 * ones)
+
+
+def test_decisions_of_before_and_after_a_change_of_the_margin_tables_replay(
+    session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leverage binds: the table that was in force when a decision was made is the one that it is made again by."""
+    for module in (window_run, replay_decision):
+        monkeypatch.setattr(module, "load_models", lambda *_, **__: Models(forecaster=SteadyForecaster()))
+    risk = RiskSettings(
+        risk_per_trade=0.2, max_leverage=20, kelly_fraction=1, edge_observations=0, max_expected_shortfall=1,
+    )  # fmt: skip
+    session.settings = session.settings.model_copy(update={"risk": risk})
+    with LiveStateReader(session.home.live_state, ()) as reader:
+        reader.refresh()
+        public = reader.readings().rules
+
+    def live(report: CycleReport) -> None:
+        steps = ((0.0, 0.1), (5_000.0, 0.2 if session.ledger.decisions("paper")[1:] else 0.1))
+        session.writer.set_rules({**public, BTC: replace(public[BTC], margin_steps=steps)})
+        session.feed()
+        session.beat()
+
+    run_window(
+        WindowConfig("paper", {}, "r1", cycles=3, follow_champions=False), session.home, session.settings,
+        session.clock(200.0), session.ledger, live,
+    )  # fmt: skip
+    records = sorted(session.ledger.decision_records("paper"), key=lambda record: record.cycle_ms)
+    leverages = [record.decision.pairs[0].verdict.leverage for record in records]
+    assert leverages[1:] == pytest.approx([1 / (0.056 + rate) for rate in (0.1, 0.2)])
+    assert leverages[0] > 2 * leverages[1], "no table was known yet"
+    assert len({record.decision.pairs[1].verdict.leverage for record in records}) == 1
+    with Remaker(session.home, session.ledger) as remaker:
+        assert all(remaker.remake(record).result.identical for record in (*records, records[0]))
 
 
 def test_a_missing_model_is_noted(session) -> None:

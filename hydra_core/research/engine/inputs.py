@@ -142,11 +142,12 @@ class Signals(NamedTuple):
     ----------
     numbers : (9, T * P): the forecast's four, share of the largest leverage that the regime permits, hazards of longs and
         shorts, the analyst's bias and trap
-    multiplier : (P,), the pairs' size multipliers
+    multiplier, maintenance : (P,), the pairs' size multipliers and maintenance rates
     """
 
     numbers: Floats
     multiplier: Floats
+    maintenance: Floats
 
 
 def last_known(close: Floats) -> Floats:
@@ -160,14 +161,20 @@ def _flat(values: Floats) -> Floats:
 
 
 def arrays(
-    panel: Panel, signals: Assessment, multiplier: Floats, settlements: Settlements, start: int, end: int
+    panel: Panel,
+    signals: Assessment,
+    multiplier: Floats,
+    maintenance: Floats,
+    settlements: Settlements,
+    start: int,
+    end: int,
 ) -> tuple[Market, Signals]:
     """The engine's arrays over rows [start, end) of a panel; a bar that the signals do not cover has none.
 
     Parameters
     ----------
     settlements : over all rows of the panel
-    multiplier : (P,), the pairs' size multipliers
+    multiplier, maintenance : (P,), the pairs' size multipliers and maintenance rates
     """
     if signals.pairs != panel.pairs:
         raise InputMissing(f"signals of {signals.pairs}, panel of {panel.pairs}", "Assess the panel that is traded")
@@ -225,4 +232,4 @@ def arrays(
             laid(signals.opinions.trap.astype(np.float64)),
         ]
     )
-    return market, Signals(said, np.ascontiguousarray(multiplier, np.float64))
+    return market, Signals(said, *(np.ascontiguousarray(one, np.float64) for one in (multiplier, maintenance)))

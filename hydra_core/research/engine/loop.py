@@ -75,7 +75,8 @@ STOP_DISTANCE: Final = 3
 SAFE_LEVERAGE: Final = 4
 CAP: Final = 5
 MULTIPLIER: Final = 6
-"""Columns of a block's sizes: what signals permit, the largest leverage of the regime, the pairs' multipliers."""
+MAINTENANCE: Final = 7
+"""Columns of a block's sizes: what signals permit, the largest leverage of the regime, the pairs' multipliers and rates."""
 
 
 class Seen(NamedTuple):
@@ -142,6 +143,7 @@ def simulate(
     said, sizes = signals.numbers, work.sizes
     for at in range(sizes.shape[1]):
         sizes[MULTIPLIER, at] = signals.multiplier[at % pairs]
+        sizes[MAINTENANCE, at] = signals.maintenance[at % pairs]
     for begin in range(0, rows, BLOCK):
         end = min(rows, begin + BLOCK)
         low, high = begin * pairs, end * pairs
@@ -158,6 +160,7 @@ def simulate(
                 said[VOLATILITY, low:high],
                 sizes[MULTIPLIER],
                 sizes[CAP],
+                sizes[MAINTENANCE],
                 by.round_trip,
                 by.risk_per_trade,
                 by.stop_sigmas,

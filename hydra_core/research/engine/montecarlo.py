@@ -148,7 +148,7 @@ def resampled(prepared: Prepared, rows: Ints) -> Prepared:
         market.correlation_at[rows],
         np.ascontiguousarray(market.stress[:, rows]),
     )
-    signals = Signals(np.take(said.numbers, flat, axis=1), said.multiplier)
+    signals = Signals(np.take(said.numbers, flat, axis=1), said.multiplier, said.maintenance)
     return replace(prepared, start=0, end=rows.size, market=drawn, signals=signals)
 
 

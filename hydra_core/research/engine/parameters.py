@@ -18,7 +18,7 @@ from hydra_core.domain.pairs import Pair
 from hydra_core.execution.committee import SEATS
 from hydra_core.research.fills import FillRules
 from hydra_core.risk.limits import Limits
-from hydra_core.risk.margin import Tier, tier_arrays
+from hydra_core.risk.margin import Tier, table_of, tier_arrays
 from hydra_core.risk.sizing import MAINTENANCE_RATE
 
 
@@ -176,12 +176,10 @@ def contracts(pairs: Sequence[Pair], fills: FillRules, rules: Mapping[Pair, Mark
 
 
 def margin_tables(pairs: Sequence[Pair], fills: FillRules, rules: Mapping[Pair, MarketRules]) -> list[tuple[Tier, ...]]:
-    """Each pair's maintenance margin: its own tiers, the one rate of its rules, or the rate that sizing assumes."""
-    tables: list[tuple[Tier, ...]] = []
-    for pair in pairs:
-        one = float(rules[pair].maintenance_margin) if pair in rules else MAINTENANCE_RATE
-        tables.append(tuple(fills.margin_tiers.get(pair, (Tier(0.0, one),))))
-    return tables
+    """Each pair's maintenance margin: its own tiers, those or the one rate of its rules, or the rate that sizing assumes."""
+    assumed_table = (Tier(0.0, MAINTENANCE_RATE),)
+    public = {pair: table_of(rules[pair]) if pair in rules else assumed_table for pair in pairs}
+    return [tuple(fills.margin_tiers.get(pair, public[pair])) for pair in pairs]
 
 
 def assumed(seats: frozenset[str] | set[str]) -> Assumed:

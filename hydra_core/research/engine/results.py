@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from hydra_core.decision.assessment import Assessment, multipliers
+from hydra_core.decision.assessment import Assessment, maintenance_rates, multipliers
 from hydra_core.decision.step import OUTCOMES, REASON_NAMES
 from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.intervals import DAY_MS
@@ -60,6 +60,7 @@ class Prepared:
     contracts: Contracts
     fills: FillRules
     pair_multipliers: Mapping[str, float]
+    maintenance: Mapping[Pair, float]
 
     @classmethod
     def of(
@@ -78,7 +79,7 @@ class Prepared:
 
         Parameters
         ----------
-        limits : only the pairs' size multipliers are read
+        limits : only the pairs' size multipliers and maintenance rates are read
         fills : only the margin tiers and the funding interval are read
         settlements : over all rows of the panel
 
@@ -91,9 +92,11 @@ class Prepared:
             raise InputMissing(f"backtest of rows [{start_row}, {end}) of a panel of {len(panel)} rows")
         fills = fills or FillRules()
         due = settlements or Settlements.on_grid(panel, fills.funding_interval_ms)
-        market, said = arrays(panel, signals, multipliers(panel.pairs, limits), due, start_row, end)
+        by_pair = multipliers(panel.pairs, limits), maintenance_rates(panel.pairs, limits)
+        market, said = arrays(panel, signals, *by_pair, due, start_row, end)
         asked = contracts(panel.pairs, fills, rules or {})
-        return cls(panel, start_row, end, market, said, asked, fills, dict(limits.risk.pair_multipliers))
+        sized_by = dict(limits.risk.pair_multipliers), dict(limits.maintenance)
+        return cls(panel, start_row, end, market, said, asked, fills, *sized_by)
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -162,16 +165,17 @@ def sweep(
 
     Raises
     ------
-    UsageError : no set, or sets that differ in what the span was prepared by (pair multipliers, margin tiers, funding
-        interval)
+    UsageError : no set, or sets that differ in what the span was prepared by (pair multipliers, maintenance rates, margin
+        tiers, funding interval)
     """
     for variant in variants:
-        if dict(variant.limits.risk.pair_multipliers) != prepared.pair_multipliers or (
+        sized_by = variant.limits.risk.pair_multipliers, variant.limits.maintenance
+        if sized_by != (prepared.pair_multipliers, prepared.maintenance) or (
             variant.fills.margin_tiers,
             variant.fills.funding_interval_ms,
         ) != (prepared.fills.margin_tiers, prepared.fills.funding_interval_ms):
             raise UsageError(
-                "parameter sets differ in pair multipliers, margin tiers or funding interval",
+                "parameter sets differ in pair multipliers, maintenance rates, margin tiers or funding interval",
                 "Prepare the span once for each of them",
             )
     parameters = Parameters.of(variants)

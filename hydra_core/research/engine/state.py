@@ -119,7 +119,7 @@ class Work(NamedTuple):
 
     Parameters
     ----------
-    floats : (8, P); ``whole`` : int64 (6, P); ``cast`` : int64 (4 P,); ``sizes`` : (7, block * P)
+    floats : (8, P); ``whole`` : int64 (6, P); ``cast`` : int64 (4 P,); ``sizes`` : (8, block * P)
     shared : (2, block * P), of ``quiet.shared_columns``; ``cube`` : the same by bar, (2, block, P)
     due : bool (block,), whether any pair settles; ``bounds`` : (LIMITS, P); ``worth`` : (P,)
     """
@@ -142,7 +142,7 @@ class Work(NamedTuple):
             np.full((8, pairs), np.nan),
             np.zeros((8, pairs), np.int64),
             np.zeros(4 * pairs, np.int64),
-            np.empty((7, pairs * block)),
+            np.empty((8, pairs * block)),
             shared,
             shared.reshape(2, block, pairs),
             np.zeros(block, np.bool_),
