@@ -158,6 +158,10 @@ def _truth(plan: Plan, jobs: int, fresh: bool, as_json: bool) -> None:
         )
     if not as_json:
         out.print(table, width=max(out.width, 150), crop=False)
+        for row in made.rows:
+            if row.beside:
+                figures = ", ".join(f"{name} {value:.3g}" for name, value in row.beside.items())
+                out.print(f"{row.name}, beside it: {figures}", soft_wrap=True)
         for name, why in made.absent.items():
             out.print(f"left out: {name}: {why}", soft_wrap=True)
     else:

@@ -147,6 +147,21 @@ def test_a_broken_artifact_is_an_empty_seat(text: str, tmp_path: Path) -> None:
         crowd.load(tmp_path, "v")
 
 
+def test_an_artifact_of_the_format_before_is_refused_with_what_to_do(
+    candidate: crowd.CrowdCandidate, tmp_path: Path
+) -> None:
+    """Its map took no habits from its training rows; read as if it had, its columns would mean something else."""
+    plain = json.loads(candidate.save(tmp_path).read_text())
+    del plain["habits"]
+    (tmp_path / "model.json").write_text(json.dumps({**plain, "format": 1}))
+    with pytest.raises(ArtifactInvalid, match="format 1, this version reads 2") as refused:
+        crowd.load(tmp_path, "v")
+    assert refused.value.remedy == "Train it again"
+    (tmp_path / "model.json").write_text(json.dumps(plain))
+    with pytest.raises(ArtifactInvalid, match="habits"):
+        crowd.load(tmp_path, "v")
+
+
 def test_an_altered_column_name_is_an_empty_seat(candidate: crowd.CrowdCandidate, tmp_path: Path) -> None:
     plain = json.loads(candidate.save(tmp_path).read_text())
     plain["hazard"]["names"][0] = "moon_phase"

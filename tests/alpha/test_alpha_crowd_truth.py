@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from hydra_core.alpha.crowd import liquidation_map
+from hydra_core.alpha.crowd import habits, liquidation_map
 from hydra_core.alpha.crowd.logistic import fit
 from hydra_core.alpha.crowd.score import average_precision
 from hydra_core.alpha.crowd.train import RIDGE
@@ -102,9 +102,9 @@ class Book:
         entered = np.repeat(np.arange(BARS), EACH)
         size = np.repeat(flow, EACH) * rng.exponential(1.0 / EACH, entered.size)
         leverage = np.clip(15.0 * np.exp(0.9 * rng.standard_normal(entered.size)), 2.0, 125.0)
-        distance = -np.log1p(-np.maximum(1.0 / leverage - liquidation_map.MAINTENANCE, 0.002))
+        distance = -np.log1p(-np.maximum(1.0 / leverage - habits.MAINTENANCE, 0.002))
         level = side * self.close[entered] - distance
-        holds = rng.exponential(liquidation_map.HALF_LIFE / math.log(2.0), entered.size)
+        holds = rng.exponential(habits.HALF_LIFE / math.log(2.0), entered.size)
         left = np.minimum(entered + np.maximum(holds, 1.0), BARS).astype(np.int64)
         against = self.low if side > 0 else -self.high
         forced, alive = np.zeros(BARS), np.zeros(0, np.int64)
@@ -147,7 +147,7 @@ class Book:
 
 def test_the_map_is_that_of_a_known_book() -> None:
     """144,000 positions, read off what is published of them: the distribution of what waits over the distance from the price is
-    within .05 of the true one (Kolmogorov-Smirnov), on each side and over rows pooled; its amount is read a fifth too large."""
+    within .05 of the true one (Kolmogorov-Smirnov), on each side and over rows pooled; its amount is within a quarter."""
     book = Book(3)
     view = View(book.panel())
     found = liquidation_map.waiting(view)[:, :, 0]

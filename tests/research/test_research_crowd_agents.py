@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import truncnorm
 
 from hydra_core.alpha.crowd import columns as crowd_columns
-from hydra_core.alpha.crowd import liquidation_map
-from hydra_core.alpha.crowd.train import train_crowd
-from hydra_core.domain.market import INPUTS, LIQUIDATIONS
-from hydra_core.research.truth import forced
-from hydra_core.research.truth.agents import FORCED_SHARE, HOUR, AgentMarket, agent_market, reach_probability, trigger
+from hydra_core.alpha.crowd import habits, liquidation_map
+from hydra_core.alpha.crowd.habits import Habits
+from hydra_core.alpha.crowd.model import load
+from hydra_core.alpha.crowd.score import average_precision
+from hydra_core.alpha.crowd.train import CrowdCandidate, train_crowd
+from hydra_core.domain.market import INPUTS, LIQUIDATIONS, noise_after
+from hydra_core.research.truth import agents, forced, observer
+from hydra_core.research.truth.agents import (
+    FORCED_SHARE,
+    HOLDING,
+    HOUR,
+    AgentMarket,
+    agent_market,
+    cohorts,
+    reach_probability,
+    trigger,
+)
 from hydra_core.statistics.view import View
 
 
@@ -112,14 +128,104 @@ def test_a_trigger_is_interpolated_and_far_ones_are_all_alike() -> None:
     assert np.isnan(found[2])
 
 
+def test_what_a_crowd_usually_does_is_learned_from_what_is_published(market: AgentMarket) -> None:
+    """Holding time and distances of agents, nowhere published, from the reported liquidations of sixty days and two pairs."""
+    longs, shorts = liquidation_map.published(View(market.panel))
+    found = habits.learned([*longs, *shorts], liquidation_map.MAP_BARS)
+    assert 2**-0.5 < found.half_life / (HOLDING * HOUR) < 2**0.5
+    assert sum(found.shares) == pytest.approx(1.0, abs=0.25)
+    assert all(near < far for far, near in itertools.pairwise(found.distances))
+    distances, mix = cohorts()
+    learned, assumed = [
+        max(abs(_within(known, limit) - mix[distances <= limit].sum()) for limit in (0.04, 0.07, 0.12))
+        for known in (found, habits.USUAL)
+    ]
+    assert learned < 0.1
+    assert learned < assumed
+    assert Habits.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def _within(known: Habits, limit: float) -> float:
+    """Share of positions that are liquidated within a log distance from entry."""
+    shares = np.array(known.shares)
+    return float(shares[np.array(known.distances) <= limit].sum() / shares.sum())
+
+
+def test_where_nothing_was_forced_out_the_habits_are_the_usual_ones(market: AgentMarket) -> None:
+    longs, _ = liquidation_map.published(View(market.panel))
+    silent = [replace(side, forced=np.zeros_like(side.forced)) for side in longs]
+    assert habits.learned(silent, liquidation_map.MAP_BARS) == habits.USUAL
+
+
+@pytest.mark.parametrize("broken", [{"shares": [1.0]}, {"half_life": 0.0}, {"windows": [12]}])
+def test_habits_of_which_no_map_can_be_drawn_are_refused(broken: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no map"):
+        Habits.from_json({**habits.USUAL.to_json(), **broken})
+
+
+def test_forced_orders_bring_the_trigger_nearer() -> None:
+    """The map's trigger under pressure is the oracle's of the same positions, to within a step of the map."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        levels, sizes = np.sort(-rng.random(300) * liquidation_map.REACH)[::-1], rng.random(300) * 6e-4
+        steps = np.minimum((-levels / liquidation_map.STEP).astype(int), liquidation_map.STEPS - 1)
+        shares = np.bincount(steps, sizes, liquidation_map.STEPS)
+        for push in (0.0, 8.0, 25.0):
+            true = -trigger(levels, sizes, FORCED_SHARE, push)
+            found = float(liquidation_map.trigger_distance(shares, push))
+            assert found == pytest.approx(min(true, liquidation_map.REACH), abs=liquidation_map.STEP)
+
+
 @pytest.mark.long
 def test_the_crowd_model_finds_most_of_it_and_far_more_than_volatility() -> None:
     made = forced.crowd_found(3, 30)
     assert made.value > 0.6
+    assert made.ours < made.reference < made.notes["oracle"]
+    assert abs(made.notes["observer lost by drawing"]) < 0.01
     assert made.notes["over volatility"] > 2
     assert made.notes["Brier skill"] > 0
     assert 0 < made.error < 0.2
     assert made.notes["direction"] >= 0.85 * made.notes["direction by the oracle"] > 0.7
+
+
+def test_the_observer_is_right_on_average_and_bin_by_bin(market: AgentMarket) -> None:
+    """Held against what came and, far more sharply, against the oracle: what is hidden from the observer averages out."""
+    rows = market.decided[market.decided > 12 * HOUR][:-1]
+    said = observer.observed_hazard(market, rows, 1).ravel()
+    oracle, came = market.hazard[:, rows].ravel(), market.forced[:, rows].ravel()
+    for low, high in itertools.pairwise([0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.01]):
+        inside = (said >= low) & (said < high)
+        assert inside.sum() > 20
+        error = math.sqrt((said[inside] * (1 - said[inside])).sum()) / inside.sum()
+        assert abs(came[inside].mean() - said[inside].mean()) < 4 * error, (low, high)
+        apart = oracle[inside] - said[inside]
+        assert abs(apart.mean()) < 4 * apart.std() / math.sqrt(inside.sum()), (low, high)
+    assert average_precision(said, came) < average_precision(oracle, came)
+
+
+def test_the_observer_is_the_oracle_where_nothing_is_scattered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries, holding, sizes and who is left are exactly the market's: without scatter one draw is the truth."""
+    # Compiled functions keep the constants that they saw first, so both are run as plain Python here.
+    monkeypatch.setattr(agents, "SCATTER", 1e-12)
+    monkeypatch.setattr(observer, "SCATTER", 1e-12)
+    for name in ("_foretold", "_who_may_wait", "_held", "normal_beyond"):
+        monkeypatch.setattr(observer, name, getattr(observer, name).py_func)
+    made = agent_market(24 * 3, 8, pairs=1)
+    rows = made.decided[:-1]
+    said, oracle = observer.observed_hazard(made, rows, 1, draws=1), made.hazard[:, rows]
+    reachable = oracle > 1e-5
+    assert reachable.sum() > 10
+    np.testing.assert_allclose(said[reachable], oracle[reachable], rtol=1e-6)
+
+
+def test_what_is_left_waits_beyond_every_price_that_was_reached() -> None:
+    """Moments of a normal above a bound, near and far into its tail, are the known ones."""
+    rng = np.random.default_rng(4)
+    for least in (-np.inf, -1.0, 0.2, 0.5, 3.0):
+        drawn = np.array([observer.normal_beyond(least, rng) for _ in range(10_000)])
+        assert drawn.min() > least
+        assert drawn.mean() == pytest.approx(truncnorm.mean(least, np.inf), abs=0.05)
+        assert drawn.std() == pytest.approx(truncnorm.std(least, np.inf), abs=0.05)
 
 
 def test_a_direction_is_that_of_the_side_that_was_forced_out(market: AgentMarket) -> None:
@@ -135,7 +241,33 @@ def test_a_direction_is_that_of_the_side_that_was_forced_out(market: AgentMarket
     assert forced.direction_accuracy(hazard, by_lot) == pytest.approx(0.5, abs=3 * 0.5 / math.sqrt(events))
 
 
-def test_liquidations_that_began_late_are_left_out_of_the_model(market: AgentMarket) -> None:
+@pytest.fixture(scope="module")
+def trained(market: AgentMarket) -> CrowdCandidate:
+    rows = market.decided[market.decided > 2400][:-1]
+    cut = int(rows.size * 0.6)
+    labels = (market.forced[0], market.forced[1])
+    return train_crowd(market.panel, rows[:cut], rows[cut:], 1, horizon=HOUR, stride=1, labels=labels)
+
+
+def test_learned_habits_are_saved_and_see_no_future(
+    trained: CrowdCandidate, market: AgentMarket, tmp_path: Path
+) -> None:
+    """Live, from the saved file and its look-back alone, the model says what it said over the whole history."""
+    trained.save(tmp_path)
+    served = load(tmp_path, "v")
+    assert served.habits == trained.artifact.habits != habits.USUAL
+    assert served.habits.windows
+    panel, last = market.panel, 600
+    said = trained.artifact.hazard(panel, last)
+    live = served.hazard(panel.last(served.lookback), 1)
+    ahead = served.hazard(noise_after(panel, len(panel) - 200, np.random.default_rng(1)), last)
+    for side in ("long", "short"):
+        np.testing.assert_allclose(getattr(live, side)[0], getattr(said, side)[-1], rtol=1e-9)
+        np.testing.assert_array_equal(getattr(ahead, side)[:-200], getattr(said, side)[:-200])
+        assert np.isfinite(getattr(said, side)).all()
+
+
+def test_liquidations_that_began_late_are_left_out_of_the_model(trained: CrowdCandidate, market: AgentMarket) -> None:
     """The stream has no history: where it began in the last third, the model is what it is without it."""
     panel, labels = market.panel, (market.forced[0], market.forced[1])
     rows = market.decided[market.decided > 2400][:-1]
@@ -153,6 +285,5 @@ def test_liquidations_that_began_late_are_left_out_of_the_model(market: AgentMar
     ]
     assert made[0].artifact.hazard_model == made[1].artifact.hazard_model
     assert LIQUIDATIONS not in made[0].artifact.inputs
-    full = train_crowd(panel, rows[:cut], rows[cut:], 1, horizon=HOUR, stride=1, labels=labels)
-    assert LIQUIDATIONS in full.artifact.inputs
-    assert full.metrics.pr_auc > made[1].metrics.pr_auc
+    assert LIQUIDATIONS in trained.artifact.inputs
+    assert trained.metrics.pr_auc > made[1].metrics.pr_auc

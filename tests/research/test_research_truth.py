@@ -193,6 +193,13 @@ def test_a_full_run_judges_the_mean_a_quick_one_what_is_not_excluded() -> None:
     assert not rows.combine(most, [Reading(1, 1, 0.81)] * 3, quick=False).holds
 
 
+def test_what_a_row_is_shown_beside_is_the_mean_of_its_notes() -> None:
+    readings = [Reading(0.5, 0.6, 0.9, 0.02, {"oracle": value, "other": 1}) for value in (0.7, 0.8)]
+    made = rows.combine(replace(SPEC, beside=("oracle",)), readings, quick=True)
+    assert made.to_json()["beside"] == {"oracle": pytest.approx(0.75)}
+    assert rows.combine(SPEC, readings, quick=True).beside == {}
+
+
 def test_successes_have_an_exact_interval() -> None:
     assert rows.binomial_interval(0, 10) == pytest.approx((0, 0.3085), abs=1e-4)
     assert rows.binomial_interval(10, 10) == pytest.approx((0.6915, 1), abs=1e-4)

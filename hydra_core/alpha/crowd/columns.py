@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from hydra_core.alpha.crowd import liquidation_map
+from hydra_core.alpha.crowd.habits import USUAL, Habits
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import CANDLES, FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INTEREST, Floats, Panel
+from hydra_core.statistics import har, volatility
 from hydra_core.statistics.rolling import change, exponential_mean, rolling_mean
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View, tail_view
 
@@ -28,6 +30,13 @@ FUNDING_USUAL: Final = 1e-4
 """Interest part of a settlement: what longs pay when nobody is crowded."""
 
 
+class Measure(Protocol):
+    """How a column is computed."""
+
+    def __call__(self, view: View, habits: Habits = USUAL, /) -> Floats:
+        """Values (T, P)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Column:
     """One column of the crowd model.
@@ -38,14 +47,14 @@ class Column:
     odd : bool, whether it changes sign for shorts
     lookback : int, rows
     inputs : panel inputs that it needs
-    compute : View -> array (T, P)
+    compute : (View, Habits) -> array (T, P); without the second, of a usual crowd
     """
 
     name: str
     odd: bool
     lookback: int
     inputs: frozenset[str]
-    compute: Callable[[View], Floats]
+    compute: Measure
 
     def __str__(self) -> str:
         return self.name
@@ -58,7 +67,10 @@ def _column(
     name: str, lookback: int, *, odd: bool, inputs: Iterable[str] = ()
 ) -> Callable[[Callable[[View], Floats]], Callable[[View], Floats]]:
     def register(compute: Callable[[View], Floats]) -> Callable[[View], Floats]:
-        _COLUMNS[name] = Column(name, odd, lookback, frozenset({CANDLES, *inputs}), compute)
+        def whatever_its_habits(view: View, habits: Habits = USUAL, /) -> Floats:
+            return compute(view)
+
+        _COLUMNS[name] = Column(name, odd, lookback, frozenset({CANDLES, *inputs}), whatever_its_habits)
         return compute
 
     return register
@@ -200,28 +212,31 @@ def _funding_with_oi(view: View) -> Floats:
     return np.asarray(_funding_excess(view) * change(view.log_open_interest, 3 * DAY))
 
 
-MAP_ROWS: Final = max(SIGMA_ROWS, liquidation_map.MAP_BARS + liquidation_map.HOUR + 1)
+MAP_ROWS: Final = max(SIGMA_ROWS, liquidation_map.MAP_BARS + liquidation_map.HOUR + 2)
 """One look-back for every column of the liquidation map, so that it is drawn once."""
 MAPPED: Final = (OPEN_INTEREST, LONG_SHORT, LIQUIDATIONS)
 """What the map is drawn from; without recorded liquidations a model does without it."""
 
 
-def _both(name: str, lookback: int, inputs: Iterable[str], measure: Callable[[View], tuple[Floats, Floats]]) -> None:
+def _both(
+    name: str, lookback: int, inputs: Iterable[str], measure: Callable[[View, Habits], tuple[Floats, Floats]]
+) -> None:
     """Register what is measured on each side as two columns: its sum, the same to both sides, and its difference.
 
     A linear model of the two is a linear model of the own and of the other side's measure.
     """
 
-    def total(view: View) -> Floats:
-        long, short = measure(view)
+    def total(view: View, habits: Habits = USUAL, /) -> Floats:
+        long, short = measure(view, habits)
         return np.asarray(long + short)
 
-    def gap(view: View) -> Floats:
-        long, short = measure(view)
+    def gap(view: View, habits: Habits = USUAL, /) -> Floats:
+        long, short = measure(view, habits)
         return np.asarray(long - short)
 
-    _column(f"{name}_sum", lookback, odd=False, inputs=inputs)(total)
-    _column(f"{name}_gap", lookback, odd=True, inputs=inputs)(gap)
+    needs = frozenset({CANDLES, *inputs})
+    _COLUMNS[f"{name}_sum"] = Column(f"{name}_sum", False, lookback, needs, total)
+    _COLUMNS[f"{name}_gap"] = Column(f"{name}_gap", True, lookback, needs, gap)
 
 
 def _forced(view: View, bars: int) -> tuple[Floats, Floats]:
@@ -232,41 +247,79 @@ def _forced(view: View, bars: int) -> tuple[Floats, Floats]:
     return np.asarray(long), np.asarray(short)
 
 
-_both("forced_hour", 12, (OPEN_INTEREST, LIQUIDATIONS), lambda view: _forced(view, 12))
-_both("forced_day", DAY, (OPEN_INTEREST, LIQUIDATIONS), lambda view: _forced(view, DAY))
+_both("forced_hour", 12, (OPEN_INTEREST, LIQUIDATIONS), lambda view, _: _forced(view, 12))
+_both("forced_day", DAY, (OPEN_INTEREST, LIQUIDATIONS), lambda view, _: _forced(view, DAY))
 
 
-def _waiting(view: View) -> Floats:
-    return view.memo("waiting", lambda: liquidation_map.waiting(view))
+def _waiting(view: View, habits: Habits) -> Floats:
+    # Before its look-back a column has no value, and live only one row of the look-back's many is wanted.
+    return view.memo(f"waiting {habits}", lambda: liquidation_map.waiting(view, habits, MAP_ROWS - 1))
 
 
-def _trigger(view: View) -> tuple[Floats, Floats]:
-    """How far off the price lies at which a side would be forced out, in standard deviations of an hour."""
-    long, short = view.memo("trigger", lambda: liquidation_map.trigger_distance(_waiting(view)))
+def horizon_sigma(view: View, habits: Habits) -> Floats:
+    """Standard deviation a bar over the coming horizon, as the habits have learned to foretell it."""
+    if not habits.windows:
+        return view.sigma
+    variance = garman_klass_variance(view)
+    log_variance = np.full(variance.shape, habits.volatility[0])
+    for window, slope in zip(habits.windows, habits.volatility[1:], strict=True):
+        log_variance = log_variance + slope * har.log_mean_variance(variance, window)
+    return np.asarray(np.exp(0.5 * log_variance))
+
+
+def garman_klass_variance(view: View) -> Floats:
+    """Variance of each bar from its four prices, never below the floor."""
+    panel = view.panel
+    return np.maximum(
+        volatility.garman_klass(panel.open, panel.high, panel.low, panel.close), volatility.VARIANCE_FLOOR
+    )
+
+
+def reach(waiting: Floats, map_sigma: Floats, sigma: Floats, pressure: float) -> Floats:
+    """Log odds that a diffusion comes within an hour to where a side is forced out: 2 Phi(-d / s), the reflection principle.
+
+    Parameters
+    ----------
+    waiting : (2, T, P, STEPS), of :func:`~hydra_core.alpha.crowd.liquidation_map.waiting`
+    map_sigma, sigma : (T, P), standard deviation a bar that its steps are counted in, and as foretold
+    pressure : of the habits
+
+    Returns
+    -------
+    array (2, T, P)
+    """
+    from scipy.special import erfc
+
+    pushed = pressure / (map_sigma * math.sqrt(liquidation_map.HOUR))
+    distance = liquidation_map.trigger_distance(waiting, pushed) * (map_sigma / np.maximum(sigma, 1e-12))
+    chance = np.clip(erfc(distance / math.sqrt(2.0)), 1e-6, 1.0 - 1e-4)
+    return np.asarray(np.log(chance / (1.0 - chance)))
+
+
+def _reach(view: View, habits: Habits) -> tuple[Floats, Floats]:
+    def compute() -> Floats:
+        return reach(_waiting(view, habits), view.sigma, horizon_sigma(view, habits), habits.pressure)
+
+    long, short = view.memo(f"reach {habits}", compute)
     return long, short
 
 
-def _trigger_squared(view: View) -> tuple[Floats, Floats]:
-    """Square of that distance: the chance of a diffusion to get there falls with it."""
-    long, short = _trigger(view)
-    return long**2, short**2
-
-
-def _near(view: View, deviations: float) -> tuple[Floats, Floats]:
+def _near(view: View, deviations: float, habits: Habits) -> tuple[Floats, Floats]:
     """Log share of open interest that waits within so many standard deviations of an hour."""
     steps = round(deviations / liquidation_map.STEP)
-    long, short = np.log(_waiting(view)[..., :steps].sum(axis=-1) + 1e-3)
+    long, short = np.log(_waiting(view, habits)[..., :steps].sum(axis=-1) + 1e-3)
     return long, short
 
 
-_both("map_trigger", MAP_ROWS, MAPPED, _trigger)
-_both("map_trigger_squared", MAP_ROWS, MAPPED, _trigger_squared)
-_both("map_near", MAP_ROWS, MAPPED, lambda view: _near(view, 1.0))
-_both("map_around", MAP_ROWS, MAPPED, lambda view: _near(view, 3.0))
+_both("map_reach", MAP_ROWS, MAPPED, _reach)
+PHYSICAL: Final = ("map_reach_sum", "map_reach_gap")
+"""The columns that are a hazard by themselves, were the map and the forecast of volatility true."""
+_both("map_near", MAP_ROWS, MAPPED, lambda view, habits: _near(view, 1.0, habits))
+_both("map_around", MAP_ROWS, MAPPED, lambda view, habits: _near(view, 3.0, habits))
 
 
-def compute(panel: Panel, chosen: tuple[Column, ...], last: int | None = None) -> Floats:
-    """Column values of every row, or of the newest ``last`` rows, as seen by longs.
+def compute(panel: Panel, chosen: tuple[Column, ...], last: int | None = None, habits: Habits = USUAL) -> Floats:
+    """Column values of every row, or of the newest ``last`` rows, as seen by longs; of a crowd with such habits.
 
     Returns
     -------
@@ -285,6 +338,6 @@ def compute(panel: Panel, chosen: tuple[Column, ...], last: int | None = None) -
     rows = len(panel) if last is None else last
     out = np.empty((rows, len(panel.pairs), len(chosen)))
     for index, column in enumerate(chosen):
-        values = column.compute(view.tail(column.lookback + rows - 1))
+        values = column.compute(view.tail(column.lookback + rows - 1), habits)
         out[:, :, index] = values[values.shape[0] - rows :]
     return out

@@ -1,11 +1,14 @@
 """Where leveraged positions would be forced out: a map estimated from open interest, the long/short ratio and prices.
 
 Nobody publishes liquidation prices. What is published says how much was opened when: the growth of a side's stock, with
-what was closed at a usual rate and what was forced out added back, was opened at about that bar's close. A usual mix of
-leverages spreads it over liquidation prices, and a price that has been traded since is a price where nobody waits any more.
+what was closed at a usual rate and what was forced out added back, was opened at about that bar's close. Where open interest
+does not move but for what was forced out, nobody opened or closed anything. A usual mix of leverages spreads what was opened
+over liquidation prices, and a price that has been traded since is a price where nobody waits any more.
+Who is forced out pushes the price on, so the last of a side is reached before its own price would be.
 
-Here: that estimate, as the share of open interest that waits within so many standard deviations. Not here: the columns that
-the crowd model makes of it (``columns``), true liquidation prices (``research.truth.agents``).
+Here: that estimate, as the share of open interest that waits within so many standard deviations. Not here: what it takes for
+granted (``habits``), the columns that the crowd model makes of it (``columns``), true liquidation prices
+(``research.truth.agents``).
 """
 
 from __future__ import annotations
@@ -16,22 +19,16 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from hydra_core.domain.market import Floats
-from hydra_core.statistics.rolling import rolling_mean
+from hydra_core.alpha.crowd.habits import USUAL, Habits, Side, opening
+from hydra_core.domain.market import Bools, Floats
+from hydra_core.statistics.rolling import change, rolling_mean
 from hydra_core.statistics.view import View
 
 HOUR: Final = 12
 MAP_BARS: Final = 1440
 """Bars (5m) that the map looks back: five days."""
-HALF_LIFE: Final = 576.0
-"""Bars after which half of a stock has been closed by its owners: two days, a usual holding time."""
-LEVERAGES: Final = np.geomspace(2.0, 125.0, 16)
-_OFF: Final = np.log(LEVERAGES / 15.0) / 0.9
-SHARES: Final = np.exp(-0.5 * _OFF**2) / np.exp(-0.5 * _OFF**2).sum()
-"""A usual mix of leverages by notional, log-normal about 15: no exchange publishes it, so it is an assumption, the same for
-every market. It is smooth, for a coarse one would put cliffs where there are none."""
-MAINTENANCE: Final = 0.004
-"""Maintenance margin as a fraction of notional at the smallest tier."""
+MOVED: Final = 1e-6
+"""Relative change of open interest, forced exits apart, from which on somebody opened or closed."""
 FORCED_SHARE: Final = 0.03
 """Share of open interest that makes a forced exit of a side; as in ``alpha.labels``."""
 STEP: Final = 0.25
@@ -40,28 +37,66 @@ STEPS: Final = 32
 REACH: Final = STEP * STEPS
 
 
-def usual_distances() -> Floats:
-    """Log distance from entry to liquidation at each of :data:`LEVERAGES`, shape (K,)."""
-    return -np.log1p(-np.maximum(1.0 / LEVERAGES - MAINTENANCE, 0.002))
-
-
-def waiting(view: View) -> Floats:
+def waiting(view: View, habits: Habits = USUAL, first: int = MAP_BARS) -> Floats:
     """Share of open interest that is estimated to wait within each step below (longs) and above (shorts) the close.
+
+    Parameters
+    ----------
+    first : row from which on the map is wanted; rows before :data:`MAP_BARS` have none
 
     Returns
     -------
     float64 array (2, T, P, STEPS), longs first; each step holds what lies between its borders. NaN where the open interest,
-    the ratio or the volatility of the row is not known
+    the ratio or the volatility of the row is not known, and before ``first``
     """
-    return np.stack([_side(view, long=True), _side(view, long=False)])
+    scale = view.sigma * math.sqrt(HOUR)
+    distances, shares = np.array(habits.distances), np.array(habits.shares)
+    out = np.empty((2, *scale.shape, STEPS))
+    for which, pairs in enumerate(published(view)):
+        for pair, side in enumerate(pairs):
+            out[which, :, pair] = _map(
+                side.held, side.forced, side.moved, side.price, side.lowest, scale[:, pair], side.interest, distances, shares,
+                habits.kept, max(first, MAP_BARS),
+            )  # fmt: skip
+    return out
 
 
-def trigger_distance(shares: Floats) -> Floats:
-    """Distance at which :data:`FORCED_SHARE` of open interest has been reached, in hourly standard deviations.
+def published(view: View, rows: slice = slice(None)) -> tuple[list[Side], list[Side]]:
+    """What the panel's rows tell of the longs, and of the shorts, of each pair."""
+    panel = view.panel
+    forced = [np.nan_to_num(seen / panel.close) for seen in (panel.liquidated_long, panel.liquidated_short)]
+    # Open interest is published a bar late: the stock at a close stands in the row after it.
+    stock = np.full(panel.open_interest.shape, np.nan)
+    stock[:-1] = panel.open_interest[1:]
+    moved = np.abs(change(stock, 1) + forced[0] + forced[1]) > MOVED * stock
+    longs = 1.0 / (1.0 + np.exp(-view.log_long_short))
+    out = []
+    sides = ((longs, forced[0], panel.liquidated_long, 1.0), (1.0 - longs, forced[1], panel.liquidated_short, -1.0))
+    for part, gone, seen, sign in sides:
+        held = rolling_mean(part * stock, HOUR) - _lost_since(gone)
+        lowest = np.log(panel.low) if sign > 0.0 else -np.log(panel.high)
+        interest = panel.open_interest + 0.0 * seen
+        each = (held, gone, moved, sign * view.log_close, lowest, interest)
+        pairs = range(len(panel.pairs))
+        out.append([Side(*(np.ascontiguousarray(values[rows, pair]) for values in each)) for pair in pairs])
+    return out[0], out[1]
+
+
+def _lost_since(gone: Floats) -> Floats:
+    """What an hour's mean stock has lost to forced exits by the hour's end."""
+    out = np.zeros(gone.shape)
+    for back in range(HOUR - 1):
+        out[back:] += gone[: max(gone.shape[0] - back, 0)] * ((HOUR - 1 - back) / HOUR)
+    return out
+
+
+def trigger_distance(shares: Floats, pressure: Floats | float = 0.0) -> Floats:
+    """Distance at which :data:`FORCED_SHARE` of open interest has been forced out, in hourly standard deviations.
 
     Parameters
     ----------
     shares : (..., STEPS), of :func:`waiting`
+    pressure : (...), price change by all of open interest forced out, in the same unit
 
     Returns
     -------
@@ -73,80 +108,67 @@ def trigger_distance(shares: Floats) -> Floats:
     after = np.take_along_axis(total, first, axis=-1)[..., 0]
     own = np.take_along_axis(shares, first, axis=-1)[..., 0]
     inside = 1.0 - (after - FORCED_SHARE) / np.maximum(own, 1e-12)
-    found = STEP * (first[..., 0] + np.clip(inside, 0.0, 1.0))
+    found = STEP * (first[..., 0] + np.clip(inside, 0.0, 1.0)) - pressure * FORCED_SHARE
+    # Undisturbed, the price has to come to where every step before is reached, less what those before it have pushed.
+    ends = STEP * np.arange(1, STEPS + 1) - np.asarray(pressure)[..., None] * total
+    passed = np.take_along_axis(np.maximum.accumulate(ends, axis=-1), np.maximum(first - 1, 0), axis=-1)[..., 0]
+    found = np.maximum(np.where(first[..., 0] > 0, np.maximum(found, passed), found), 0.0)
     return np.where(np.isnan(total[..., -1]), np.nan, np.where(reached.any(axis=-1), found, REACH))
-
-
-def _side(view: View, *, long: bool) -> Floats:
-    panel = view.panel
-    ratio = np.exp(rolling_mean(view.log_long_short, HOUR))
-    part = ratio / (1.0 + ratio) if long else 1.0 / (1.0 + ratio)
-    stock = panel.open_interest * part
-    # Open interest is published a bar late: what was forced out in a bar is missing from the next row's reading.
-    seen = panel.liquidated_long if long else panel.liquidated_short
-    forced = np.nan_to_num(seen) / panel.close
-    opened = np.full(stock.shape, np.nan)
-    kept = 0.5 ** (1.0 / HALF_LIFE)
-    opened[1:] = stock[1:] - kept * stock[:-1] + forced[:-1]
-    opened = np.nan_to_num(np.maximum(opened, 0.0))
-    out = np.empty((*stock.shape, STEPS))
-    sign = 1.0 if long else -1.0
-    against = np.log(panel.low) if long else -np.log(panel.high)
-    for pair in range(stock.shape[1]):
-        out[:, pair] = _map(
-            opened[:, pair],
-            sign * view.log_close[:, pair],
-            against[:, pair],
-            view.sigma[:, pair] * math.sqrt(HOUR),
-            panel.open_interest[:, pair] + 0.0 * seen[:, pair],  # no map while nobody listens to liquidations
-            usual_distances(),
-            SHARES,
-        )
-    return out
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _map(
-    opened: Floats,
+    held: Floats,
+    forced: Floats,
+    moved: Bools,
     price: Floats,
     lowest: Floats,
     scale: Floats,
     interest: Floats,
     distances: Floats,
     mix: Floats,
+    kept: float,
+    first: int,
 ) -> Floats:
     """The map of one pair and side; shorts see the price upside down.
 
     Parameters
     ----------
-    opened : (T,), base units opened in each bar
-    price, lowest : (T,), log close and log low
+    held, forced, moved, price, lowest : (T,), of :class:`~hydra_core.alpha.crowd.habits.Side`
     scale : (T,), standard deviation of an hour
     interest : (T,), base units
-    distances, mix : (K,), of the leverages, nearest last
+    distances, mix : (K,), from entry to liquidation, nearest last
+    kept : share of a stock that is left a bar later
+    first : row from which on
     """
-    rows = opened.size
+    rows = held.size
     out = np.full((rows, STEPS), np.nan)
-    kept = 0.5 ** (1.0 / HALF_LIFE)
-    for row in range(MAP_BARS - 1, rows):
+    for row in range(first, rows):
         known = price[row] + scale[row] + interest[row]
         if not np.isfinite(known) or interest[row] <= 0.0 or scale[row] <= 0.0:
             continue
         out[row] = 0.0
         floor = price[row]  # lowest price since the entry that is looked at
-        weight = 1.0
         furthest = price[row] - REACH * scale[row]
-        for entry in range(row, row - MAP_BARS, -1):
-            if opened[entry] > 0.0 and np.isfinite(price[entry]):
-                for k in range(distances.size - 1, -1, -1):
-                    level = price[entry] - distances[k]
-                    if level < furthest:
-                        break  # smaller leverages lie further still
-                    if level < floor:
-                        step = int((price[row] - level) / (STEP * scale[row]))
-                        if step < STEPS:
-                            out[row, step] += weight * mix[k] * opened[entry] / interest[row]
-            if lowest[entry] < floor:  # a NaN is below nothing
-                floor = lowest[entry]
+        weight = 1.0 / interest[row]
+        last, lost = row - 1, 0.0  # end of the stretch after an entry, and what was forced out in it
+        for entry in range(row - 1, row - MAP_BARS, -1):
             weight *= kept
+            if lowest[entry + 1] < floor:  # a NaN is below nothing
+                floor = lowest[entry + 1]
+            if not moved[entry]:
+                lost += forced[entry]
+                continue
+            units = weight * opening(held, forced, entry, last, lost, kept)
+            last, lost = entry - 1, 0.0
+            if not (units > 0.0 and np.isfinite(price[entry])):
+                continue
+            for k in range(distances.size - 1, -1, -1):
+                level = price[entry] - distances[k]
+                if level < furthest:
+                    break  # those further from entry lie further still
+                if level < floor:
+                    step = int((price[row] - level) / (STEP * scale[row]))
+                    if step < STEPS:
+                        out[row, step] += units * mix[k]
     return out

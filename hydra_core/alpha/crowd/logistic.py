@@ -72,7 +72,7 @@ class Logistic:
         )
 
 
-def fit(names: tuple[str, ...], values: Floats, label: Floats, ridge: float) -> Logistic:
+def fit(names: tuple[str, ...], values: Floats, label: Floats, ridge: float | Floats) -> Logistic:
     """Maximum penalised likelihood.
 
     Parameters
@@ -80,7 +80,7 @@ def fit(names: tuple[str, ...], values: Floats, label: Floats, ridge: float) -> 
     names : of the columns
     values : array (n, C), finite
     label : array (n,), 0 or 1
-    ridge : penalty on half the squared standardised weights, in rows
+    ridge : penalty on half the squared standardised weights, in rows; one for all columns or one each (C,)
 
     Raises
     ------
@@ -94,8 +94,8 @@ def fit(names: tuple[str, ...], values: Floats, label: Floats, ridge: float) -> 
     design = np.empty((values.shape[0], values.shape[1] + 1))
     design[:, 0] = 1.0
     design[:, 1:] = np.clip((values - centre) / scale, -CLIP, CLIP)
-    penalty = np.full(design.shape[1], ridge)
-    penalty[0] = 0.0
+    penalty = np.zeros(design.shape[1])
+    penalty[1:] = ridge
     start = np.zeros(design.shape[1])
     start[0] = np.log(positives / (label.size - positives))
     weights = newton(design, label, penalty, start, start * 0.0)
@@ -115,6 +115,14 @@ def recalibration(log_odds: Floats, label: Floats, strength: float) -> tuple[flo
     penalty = np.array([0.25 * strength, 0.25 * strength * float(np.var(log_odds) + 1e-3)])
     shift, slope = newton(design, label, penalty, prior.copy(), prior)
     return float(np.clip(slope, 0.2, 2.0)), float(np.clip(shift, -1.5, 1.5))
+
+
+def deviance(log_odds: Floats, label: Floats) -> float:
+    """Twice the log loss that is left of labels once the log odds have the slope and shift that suit them best."""
+    design = np.stack([np.ones(log_odds.size), log_odds], axis=1)
+    start = np.array([0.0, 1.0])
+    weights = newton(design, label, np.zeros(2), start, start)
+    return 2.0 * _loss(design, label, np.zeros(2), start, weights)
 
 
 def newton(design: Floats, label: Floats, penalty: Floats, start: Floats, prior: Floats) -> Floats:

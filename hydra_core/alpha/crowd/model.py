@@ -15,13 +15,14 @@ from typing import Final
 import numpy as np
 
 from hydra_core.alpha.crowd import columns as crowd_columns
+from hydra_core.alpha.crowd.habits import USUAL, Habits
 from hydra_core.alpha.crowd.logistic import Logistic
 from hydra_core.alpha.models import Hazard
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.market import Floats, Panel
 
 FILE: Final = "model.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 LEVEL_COLUMN: Final = "log_sigma"
 """The one column whose usual value differs from pair to pair."""
 
@@ -36,6 +37,7 @@ class CrowdArtifact:
     horizon_bars : bars within which a forced exit counts
     hazard_model, baseline_model : the model, and the hazard from volatility alone
     pair_levels : usual log volatility of each pair, from training rows; another pair gets their mean
+    habits : what its map of waiting liquidations takes for granted
     """
 
     version: str
@@ -43,6 +45,7 @@ class CrowdArtifact:
     hazard_model: Logistic
     baseline_model: Logistic
     pair_levels: Mapping[str, float]
+    habits: Habits = USUAL
 
     @property
     def columns(self) -> tuple[crowd_columns.Column, ...]:
@@ -74,7 +77,7 @@ class CrowdArtifact:
 
     def _serve(self, model: Logistic, panel: Panel, last: int) -> Hazard:
         chosen = crowd_columns.named(model.names)
-        values = crowd_columns.compute(panel, chosen, last)
+        values = crowd_columns.compute(panel, chosen, last, self.habits)
         levelled(values, model.names, self.levels(panel))
         mirror = sides(chosen)
         return Hazard(model.probability(values), model.probability(values * mirror))
@@ -93,6 +96,7 @@ class CrowdArtifact:
             "hazard": self.hazard_model.to_json(),
             "baseline": self.baseline_model.to_json(),
             "pair_levels": dict(sorted(self.pair_levels.items())),
+            "habits": self.habits.to_json(),
         }
         file = folder / FILE
         file.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
@@ -123,6 +127,7 @@ def load(folder: Path, version: str) -> CrowdArtifact:
             hazard_model=Logistic.from_json(plain["hazard"]),
             baseline_model=Logistic.from_json(plain["baseline"]),
             pair_levels={str(pair): float(level) for pair, level in plain["pair_levels"].items()},
+            habits=Habits.from_json(plain["habits"]),
         )
         crowd_columns.named(artifact.hazard_model.names + artifact.baseline_model.names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InputMissing) as error:

@@ -6,25 +6,34 @@ training rows within two horizons of a validation row are purged. Not here: whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from hydra_core.alpha.crowd import columns as crowd_columns
-from hydra_core.alpha.crowd.logistic import Logistic, fit, newton, recalibration
+from hydra_core.alpha.crowd import liquidation_map
+from hydra_core.alpha.crowd.habits import PRESSURES, USUAL, Habits, learned
+from hydra_core.alpha.crowd.logistic import Logistic, deviance, fit, newton, recalibration
 from hydra_core.alpha.crowd.model import LEVEL_COLUMN, CrowdArtifact, levelled, sides
 from hydra_core.alpha.crowd.score import CrowdMetrics, score_hazard
 from hydra_core.alpha.labels import forced_exit, forced_exit_events
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import LIQUIDATIONS, Bools, Floats, Ints, Panel
+from hydra_core.statistics import har
 from hydra_core.statistics.rolling import rolling_max
+from hydra_core.statistics.view import View
 
 STRIDE: Final = 6
 """Bars between two rows: half an hour at 5m."""
 RIDGE: Final = 20.0
+PHYSICAL_RIDGE: Final = 0.5
+"""Of the columns that are a hazard already: they are to be corrected by the others, not drawn to nothing."""
+HAR_WINDOWS: Final = (12, 24, 48, 96, 288, 1440)
+"""Bars of the means that the volatility of the horizon is foretold from, an hour to five days."""
 CALIBRATION_SHARE: Final = 0.2
 CALIBRATION_STRENGTH: Final = 30.0
 MIN_COVERAGE: Final = 0.9
@@ -98,7 +107,8 @@ def train_crowd(
     valid = _thinned(np.asarray(valid_rows, np.int64), stride)
     train = train[~_near(train, valid, 2 * horizon)]
     labels = _labels(panel, horizon) if labels is None else labels
-    chosen, values = _known_enough(panel, train)
+    habits = _habits(panel, train, labels, horizon)
+    chosen, values = _known_enough(panel, train, habits)
     names = tuple(column.name for column in chosen)
     levels = _pair_levels(values[train, :, names.index(LEVEL_COLUMN)], panel)
     levelled(values, names, levels)
@@ -118,6 +128,7 @@ def train_crowd(
         hazard_model=model,
         baseline_model=baseline,
         pair_levels={str(pair): float(level) for pair, level in zip(panel.pairs, levels, strict=True)},
+        habits=habits,
     )
     base_rate = float(seen.label.mean())
     metrics = _score(panel, later, model, baseline, narrow, base_rate, seed)
@@ -142,7 +153,7 @@ def evaluate_crowd(
     labels : as in :func:`train_crowd`
     """
     chosen = artifact.columns
-    values = crowd_columns.compute(panel, chosen)
+    values = crowd_columns.compute(panel, chosen, habits=artifact.habits)
     names = artifact.hazard_model.names
     levelled(values, names, artifact.levels(panel))
     labels = _labels(panel, artifact.horizon_bars) if labels is None else labels
@@ -167,13 +178,13 @@ def _near(rows: Ints, others: Ints, distance: int) -> Bools:
     return np.asarray(np.minimum(np.abs(ordered[after] - rows), np.abs(ordered[before] - rows)) <= distance)
 
 
-def _known_enough(panel: Panel, train: Ints) -> tuple[tuple[crowd_columns.Column, ...], Floats]:
+def _known_enough(panel: Panel, train: Ints, habits: Habits) -> tuple[tuple[crowd_columns.Column, ...], Floats]:
     """The columns that the panel's inputs allow, and their values (T, P, C).
 
     Those read from liquidations are left out unless they are known on nearly all the training rows where the others are.
     """
     allowed = tuple(column for column in crowd_columns.columns() if column.inputs <= panel.inputs)
-    values = crowd_columns.compute(panel, allowed)
+    values = crowd_columns.compute(panel, allowed, habits=habits)
     optional = np.array([LIQUIDATIONS in column.inputs for column in allowed])
     known = np.isfinite(values[train])
     usual = known[..., ~optional].all(axis=-1)
@@ -182,6 +193,35 @@ def _known_enough(panel: Panel, train: Ints) -> tuple[tuple[crowd_columns.Column
     if kept.size == len(allowed):
         return allowed, values
     return tuple(allowed[k] for k in kept), np.ascontiguousarray(values[..., kept])
+
+
+def _habits(panel: Panel, train: Ints, labels: Labels, horizon: int) -> Habits:
+    """What the training rows tell of the crowd's habits; a usual crowd's where no liquidations are published.
+
+    Distances and holding time are those that explain the reported liquidations; the pressure is the one under which the map
+    explains the labels best.
+    """
+    if not train.size or not panel.inputs.issuperset(crowd_columns.MAPPED):
+        return USUAL
+    rows = slice(0, int(train[-1]) + 1)
+    view = View(panel)
+    longs, shorts = liquidation_map.published(view, rows)
+    found = learned([*longs, *shorts], liquidation_map.MAP_BARS)
+    forecast = har.fit_log_har(crowd_columns.garman_klass_variance(view)[rows], HAR_WINDOWS, horizon)
+    found = replace(found, windows=forecast.windows, volatility=forecast.coefficients)
+    waiting = liquidation_map.waiting(view, found)[:, train]
+    sigmas = view.sigma[train], crowd_columns.horizon_sigma(view, found)[train]
+    label = np.stack([side[train] for side in labels])
+    best, least = found, math.inf
+    for pressure in PRESSURES:
+        odds = crowd_columns.reach(waiting, *sigmas, pressure)
+        known = np.isfinite(odds) & np.isfinite(label)
+        if not known.any():
+            return found
+        loss = deviance(odds[known], label[known])
+        if loss < least:
+            best, least = replace(found, pressure=pressure), loss
+    return best
 
 
 def _labels(panel: Panel, horizon: int) -> Labels:
@@ -217,11 +257,12 @@ def _fit_calibrated(names: tuple[str, ...], seen: _Samples, horizon: int) -> Log
     """Fit on the earlier rows to see how far off the log odds are on the later ones, then fit on all and correct it."""
     cut = np.quantile(seen.row, 1.0 - CALIBRATION_SHARE)
     early, late = seen.where(seen.row < cut - 2 * horizon), seen.where(seen.row >= cut)
+    ridge = np.array([PHYSICAL_RIDGE if name in crowd_columns.PHYSICAL else RIDGE for name in names])
     slope, shift = 1.0, 0.0
     if early.label.sum() >= 20 and late.label.sum() >= 20:
-        trial = fit(names, early.values, early.label, RIDGE)
+        trial = fit(names, early.values, early.label, ridge)
         slope, shift = recalibration(_log_odds(trial.probability(late.values)), late.label, CALIBRATION_STRENGTH)
-    return fit(names, seen.values, seen.label, RIDGE).recalibrated(slope, shift)
+    return fit(names, seen.values, seen.label, ridge).recalibrated(slope, shift)
 
 
 def _log_odds(probability: Floats) -> Floats:

@@ -9,7 +9,8 @@ panel of 5m bars: candles, funding, open interest a bar late, the ratio of accou
 The oracle knows the agents. The price at which enough of a side will have been forced out follows from their liquidation
 prices and sizes, and the chance of a diffusion to reach it within an hour is the reflection principle's: the hazard is exact.
 
-Not here: what the crowd model makes of the panel (``alpha.crowd``), the row of the table (``forced``).
+Not here: the hazard for somebody who cannot see how liquidation prices scatter (``observer``), what the crowd model makes of
+the panel (``alpha.crowd``), the row of the table (``forced``).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ LEVERAGE_MIDDLE: Final = 12.0
 LEVERAGE_SPREAD: Final = 0.8
 """Standard deviation of the log leverage, by notional."""
 MAINTENANCE: Final = 0.005
+SCATTER: Final = 0.1
+"""Standard deviation of the log distance from entry to liquidation about that of the cohort's leverage."""
 SENTIMENT_LIFE: Final = 60.0
 """Hours; half-life of what makes most agents enter on one side."""
 IMPACT: Final = 0.15
@@ -63,6 +66,26 @@ REACH: Final = 10.0
 
 
 @dataclass(frozen=True, eq=False)
+class Course:
+    """What happened to the agents of one pair, hour by hour from the warm-up on: all but how their liquidation prices scatter.
+
+    Parameters
+    ----------
+    price : (H,), log price at the hour's beginning, at which its agents enter
+    flow : (H, 2), base units that enter long and short
+    sigma : (H,), standard deviation of a 5m bar within the hour
+    swept : (H, 2), the level down to which everybody has been forced out within the hour, those of shorts upside down
+    gone : (H, 2, COHORTS), hour in which those who entered were forced out; H where they never were
+    """
+
+    price: Floats
+    flow: Floats
+    sigma: Floats
+    swept: Floats
+    gone: Ints
+
+
+@dataclass(frozen=True, eq=False)
 class AgentMarket:
     """One draw.
 
@@ -72,17 +95,20 @@ class AgentMarket:
     decided : (n,), rows that close an hour, from which the next hour is foretold
     hazard : (2, T, P), the oracle's chance that longs (shorts) are forced out in the hour after a decided row, NaN elsewhere
     forced : (2, T, P), 1 where they were, 0 where not, NaN elsewhere and where the hour is not complete
+    courses : of each pair
     """
 
     panel: Panel
     decided: Ints
     hazard: Floats
     forced: Floats
+    courses: tuple[Course, ...]
 
 
 def agent_market(hours: int, seed: int, pairs: int = 4) -> AgentMarket:
     """Draw a market of so many hours; its pairs do not know of each other."""
-    made = [_one(hours, seed, number) for number in range(pairs)]
+    drawn = [_one(hours, seed, number) for number in range(pairs)]
+    made = [published for published, _ in drawn]
     columns: dict[str, Any] = {
         name: np.stack([one[name] for one in made], axis=1) for name in made[0] if name not in _BY_SIDE
     }
@@ -99,14 +125,21 @@ def agent_market(hours: int, seed: int, pairs: int = 4) -> AgentMarket:
         inputs=frozenset(INPUTS),
         **columns,
     )
-    return AgentMarket(panel, decided, by_side["hazard"], forced)
+    return AgentMarket(panel, decided, by_side["hazard"], forced, tuple(course for _, course in drawn))
 
 
 _BY_SIDE: Final = ("liquidated", "hazard", "happened")
 
 
-def _one(hours: int, seed: int, number: int) -> dict[str, Floats]:
-    """One pair: what is published, by the name of the panel's field, and what only the oracle knows."""
+def cohorts() -> tuple[Floats, Floats]:
+    """Log distance from entry to liquidation at each leverage, falling, and the share of notional there; (COHORTS,) each."""
+    leverage = np.geomspace(*LEVERAGE, COHORTS)
+    mix = np.exp(-0.5 * (np.log(leverage / LEVERAGE_MIDDLE) / LEVERAGE_SPREAD) ** 2)
+    return np.maximum(1.0 / leverage - MAINTENANCE, 0.004), mix / mix.sum()
+
+
+def _one(hours: int, seed: int, number: int) -> tuple[dict[str, Floats], Course]:
+    """One pair: by the name of the panel's field what is published, with what only the oracle knows; and the course."""
     rng = np.random.default_rng((seed, 9, number))
     total = hours + WARM_UP
     sentiment = persistent(rng.standard_normal(total), SENTIMENT_LIFE)
@@ -114,14 +147,13 @@ def _one(hours: int, seed: int, number: int) -> dict[str, Floats]:
     busy = np.exp(0.4 * persistent(rng.standard_normal(total), 24.0) + 0.4 * rng.standard_normal(total))
     part = 1.0 / (1.0 + np.exp(-sentiment - 0.5 * rng.standard_normal(total)))
     flow = FLOW * busy[:, None] * np.stack([part, 1.0 - part], axis=1)
-    leverage = np.geomspace(*LEVERAGE, COHORTS)
-    mix = np.exp(-0.5 * (np.log(leverage / LEVERAGE_MIDDLE) / LEVERAGE_SPREAD) ** 2)
-    distance = np.maximum(1.0 / leverage - MAINTENANCE, 0.004)
-    apart = np.exp(0.1 * rng.standard_normal((total, 2, COHORTS)))
+    distance, mix = cohorts()
+    apart = np.exp(SCATTER * rng.standard_normal((total, 2, COHORTS)))
     steps = rng.standard_normal((total, HOUR))
     extremes = rng.random((2, total, HOUR))
-    said = _live(flow, mix / mix.sum(), distance * apart, sigma, steps, extremes)
-    return _published(rng, said, sigma)
+    *said, swept, gone = _live(flow, mix, distance * apart, sigma, steps, extremes)
+    price = np.append(0.0, said[0][HOUR - 1 : -1 : HOUR, 3])
+    return _published(rng, tuple(said), sigma), Course(price, flow, sigma, swept, gone)
 
 
 def _published(rng: np.random.Generator, said: tuple[Floats, ...], sigma: Floats) -> dict[str, Floats]:
@@ -190,7 +222,7 @@ def trigger(levels: Floats, sizes: Floats, needed: float, push: float) -> float:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _live(
     flow: Floats, mix: Floats, distance: Floats, sigma: Floats, steps: Floats, extremes: Floats
-) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Ints]:
     """Hour after hour; see the module.
 
     Parameters
@@ -203,7 +235,7 @@ def _live(
     Returns
     -------
     bars (T, 4) log open, high, low, close; stock (T,) base units; accounts (T, 2); liquidated (T, 2) base units;
-    hazard, happened (hours, 2), of the hour itself as foretold at its beginning
+    hazard, happened (hours, 2), of the hour itself as foretold at its beginning; swept, gone as in :class:`Course`
     """
     hours = sigma.size
     size, level = np.zeros((2, AGE * COHORTS)), np.zeros((2, AGE * COHORTS))
@@ -211,6 +243,7 @@ def _live(
     stock, accounts = np.empty(hours * HOUR), np.empty((hours * HOUR, 2))
     liquidated = np.zeros((hours * HOUR, 2))
     hazard, happened = np.zeros((hours, 2)), np.zeros((hours, 2))
+    swept, gone = np.empty((hours, 2)), np.full((hours, 2, COHORTS), hours)
     stay = 0.5 ** (1.0 / HOLDING)
     price = 0.0
     for hour in range(hours):
@@ -236,10 +269,14 @@ def _live(
         at = trigger(level[1][near_shorts], size[1][near_shorts], needed, push)
         hazard[hour, 1] = reach_probability(-price - at, deviation)
         part = slice(hour * HOUR, (hour + 1) * HOUR)
-        _hour(
+        swept[hour] = _hour(
             price, sigma[hour], steps[hour], extremes[:, hour], push, near_longs, near_shorts, size, level,
             bars[part], liquidated[part],
         )  # fmt: skip
+        for which, near in enumerate((near_longs, near_shorts)):
+            for cohort in near[size[which, near] == 0.0]:
+                entered = hour - (hour - cohort // COHORTS) % AGE
+                gone[entered, which, cohort % COHORTS] = hour
         left = np.array([size[0].sum(), size[1].sum()]) + liquidated[part].sum(axis=0)
         for bar in range(hour * HOUR, (hour + 1) * HOUR):
             left -= liquidated[bar]
@@ -247,7 +284,7 @@ def _live(
         for which in range(2):
             happened[hour, which] = 1.0 if liquidated[part, which].sum() > needed else 0.0
         price = bars[(hour + 1) * HOUR - 1, 3]
-    return bars, stock, accounts, liquidated, hazard, happened
+    return bars, stock, accounts, liquidated, hazard, happened, swept, gone
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -270,8 +307,8 @@ def _hour(
     level: Floats,
     bars: Floats,
     liquidated: Floats,
-) -> None:
-    """One hour of diffusion with forced exits; fills its bars and clears who was forced out.
+) -> tuple[float, float]:
+    """One hour of diffusion with forced exits; fills its bars and clears who was forced out. Returns ``swept`` of both sides.
 
     Each side is called at the undisturbed price less its own pressure. The extremes within a bar are those of a Brownian
     bridge between its ends, so the lowest price of the hour has the law of a diffusion's.
@@ -279,6 +316,7 @@ def _hour(
     next_long, next_short, gone_long, gone_short = 0, 0, 0.0, 0.0
     diffused, before = price, price
     reach = 2.0 * sigma * sigma
+    swept_long, swept_short = np.inf, np.inf
     for bar in range(HOUR):
         step = sigma * steps[bar]
         up = diffused + 0.5 * (step + math.sqrt(step * step - reach * math.log(extremes[0, bar])))
@@ -296,6 +334,9 @@ def _hour(
             liquidated[bar, 1] += size[1, shorts[next_short]]
             size[1, shorts[next_short]] = 0.0
             next_short += 1
+        # Whoever is left waits beyond the price that the last look was at.
+        swept_long = min(swept_long, down - push * gone_long)
+        swept_short = min(swept_short, -up - push * gone_short)
         close = diffused + push * (gone_short - gone_long)
         lowest = min(lowest, down - push * gone_long + push * (gone_short - liquidated[bar, 1]))
         highest = max(highest, up + push * gone_short - push * (gone_long - liquidated[bar, 0]))
@@ -304,3 +345,4 @@ def _hour(
         bars[bar, 2] = min(lowest, min(before, close))
         bars[bar, 3] = close
         before = close
+    return swept_long, swept_short

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -32,6 +32,7 @@ class Spec:
     count : the readings are successes: the interval is that of a binomial share
     recorded : makes the measure from folders of recorded history, the second one the sealed period after it or None
     part : name of the part of another row's reading that this row is; its key begins with that row's and a slash
+    beside : notes of the readings whose means are shown beside the row, without a goal
     """
 
     key: str
@@ -46,6 +47,7 @@ class Spec:
     count: bool = False
     recorded: Callable[[Path, Path | None], Measure] | None = None
     part: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -64,6 +66,7 @@ class Row:
     goal, sense : as in :class:`Spec`
     holds : whether the goal is met; after a quick run, and on history that cannot be drawn anew, whether the interval does
         not exclude it
+    beside : further figures by name
     """
 
     name: str
@@ -76,6 +79,7 @@ class Row:
     sense: str
     holds: bool
     sample: str
+    beside: dict[str, float] = field(default_factory=dict)
 
     @property
     def goal_text(self) -> str:
@@ -94,6 +98,7 @@ class Row:
             "sense": self.sense,
             "interval": [self.low, self.high],
             "sample": self.sample,
+            "beside": self.beside,
         }
 
 
@@ -121,7 +126,10 @@ ROWS: Final = (
     Spec("recall", "cascades: recall", measures.cascade_recall, 60, 0.95, "least", 10, 3),
     Spec("alarms", "cascades: false alarms a day", measures.cascade_alarms, 60, 0.2, "most", 10, 3),
     Spec("volatility", "QLIKE of a day over random walk", measures.volatility_loss, 1_500, 0.80, "most", 20, 5),
-    Spec("crowd", "crowd: 90 % of the oracle's AP on the agent market", forced.crowd_found, 365, 0.90, "least", 5, 1, 240),
+    Spec(
+        "crowd", "crowd: share of the best observer's AP", forced.crowd_found, 365, 0.90, "least", 5, 1, 240,
+        beside=("oracle", "of the oracle"),
+    ),
     Spec(
         "reversal", "L4: nothing found in reversed time", measures.reversed_share, 20_000, 1.0, "least", 10, count=True
     ),
@@ -181,6 +189,7 @@ def combine(spec: Spec, readings: Sequence[Reading], *, quick: bool) -> Row:
         sense=spec.sense,
         holds=met or ((quick or spec.recorded is not None) and allowed),
         sample=f"{count} of size {spec.quick_size if quick and spec.quick_size else spec.size}",
+        beside={name: math.fsum(float(one.notes[name]) for one in readings) / count for name in spec.beside},
     )
 
 
