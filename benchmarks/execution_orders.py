@@ -147,8 +147,8 @@ async def hands(url: str, folder: Path, ticking: bool) -> AsyncIterator[Hands]:
     credentials, clock = Credentials(LOCAL_KEY, LOCAL_SECRET), await asyncio.to_thread(follow_clock, url)
     async with (
         aiohttp.ClientSession() as web,
-        open_gateway(endpoint, credentials, clock) as gateway,
-        ExchangeClient(endpoint, clock=clock) as client,
+        open_gateway(endpoint, credentials, clock, budget_folder=home.limits) as gateway,
+        ExchangeClient(endpoint, clock=clock, limits=home.limits, limiter=True) as client,
     ):
         with Ledger.open(home.ledger_url) as ledger:
             listed = await client.rules()
@@ -349,10 +349,11 @@ async def through_faults(one: Hands) -> list[Row]:
     striking = asyncio.create_task(strike())
     loop = asyncio.get_running_loop()
     count, began = RATE * SECONDS, loop.time()
-    for number in range(count):
-        pair = DEFAULT_PAIRS[number % 8]
-        side = Side.LONG if number // 8 % 2 == 0 else Side.SHORT
-        one.broker.send_stop(one.order(f"speed-{number:05d}", pair, side, sizes[pair]))  # what may go in every state
+    for first in range(0, count, len(DEFAULT_PAIRS)):
+        with one.ledger.together():  # as the desk's round: every pair's order at once
+            for number, pair in enumerate(DEFAULT_PAIRS[: count - first], first):
+                side = Side.LONG if first // len(DEFAULT_PAIRS) % 2 == 0 else Side.SHORT
+                one.broker.send_stop(one.order(f"speed-{number:05d}", pair, side, sizes[pair]))  # may go in every state
         await asyncio.sleep(max(0.0, began + (number + 1) / RATE - loop.time()))
     took = loop.time() - began
     striking.cancel()

@@ -8,6 +8,7 @@ Asking the exchange is not done here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Final
 
@@ -80,6 +81,15 @@ class Books:
         """Client ids of orders that another hand placed, found since so many of them last led to a halt."""
         self.changes = 0
         """How often the ledger was changed: what a second restart must leave at zero."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """One transaction of the ledger for everything that is booked inside the block."""
+        return self._ledger.together()
+
+    def is_new(self, order_id: str) -> bool:
+        """Whether an order is booked and has not been sent or withdrawn."""
+        record = self.live.get(order_id)
+        return record is not None and record.state is OrderState.NEW
 
     def record(self, order_id: str) -> OrderRecord | None:
         """An order as booked; None when there is none of that id."""

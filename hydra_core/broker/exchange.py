@@ -222,7 +222,9 @@ class ExchangeBroker:
         try:
             kind = message["e"]
             if kind == "ORDER_TRADE_UPDATE":
-                self._on_order(*facts.read_order_event(message))
+                told = facts.read_order_event(message)
+                with self.books.together():
+                    self._on_order(*told)
             elif kind == "ALGO_UPDATE":
                 self.books.take_order(facts.read_algo_event(message))
             elif kind == "ACCOUNT_UPDATE" and message["a"].get("m") != "ORDER":

@@ -140,9 +140,10 @@ class Reconciler:
                 if fact is None:
                     raise Refused(f"trades of {pair} name order {venue_id}, which the exchange does not know")
                 self._books.take_order(fact)
-        new = sum(self._books.take_fill(fill) for fill in fills)
-        if mark != known:
-            self._ledger.set_cursor(self._account, name, mark)
+        with self._books.together():
+            new = sum(self._books.take_fill(fill) for fill in fills)
+            if mark != known:
+                self._ledger.set_cursor(self._account, name, mark)
         self._books.short.discard(pair)
         return new
 

@@ -7,12 +7,14 @@ sent is decided by the broker, what an answer does to the ledger by ``books``.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from loguru import logger
 
 from hydra_core.broker.books import Books
+from hydra_core.broker.facts import OrderFact
 from hydra_core.broker.gateway import Cause, Gateway
 from hydra_core.domain.clock import Clock
 from hydra_core.domain.errors import OutcomeUnknown, Refused, VenueError, VenueUnavailable
@@ -77,6 +79,8 @@ class Sender:
         self._cancel_wanted: dict[str, str] = {}
         self._probing: set[str] = set()
         self._pauses_by_pair: dict[Pair, tuple[int, int]] = {}
+        self._outbox: list[OrderRecord] = []
+        self._answers: list[OrderFact] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting: set[Pair] = set()
         """Pairs whose refusal told that position or margin differ: the account is compared before another order."""
@@ -85,8 +89,10 @@ class Sender:
         self.fault: BaseException | None = None
 
     def send(self, order: OrderRecord) -> None:
-        """Send an order whose intent is booked."""
-        self._spawn(self._send(order))
+        """Send an order whose intent is booked, with all others of this round of the loop."""
+        if not self._outbox:
+            self._spawn(self._dispatch())
+        self._outbox.append(order)
 
     def cancel(self, order_id: str, reason: str) -> bool:
         """Have an order cancelled; False when it works no more or that is under way."""
@@ -119,9 +125,18 @@ class Sender:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _dispatch(self) -> None:
+        """Book in one transaction that the round's orders are about to go, then let each go."""
+        going, self._outbox = self._outbox, []
+        going = [order for order in going if self._books.is_new(order.order_id)]  # not withdrawn since
+        with self._books.together():
+            for order in going:
+                self._books.hear(order.order_id, Word.SENT)
+        for order in going:
+            self._spawn(self._send(order))
+
     async def _send(self, order: OrderRecord) -> None:
         order_id = order.order_id
-        self._books.hear(order_id, Word.SENT)
         pauses = backoff(SEND_ATTEMPTS, first_s=0.1)
         while True:
             self._sent_wall[order_id] = self._clock.wall_ms()
@@ -142,10 +157,22 @@ class Sender:
                 self._pause(order.pair)
             else:
                 self._pauses_by_pair.pop(order.pair, None)
-                self._books.take_order(fact)
+                if not self._answers:
+                    self._spawn(self._fold_in())
+                self._answers.append(fact)
+                return
             break
-        await self._fetch_short()
         self.follow_up(order_id)
+
+    async def _fold_in(self) -> None:
+        """Book in one transaction what came back in the same round of the loop."""
+        facts, self._answers = self._answers, []
+        with self._books.together():
+            told = [self._books.take_order(fact) for fact in facts]
+        for pair in dict.fromkeys(order.pair for order in told):
+            await self._fetch_untold(pair)
+        for order in told:
+            self.follow_up(order.order_id)
 
     async def _on_refusal(self, order: OrderRecord, error: Refused) -> None:
         """Keep the reason, and look into what it tells of the exchange's state."""
@@ -192,7 +219,7 @@ class Sender:
                 await self._synchronise()
             self._books.hear(order_id, Word.NO_ANSWER, str(error))
             self.probe_later(order_id)
-        await self._fetch_short()
+        await self._fetch_untold(record.pair)
         self.follow_up(order_id)
 
     def follow_up(self, order_id: str) -> None:
@@ -227,7 +254,8 @@ class Sender:
                     return
                 try:
                     await self._host.look_up(record)
-                    await self._fetch_short()
+                    if record.pair in self._books.short:
+                        await self._fetch(record.pair)
                 except VenueError as error:
                     logger.warning("look-up of {}: {}", order_id, error)
                 await asyncio.sleep(pauses.pop(0) if pauses else PROBE_CAP_S)
@@ -254,13 +282,17 @@ class Sender:
         pause = min(max(first, 2 * last), longest)
         self._pauses_by_pair[pair] = (self._clock.wall_ms() + pause, pause)
 
-    async def _fetch_short(self) -> None:
-        for pair in list(self._books.short):
-            try:
-                await self._host.fetch_fills(pair)
-            except VenueError as error:
-                logger.warning("trades of {} are not read yet: {}", pair, error)
-                self._host.want(f"trades of {pair}")
+    async def _fetch_untold(self, pair: Pair) -> None:
+        """Ask at once for trades that an answer told of, where no stream brings them within milliseconds."""
+        if pair in self._books.short and not math.isinf(self._gateway.listen_s):
+            await self._fetch(pair)
+
+    async def _fetch(self, pair: Pair) -> None:
+        try:
+            await self._host.fetch_fills(pair)
+        except VenueError as error:
+            logger.warning("trades of {} are not read yet: {}", pair, error)
+            self._host.want(f"trades of {pair}")
 
     async def _synchronise(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from threading import local
 from typing import Any
 
@@ -35,11 +35,33 @@ class Book:
             finally:
                 self._view.connection = None
 
+    def together(self) -> AbstractContextManager[None]:
+        """One transaction for everything that this thread books and reads inside the block: all of it holds, or none.
+
+        It begins with the first booking, so a block that books nothing keeps nobody waiting. What was booked counts only
+        once the block is left: nothing may go out to anybody before. Inside another such block it is part of that one.
+        """
+        return nullcontext() if getattr(self._view, "block", None) is not None else self._block()
+
+    @contextmanager
+    def _block(self) -> Iterator[None]:
+        with ExitStack() as block:
+            self._view.block, self._view.writing = block, None
+            try:
+                yield
+            finally:
+                self._view.block = self._view.writing = None
+
     def _writing(self) -> AbstractContextManager[Connection]:
-        return database.writing(self._engine)
+        block: ExitStack | None = getattr(self._view, "block", None)
+        if block is None:
+            return database.writing(self._engine)
+        if self._view.writing is None:
+            self._view.writing = block.enter_context(database.writing(self._engine))
+        return nullcontext(self._view.writing)
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        shared: Connection | None = getattr(self._view, "connection", None)
+        shared: Connection | None = getattr(self._view, "writing", None) or getattr(self._view, "connection", None)
         return database.reading(self._engine) if shared is None else nullcontext(shared)
 
     def _rows(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[RowMapping]:

@@ -131,11 +131,19 @@ def _insert_once(dialect: str, table: sa.Table) -> sa.Insert:
 
 def upsert(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
     """Insert a row or overwrite the one with its primary key."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(_upsert(connection.dialect.name, table, frozenset(values)), dict(values))
+
+
+@cache
+def _upsert(dialect: str, table: sa.Table, columns: frozenset[str]) -> sa.Insert:
     keys = [column.name for column in table.primary_key]
-    statement = dialect.insert(table).values(**values)
-    rest = {name: statement.excluded[name] for name in values if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest))
+    if dialect == "postgresql":
+        theirs = postgresql.insert(table)
+        rest = {name: theirs.excluded[name] for name in sorted(columns) if name not in keys}
+        return theirs.on_conflict_do_update(index_elements=keys, set_=rest)
+    ours = sqlite.insert(table)
+    rest = {name: ours.excluded[name] for name in sorted(columns) if name not in keys}
+    return ours.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
 def revision_of(connection: Connection) -> str | None:

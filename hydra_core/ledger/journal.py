@@ -28,6 +28,7 @@ from hydra_core.ledger.records import Posting
 CASH: Final = "cash"
 CAPITAL: Final = "capital"
 _TABLE = schema.posting
+_INSERT = sa.insert(_TABLE)
 _CREDITS: Final[Mapping[str, str]] = {
     CAPITAL: "initial_balance", "realised": "realised", "funding": "funding", "other": "other",
 }  # fmt: skip
@@ -60,7 +61,7 @@ def post(connection: Connection, account: str, event: str, ts_ms: int, *moves: t
         for number, (book, amount) in enumerate(lines)
     ]
     if values:
-        connection.execute(sa.insert(_TABLE), values)
+        connection.execute(_INSERT, values)
 
 
 def cost_of(position: Position | None) -> Decimal:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -99,6 +99,10 @@ class MemoryLedger(Ledger):
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Nothing to commit: what is booked holds at once."""
+        return nullcontext()
 
     def _writing(self) -> AbstractContextManager[Connection]:
         raise UsageError("books in memory do not keep this", "Open a ledger in a database")

@@ -28,6 +28,31 @@ from hydra_core.ledger.records import ENDED, BookedFill, CashEntry, FundingPayme
 _ORDER = schema.trade_order
 _FILL = schema.fill
 _ENDED = tuple(state.value for state in ENDED)
+# Statements of every order and fill, built once: building one takes longer than running it.
+_ORDER_OF_ID = sa.select(_ORDER).where(_ORDER.c.order_id == sa.bindparam("id"))
+_ORDER_OF_VENUE = sa.select(_ORDER).where(
+    _ORDER.c.account == sa.bindparam("account"),
+    _ORDER.c.pair == sa.bindparam("pair"),
+    _ORDER.c.venue_order_id == sa.bindparam("id"),
+)
+_CHANGE_ORDER = sa.update(_ORDER).where(_ORDER.c.order_id == sa.bindparam("id"))
+_FILL_OF_KEY = sa.select(_FILL).where(
+    _FILL.c.venue == sa.bindparam("venue"),
+    _FILL.c.pair == sa.bindparam("pair"),
+    _FILL.c.trade_id == sa.bindparam("trade_id"),
+)
+_POSITION = sa.select(schema.position).where(
+    schema.position.c.account == sa.bindparam("account"), schema.position.c.pair == sa.bindparam("pair")
+)
+_END_POSITION = sa.delete(schema.position).where(
+    schema.position.c.account == sa.bindparam("account"), schema.position.c.pair == sa.bindparam("pair")
+)
+_CHANGE_ACCOUNT = sa.update(schema.account).where(schema.account.c.name == sa.bindparam("account"))
+_CURSOR = sa.select(schema.cursor.c.value).where(
+    schema.cursor.c.account == sa.bindparam("account"), schema.cursor.c.name == sa.bindparam("cursor")
+)
+_INSERT_FILL = sa.insert(_FILL)
+_INSERT_EVENT = sa.insert(schema.order_event)
 
 
 class OrderBook(Book):
@@ -85,8 +110,8 @@ class OrderBook(Book):
         """
         with self._writing() as connection:
             account = account_row(connection, fill.account, lock=True)
-            key = (_FILL.c.venue == fill.venue, _FILL.c.pair == fill.pair, _FILL.c.trade_id == fill.trade_id)
-            earlier = connection.execute(sa.select(_FILL).where(*key)).mappings().first()
+            key = {"venue": fill.venue, "pair": fill.pair, "trade_id": fill.trade_id}
+            earlier = connection.execute(_FILL_OF_KEY, key).mappings().first()
             if earlier is not None:
                 if (earlier["account"], earlier["side"], earlier["quantity"], earlier["price"]) != (
                     fill.account, int(fill.side), fill.quantity, fill.price,
@@ -99,7 +124,7 @@ class OrderBook(Book):
             after = booked.position.quantity if booked.position is not None else Decimal(0)
             values = {name: getattr(fill, name) for name in Fill.__dataclass_fields__}
             values |= {"side": int(fill.side), "realised": booked.realised, "position_after": after}
-            connection.execute(sa.insert(_FILL).values(**values))
+            connection.execute(_INSERT_FILL, values)
             _save_position(connection, fill.account, fill.pair, booked.position)
             with exact():
                 changes = {
@@ -107,7 +132,7 @@ class OrderBook(Book):
                     "realised": account["realised"] + booked.realised,
                     "fees": account["fees"] + fill.fee,
                 }
-            connection.execute(sa.update(schema.account).where(schema.account.c.name == fill.account).values(**changes))
+            connection.execute(_CHANGE_ACCOUNT, {"account": fill.account, **changes})
             post(
                 connection, fill.account, f"fill/{fill.venue}/{fill.pair}/{fill.trade_id}", fill.event_ms,
                 ("fees", CASH, fill.fee), (CASH, "realised", booked.realised),
@@ -153,9 +178,8 @@ class OrderBook(Book):
 
     def cursor(self, account: str, name: str) -> int | None:
         """How far a list of the exchange's was read; None before the first reading."""
-        table = schema.cursor
-        query = sa.select(table.c.value).where(table.c.account == account, table.c.name == name)
-        return next((int(row["value"]) for row in self._rows(query)), None)
+        rows = self._rows(_CURSOR, {"account": account, "cursor": name})
+        return next((int(row["value"]) for row in rows), None)
 
     def set_cursor(self, account: str, name: str, value: int) -> None:
         """Note how far a list of the exchange's was read; call it after what was read is booked."""
@@ -182,13 +206,12 @@ class OrderBook(Book):
 
     def order_or_none(self, order_id: str) -> OrderRecord | None:
         """One order by its id, None when it is not ours."""
-        rows = self._rows(sa.select(_ORDER).where(_ORDER.c.order_id == order_id))
-        return next((_order(row) for row in rows), None)
+        return next((_order(row) for row in self._rows(_ORDER_OF_ID, {"id": order_id})), None)
 
     def order_by_venue_id(self, account: str, pair: Pair, venue_order_id: str) -> OrderRecord | None:
         """One order by the exchange's own id, None when none of ours is known to have it."""
-        where = (_ORDER.c.account == account, _ORDER.c.pair == pair, _ORDER.c.venue_order_id == venue_order_id)
-        return next((_order(row) for row in self._rows(sa.select(_ORDER).where(*where))), None)
+        key = {"account": account, "pair": pair, "id": venue_order_id}
+        return next((_order(row) for row in self._rows(_ORDER_OF_VENUE, key)), None)
 
     def orders(
         self,
@@ -268,30 +291,27 @@ class OrderBook(Book):
 
 
 def _order_row(connection: Connection, order_id: str) -> RowMapping:
-    row = connection.execute(sa.select(_ORDER).where(_ORDER.c.order_id == order_id)).mappings().first()
+    row = connection.execute(_ORDER_OF_ID, {"id": order_id}).mappings().first()
     if row is None:
         raise HydraError(f"the ledger has no order {order_id!r}", "`hydra portfolio trades` lists the orders of fills")
     return row
 
 
 def _position_row(connection: Connection, account: str, pair: Pair) -> RowMapping | None:
-    table = schema.position
-    query = sa.select(table).where(table.c.account == account, table.c.pair == pair)
-    return connection.execute(query).mappings().first()
+    return connection.execute(_POSITION, {"account": account, "pair": pair}).mappings().first()
 
 
 def _save_position(connection: Connection, account: str, pair: Pair, position: Position | None) -> None:
-    table = schema.position
     if position is None:
-        connection.execute(sa.delete(table).where(table.c.account == account, table.c.pair == pair))
+        connection.execute(_END_POSITION, {"account": account, "pair": pair})
         return
     values = {name: getattr(position, name) for name in Position.__dataclass_fields__}
-    upsert(connection, table, {"account": account, **values})
+    upsert(connection, schema.position, {"account": account, **values})
 
 
 def _fill_order(connection: Connection, fill: Fill, state: OrderState | None) -> None:
     """Add a fill to its order; a fill of an order that is not ours (made by hand at the exchange) has none."""
-    row = connection.execute(sa.select(_ORDER).where(_ORDER.c.order_id == fill.order_id)).mappings().first()
+    row = connection.execute(_ORDER_OF_ID, {"id": fill.order_id}).mappings().first()
     if row is None:
         return
     order = _order(row)
@@ -305,12 +325,12 @@ def _change(connection: Connection, order_id: str, changes: Mapping[str, Any]) -
     if not changes:
         return
     values = {name: value.value if name == "state" else value for name, value in changes.items()}
-    connection.execute(sa.update(_ORDER).where(_ORDER.c.order_id == order_id).values(**values))
+    connection.execute(_CHANGE_ORDER, {"id": order_id, **values})
 
 
 def _event(connection: Connection, order_id: str, from_state: str, to_state: str, reason: str, ts_ms: int) -> None:
     values = {"order_id": order_id, "from_state": from_state, "to_state": to_state, "reason": reason, "ts_ms": ts_ms}
-    connection.execute(sa.insert(schema.order_event).values(**values))
+    connection.execute(_INSERT_EVENT, values)
 
 
 def _order(row: RowMapping | dict[str, Any]) -> OrderRecord:

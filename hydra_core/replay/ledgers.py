@@ -12,7 +12,7 @@ from typing import Final
 
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Position
-from hydra_core.ledger.accounting import apply_fill
+from hydra_core.ledger.accounting import apply_fill, exact
 from hydra_core.ledger.records import BookedFill, CashEntry, FundingPayment
 from hydra_core.ledger.store import Ledger
 
@@ -67,17 +67,18 @@ class Standing:
 
     def take(self, entries: Entries) -> None:
         """Book entries on it: the same arithmetic as the ledger's, from the fills alone."""
-        for one in entries.fills:
-            booked = apply_fill(self.positions.get(one.fill.pair), one.fill, one.realised if _stated(one) else None)
-            self.cash += booked.cash_change
-            if booked.position is None:
-                self.positions.pop(one.fill.pair, None)
-            else:
-                self.positions[one.fill.pair] = booked.position
-        for payment in entries.funding:
-            self.cash += payment.amount
-        for moved in entries.other:
-            self.cash += moved.amount
+        with exact():
+            for one in entries.fills:
+                booked = apply_fill(self.positions.get(one.fill.pair), one.fill, one.realised if _stated(one) else None)
+                self.cash += booked.cash_change
+                if booked.position is None:
+                    self.positions.pop(one.fill.pair, None)
+                else:
+                    self.positions[one.fill.pair] = booked.position
+            for payment in entries.funding:
+                self.cash += payment.amount
+            for moved in entries.other:
+                self.cash += moved.amount
 
     def worth(self, prices: Mapping[Pair, float]) -> float:
         """Equity at prices, USDT; a position without one counts at its entry."""

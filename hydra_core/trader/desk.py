@@ -74,6 +74,8 @@ class Desk:
         """Where counting began: base units that the market had traded, and that the execution's orders had filled."""
         self._held_back: set[Pair] = set()
         """Pairs whose entries waited in the newest round: their targets stand, they are not done."""
+        self._shut_now: frozenset[Pair] | None = None
+        """Pairs that nothing may be opened in, once this round has asked."""
         self._judged: tuple[int, frozenset[Pair]] = (-1, frozenset())
         """Grid point of the newest decision that was read, and the pairs that it found a fault with."""
         self._closed: dict[Pair, int] = {}
@@ -94,7 +96,16 @@ class Desk:
         ----------
         mode : Mode, what the kill switches allow: HALTED sends nothing, FLATTEN leaves the field to the guard
         positions : open positions by pair
+
+        Notes
+        -----
+        What a round books is one transaction: the first order goes out after one commit, not after one for each pair. The
+        broker sends nothing before the round has ended, so no request is older than its intent in the books.
         """
+        with self._ledger.together():
+            return self._round(mode, positions)
+
+    def _round(self, mode: Mode, positions: Mapping[Pair, Position]) -> int:
         plan = self._ledger.latest_plan(self._account)
         if plan is not None and plan.plan_id != self._plan_id:
             self._adopt(plan, positions)
@@ -107,6 +118,7 @@ class Desk:
         if mode in (Mode.HALTED, Mode.FLATTEN):
             return 0
         self._held_back.clear()
+        self._shut_now = None
         sent = sum(self._advance(work, mode, positions, now) for work in self._work.values())
         if (
             self._work
@@ -300,7 +312,7 @@ class Desk:
         for order in orders_to_reach(due[-1].goal, current, price, self._rules[pair]):
             if not order.reduce_only and mode is Mode.REDUCING:
                 continue
-            if not order.reduce_only and (self._stale(quote) or self._faulty(pair) or self._barred(pair, now)):
+            if not order.reduce_only and (self._stale(quote) or pair in self._shut(now)):
                 self._held_back.add(pair)
                 continue
             purpose = "close" if order.reduce_only else "slice"
@@ -317,17 +329,23 @@ class Desk:
         age = max(wall - quote.received_wall_ms, self._view.mark_age_ms(quote.pair, wall))
         return age > self._max_age_ms
 
-    def _faulty(self, pair: Pair) -> bool:
-        """Whether the newest decision found a fault with a pair: what it has begun to enter waits until one finds none."""
+    def _shut(self, now: int) -> frozenset[Pair]:
+        """Pairs that nothing may be opened in now; read once a round.
+
+        Those that the newest decision found a fault with: what was begun waits until one finds none. And those that are barred
+        for the day: what stood before its bar is given up by the guard, unless it died first.
+        """
+        if self._shut_now is None:
+            self._shut_now = self._faulty() | self._ledger.portfolio(self._account, {}, now).barred
+        return self._shut_now
+
+    def _faulty(self) -> frozenset[Pair]:
+        """Pairs that the newest decision found a fault with."""
         newest = next(iter(self._ledger.decisions(self._account, limit=1)), None)
         if newest is not None and newest.cycle_ms != self._judged[0]:
             record = self._ledger.decision(newest.account, newest.strategy, newest.cycle_ms)
             self._judged = (newest.cycle_ms, record.decision.faulty if record is not None else frozenset())
-        return pair in self._judged[1]
-
-    def _barred(self, pair: Pair, now: int) -> bool:
-        """Whether a pair may not be entered today: what stood before its bar is given up by the guard, unless it died first."""
-        return pair in self._ledger.portfolio(self._account, {}, now).barred
+        return self._judged[1]
 
     def _part(self, work: Execution, order: Order, index: int) -> bool:
         """Send as much of an order as the market's volume allows, under the number of the execution's orders so far."""

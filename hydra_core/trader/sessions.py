@@ -192,7 +192,7 @@ def _hear(
     events = UserEvents(broker)
     stream = UserStream(
         parts.endpoint, client, events, parts.clock, events.compare, told=events.on_health, unread=broker.on_unread,
-        quarantine=Quarantine(parts.clock, parts.home.quarantine / "user.jsonl"),
+        within=broker.books.together, quarantine=Quarantine(parts.clock, parts.home.quarantine / "user.jsonl"),
     )  # fmt: skip
     parts.view.account_stream = stream.health
     broker.on_user_stream(False, "not connected yet")

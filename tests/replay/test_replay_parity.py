@@ -7,6 +7,7 @@ import math
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ from hydra_core.cli.main import app
 from hydra_core.domain.errors import DataCorrupt, UsageError
 from hydra_core.domain.pairs import Pair
 from hydra_core.home import Home
+from hydra_core.ledger.accounting import exact
+from hydra_core.ledger.records import FundingPayment
 from hydra_core.ledger.store import Ledger
 from hydra_core.replay.attribution import Cause
 from hydra_core.replay.fills import BOOK, DECISION, TRADE
+from hydra_core.replay.ledgers import Entries, Standing
 from hydra_core.replay.parity import CENT, ParityReport, parity
 from hydra_core.replay.stage import Stage
 from hydra_core.report import parity as page
@@ -254,6 +258,16 @@ def test_the_command_says_whether_it_holds(copy: tuple[Home, Ledger], monkeypatc
     again = CliRunner().invoke(app, ["parity", "--market", home.market, "--hours", "0.1"])
     assert again.exit_code == 1
     assert "does not hold" in again.output
+
+
+def test_an_account_is_added_up_to_its_last_digit() -> None:
+    """Sums of money have more digits than Decimal keeps by itself; the ledger keeps them all, and so does this."""
+    amount = Decimal("-0.000123456789012345678901234567")
+    paid = [FundingPayment("paper", BTC, at, Decimal(0), Decimal(1), Decimal(1), amount) for at in range(3)]
+    standing = Standing(Decimal(10_000_000))
+    standing.take(Entries("paper", Decimal(10_000_000), [], paid, []))
+    with exact():
+        assert standing.cash == 10_000_000 + 3 * amount
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 LOSSY_MAX: Final = 4_096
@@ -28,9 +29,17 @@ class Mailbox:
         Quotes that may wait; the oldest is dropped for the newest.
     lossless_max : int
         Other events that may wait before reading pauses.
+    within : callable, optional
+        What a slice of the lossless events is handed over within: one transaction of the consumer's books, for example.
     """
 
-    def __init__(self, lossy_max: int = LOSSY_MAX, lossless_max: int = LOSSLESS_MAX) -> None:
+    def __init__(
+        self,
+        lossy_max: int = LOSSY_MAX,
+        lossless_max: int = LOSSLESS_MAX,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._within = within
         self._lossy: deque[tuple[str, Delivery]] = deque()
         self._lossless: deque[Delivery] = deque()
         self._lossy_max = lossy_max
@@ -74,8 +83,9 @@ class Mailbox:
             await self._ready.wait()
             while self._lossless or self._lossy:
                 end = now() + SLICE_S
-                while self._lossless and now() < end:
-                    self._lossless.popleft()()
+                with self._within():
+                    while self._lossless and now() < end:
+                        self._lossless.popleft()()
                 end = max(end, now() + SLICE_S / 4)
                 while self._lossy:
                     self._lossy.popleft()[1]()

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -103,6 +104,7 @@ class UserStream:
         by REST
     told : callable, given the stream's health whenever it changes
     unread : callable, told of a message that could not be read: what it said has to be asked for
+    within : callable, what events that came together are handed over within
     quarantine : Quarantine
     rotate_after_ms, keep_alive_ms : int, wall ms
     seed : int, of the jitter
@@ -118,6 +120,7 @@ class UserStream:
         *,
         told: Callable[[StreamHealth], None] = lambda health: None,
         unread: Callable[[str], None] = lambda words: None,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
         quarantine: Quarantine | None = None,
         rotate_after_ms: int = ROTATE_AFTER_MS,
         keep_alive_ms: int = KEEP_ALIVE_MS,
@@ -130,7 +133,7 @@ class UserStream:
         self._tell = told
         self._rotate_after_ms = rotate_after_ms
         self._rng = random.Random(seed)
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(within=within)
         self._fault: asyncio.Future[None] | None = None
         self._line: Line | None = None
         self.quarantine = quarantine or Quarantine(clock)
