@@ -56,6 +56,7 @@ NOTIONAL = 400.0
 LIMIT = "the peer is the limit; "
 LIVE = LiveSettings(enabled=True, timeout_s=2.0, probe_window_s=1.0, reconcile_s=5.0)
 ORDER_PATHS = "/fapi/v1/(order|algoOrder)"
+NO_LIMITS = {"kind": "limits", "order_limit": 10**7, "weight_limit": 10**8}
 FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "reset"}, {"kind": "reset", "after": True}, {"kind": "hang", "seconds": 2.5, "after": True},
     {"kind": "status", "status": 503}, {"kind": "status", "after": True}, {"kind": "malformed"},
@@ -114,7 +115,7 @@ async def until(check: Callable[[], Any], what: str, seconds: float = 60.0) -> N
     try:
         async with asyncio.timeout(seconds):
             while not check():
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.02)  # looking takes the trader's loop time too
     except TimeoutError as error:
         raise TimeoutError(f"not within {seconds:g} s: {what}") from error
 
@@ -198,8 +199,10 @@ def measure(report: Report, folder: Path) -> list[Row]:
 
 async def _measure(report: Report, folder: Path, url: str) -> list[Row]:
     rows: list[Row] = []
+    # Before anybody has read them: the trader keeps to what it was told.
+    async with aiohttp.ClientSession() as web, web.post(f"{url}/_venue/faults", json=NO_LIMITS) as answer:
+        answer.raise_for_status()
     async with hands(url, folder / "ticking", True) as one:
-        await one.control("faults", {"kind": "limits", "order_limit": 10**7, "weight_limit": 10**8})
         report.say(f"{PLANS} plans of 8 pairs to the wire")
         rows.append(await to_the_wire(one))
         report.say(f"{KILLS} times the kill switch with 16 resting orders")
@@ -358,7 +361,7 @@ async def through_faults(one: Hands) -> list[Row]:
     took = loop.time() - began
     striking.cancel()
     await asyncio.gather(striking, return_exceptions=True)
-    await one.control("faults", {"kind": "limits", "order_limit": 10**7, "weight_limit": 10**8})
+    await one.control("faults", NO_LIMITS)
     async with asyncio.timeout(120):
         while True:
             await one.broker.settled()

@@ -7,7 +7,7 @@ Asking the exchange is not done here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Final
@@ -36,6 +36,8 @@ MAKERS: Final = (
 ANSWERED: Final = "foreign/answered"
 """Name of the mark that says how many of the booked orders of other hands have led to a halt."""
 ALL: Final = 1_000_000
+KEPT: Final = 1_000
+"""Ended orders that are kept at hand."""
 
 OTHERS: Final = frozenset({EXTERNAL, *(plan for _, plan, _ in MAKERS)})
 """Plans of orders that are not ours."""
@@ -70,6 +72,8 @@ class Books:
         self._told: dict[str, OrderFact] = {}
         self.live: dict[str, OrderRecord] = {order.order_id: order for order in ledger.open_orders(account)}
         """Orders that may still fill, by client id."""
+        self._over: dict[str, OrderRecord] = {}
+        """The last orders that ended: most of what is told of an order comes around its end."""
         self.short: set[Pair] = set()
         """Pairs with an order that filled more than is booked: their trades have to be fetched."""
         self.alarms: list[str] = []
@@ -93,7 +97,7 @@ class Books:
 
     def record(self, order_id: str) -> OrderRecord | None:
         """An order as booked; None when there is none of that id."""
-        return self.live.get(order_id) or self._ledger.order_or_none(order_id)
+        return self.live.get(order_id) or self._over.get(order_id) or self._ledger.order_or_none(order_id)
 
     def hear(
         self, order_id: str, word: Word, reason: str = "", *, venue_id: str | None = None, ts_ms: int | None = None
@@ -136,6 +140,11 @@ class Books:
                 self._told[record.order_id] = fact
                 return self.hear(record.order_id, Word.PART_FILLED, venue_id=venue_id)
         return self.hear(record.order_id, fact.word, fact.reason, venue_id=venue_id)
+
+    def not_booked(self, pair: Pair, facts: Sequence[FillFact]) -> list[FillFact]:
+        """Those of a pair's trades that are not booked as they are told here."""
+        known = self._ledger.booked_trades(self._venue, pair, [str(fact.trade_id) for fact in facts])
+        return [fact for fact in facts if known.get(str(fact.trade_id)) != (fact.quantity, fact.price)]
 
     def take_fill(self, fact: FillFact, client_id: str | None = None) -> bool:
         """Book a trade; False when it is booked already.
@@ -218,11 +227,14 @@ class Books:
         self.hear(order_id, told.word, told.reason)
 
     def _keep(self, record: OrderRecord) -> None:
-        if record.state in DONE:
-            self.live.pop(record.order_id, None)
-            self._told.pop(record.order_id, None)
-        else:
+        if record.state not in DONE:
             self.live[record.order_id] = record
+            return
+        self.live.pop(record.order_id, None)
+        self._told.pop(record.order_id, None)
+        self._over[record.order_id] = record
+        if len(self._over) > KEPT:
+            del self._over[next(iter(self._over))]
 
     def _named(self, client_id: str, venue_id: str) -> OrderRecord | None:
         """An order by its client id.

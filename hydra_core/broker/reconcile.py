@@ -134,6 +134,7 @@ class Reconciler:
             self._vanished.add(pair)  # its trades can be read no more; what they did shows in position and wallet
             self._books.short.discard(pair)
             return 0
+        fills = self._books.not_booked(pair, fills)
         for venue_id in {fill.venue_id for fill in fills}:
             if self._ledger.order_by_venue_id(self._account, pair, venue_id) is None:
                 fact = await self._gateway.order_by_venue_id(pair, venue_id)

@@ -16,7 +16,6 @@ import math
 from typing import Any, Final, NamedTuple
 
 from hydra_core.execution.committee import (
-    ABSTAINED,
     APPROVED,
     analyst_choice,
     carried,
@@ -24,7 +23,7 @@ from hydra_core.execution.committee import (
     forecaster_choice,
     policy_choice,
 )
-from hydra_core.risk.exposure import largest_gross, penalty, tail_room, trim
+from hydra_core.risk.exposure import largest_gross, penalty, tail_fits, tail_room, trim
 from hydra_core.risk.limits import Limits
 from hydra_core.risk.sizing import kelly_share
 
@@ -350,28 +349,23 @@ def propose(
     cap = largest_gross(equity, terms.max_total_notional, terms.max_leverage)
     if not gross >= 0.0:
         cap = gross = 0.0  # what is held has no known price, so nobody knows what room is left
-    ranked = asked
-    if asked:
-        _rank(row, at, count, out)
-    rank = 0
-    while rank < count:
+    if not asked:  # leave out those that what is granted before them, which only adds to gross and slots, cannot help
+        hoping, count = count, 0
+        for rank in range(hoping):
+            i = out.order[rank]
+            sure = assumed.forecaster or row.confidence[at + i] >= terms.confidence_threshold
+            if sure and _room(row, at, i, equity, terms, gross, cap, slots, abs(out.held[i]))[0] == NONE:
+                out.order[count] = i
+                count += 1
+    _rank(row, at, count, out)
+    for rank in range(count):
         i = out.order[rank]
-        rank += 1
-        if not asked and not (assumed.forecaster or row.confidence[at + i] >= terms.confidence_threshold):
-            continue  # it would be outvoted
         why, quantity = _size(row, at, i, correlation, book, equity, terms, gross, cap, slots, out.held)
-        forecaster = crowd = analyst = policy = ABSTAINED
-        if why == NONE:
-            forecaster, crowd, analyst, policy = _choices(row, at, i, wanted[i], terms, assumed)
-        passed = carried(forecaster, crowd, analyst, policy, terms.approvals_needed)
-        if not ranked:
-            if passed:  # the first that is granted anything: only now does the order matter
-                _rank(row, at, count, out)
-                ranked, rank = True, 0
-            continue
         if why != NONE:
             _refuse(out, i, why)
             continue
+        forecaster, crowd, analyst, policy = _choices(row, at, i, wanted[i], terms, assumed)
+        passed = carried(forecaster, crowd, analyst, policy, terms.approvals_needed)
         price, side, held = book.price[i], row.side[at + i], abs(out.held[i])
         notional = quantity * price
         out.notional[i], out.leverage[i] = notional, row.leverage[at + i]
@@ -391,7 +385,7 @@ def propose(
         out.held[i] = side * notional
         gross += notional - held
         slots += 1 if held == 0.0 else 0
-    return ranked
+    return asked or count > 0
 
 
 def _rank(row: Any, at: int, count: int, out: Verdicts) -> None:
@@ -403,6 +397,19 @@ def _rank(row: Any, at: int, count: int, out: Verdicts) -> None:
             out.order[place] = out.order[place - 1]
             place -= 1
         out.order[place] = i
+
+
+def _room(
+    row: Any, at: int, i: int, equity: float, terms: Terms, gross: float, cap: float, slots: int, held: float
+) -> tuple[int, float, float, float]:
+    """What the signal and the caps leave one candidate, USDT, and what a larger position must exceed to be worth the trade; or
+    why it gets none."""
+    if held == 0.0 and slots >= terms.max_positions:
+        return SLOTS, 0.0, 0.0, 0.0
+    safe = min(row.risk_share[at + i], row.leverage[at + i]) * equity
+    room = min(terms.max_position_notional, cap - gross + held)
+    least = held * (1 + terms.resize_band)
+    return BAND if held > 0.0 and min(safe, room) <= least else NONE, safe, room, least
 
 
 def _size(
@@ -426,13 +433,9 @@ def _size(
     cap : largest gross
     """
     held = abs(committed[i])
-    if held == 0.0 and slots >= terms.max_positions:
-        return SLOTS, 0.0
-    safe = min(row.risk_share[at + i], row.leverage[at + i]) * equity
-    room = min(terms.max_position_notional, cap - gross + held)
-    least = held * (1 + terms.resize_band)  # what a larger position must exceed to be worth the trade
-    if held > 0.0 and min(safe, room) <= least:
-        return BAND, 0.0
+    why, safe, room, least = _room(row, at, i, equity, terms, gross, cap, slots, held)
+    if why != NONE:
+        return why, 0.0
     side = row.side[at + i]
     factor = penalty(i, side, committed, correlation, terms.correlation_penalty)
     if held > 0.0 and safe * factor * _ROUNDING <= least:
@@ -450,8 +453,10 @@ def _size(
     granted = min(min(kelly * equity, safe) * factor, room)
     if held > 0.0 and granted * _ROUNDING <= least:
         return BAND, 0.0
-    tail = tail_room(i, side, committed, correlation, row.volatility, at, terms.max_expected_shortfall * equity)
-    granted = min(granted, tail)
+    limit, tail = terms.max_expected_shortfall * equity, granted
+    if not (granted > 0 and tail_fits(i, granted, committed, row.volatility, at, limit)):
+        tail = tail_room(i, side, committed, correlation, row.volatility, at, limit)
+        granted = min(granted, tail)
     quantity = to_step(granted / book.price[i], book.step[i]) if granted > 0 else 0.0
     notional = quantity * book.price[i]
     if held > 0.0 and notional <= least:
@@ -464,17 +469,16 @@ def _size(
 def _choices(row: Any, at: int, i: int, wanted: float, terms: Terms, assumed: Assumed) -> tuple[int, int, int, int]:
     """The four seats' choices on one proposal, in the order of ``committee.SEATS``."""
     side = row.side[at + i]
-    hazard = row.hazard_long[at + i] if side > 0 else row.hazard_short[at + i]
-    forecaster = forecaster_choice(row.confidence[at + i], terms.confidence_threshold)
-    crowd = crowd_choice(hazard, terms.hazard_limit)
-    analyst = analyst_choice(side, row.bias[at + i], row.trap[at + i])
-    policy = policy_choice(side, wanted)
-    return (
-        APPROVED if assumed.forecaster else forecaster,
-        APPROVED if assumed.crowd else crowd,
-        APPROVED if assumed.analyst else analyst,
-        APPROVED if assumed.policy else policy,
-    )
+    forecaster = crowd = analyst = policy = APPROVED  # what a seat would read is left alone where its word is assumed
+    if not assumed.forecaster:
+        forecaster = forecaster_choice(row.confidence[at + i], terms.confidence_threshold)
+    if not assumed.crowd:
+        crowd = crowd_choice(row.hazard_long[at + i] if side > 0 else row.hazard_short[at + i], terms.hazard_limit)
+    if not assumed.analyst:
+        analyst = analyst_choice(side, row.bias[at + i], row.trap[at + i])
+    if not assumed.policy:
+        policy = policy_choice(side, wanted)
+    return forecaster, crowd, analyst, policy
 
 
 def _refuse(out: Verdicts, i: int, why: int) -> None:

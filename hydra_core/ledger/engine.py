@@ -129,9 +129,10 @@ def _insert_once(dialect: str, table: sa.Table) -> sa.Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-def upsert(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
-    """Insert a row or overwrite the one with its primary key."""
-    connection.execute(_upsert(connection.dialect.name, table, frozenset(values)), dict(values))
+def upsert(connection: Connection, table: sa.Table, *rows: Mapping[str, Any]) -> None:
+    """Insert rows of the same columns, each in place of one with its primary key."""
+    if rows:
+        connection.execute(_upsert(connection.dialect.name, table, frozenset(rows[0])), [dict(row) for row in rows])
 
 
 @cache

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import RowMapping
 
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Schedule, Target
@@ -20,6 +20,10 @@ from hydra_core.ledger.engine import upsert
 from hydra_core.ledger.records import Execution
 
 _TABLE = schema.execution
+_OF_PLAN = sa.select(_TABLE).where(_TABLE.c.plan_id == sa.bindparam("plan"))
+_END = sa.update(_TABLE).where(
+    _TABLE.c.plan_id == sa.bindparam("plan"), _TABLE.c.pair == sa.bindparam("of"), _TABLE.c.ended_ms.is_(None)
+)
 
 
 class ExecutionBook(Book):
@@ -34,10 +38,9 @@ class ExecutionBook(Book):
         if not begun and not over:
             return
         with self._writing() as connection:
-            for one in begun:
-                upsert(connection, _TABLE, _values(one))
-            for one in over:
-                _end(connection, one)
+            upsert(connection, _TABLE, *(_values(one) for one in begun))
+            if over:
+                connection.execute(_END, [_ending(one) for one in over])
 
     def end_executions(self, ended: Iterable[Execution]) -> None:
         """Note that executions are worked no more; one that ended before keeps its first reason."""
@@ -48,6 +51,11 @@ class ExecutionBook(Book):
         where = (_TABLE.c.account == account, _TABLE.c.ended_ms.is_(None), _TABLE.c.expires_ms > now_ms)
         query = sa.select(_TABLE).where(*where).order_by(_TABLE.c.arrival_ms, _TABLE.c.plan_id, _TABLE.c.pair)
         return [_execution(row) for row in self._rows(query)]
+
+    def plan_executions(self, plan_id: str) -> dict[Pair, Execution]:
+        """The executions that began with a plan, by pair."""
+        found = (_execution(row) for row in self._rows(_OF_PLAN, {"plan": plan_id}))
+        return {one.pair: one for one in found}
 
     def execution(self, plan_id: str, pair: Pair) -> Execution | None:
         """The execution of one pair that began with a plan; None when there is none."""
@@ -79,10 +87,9 @@ def _values(one: Execution) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _end(connection: Connection, one: Execution) -> None:
-    where = (_TABLE.c.plan_id == one.plan_id, _TABLE.c.pair == one.pair, _TABLE.c.ended_ms.is_(None))
-    values = {"ended_ms": one.ended_ms, "end_price": one.end_price, "end_reason": one.end_reason}
-    connection.execute(sa.update(_TABLE).where(*where).values(**values))
+def _ending(one: Execution) -> dict[str, Any]:
+    key = {"plan": one.plan_id, "of": one.pair}
+    return key | {"ended_ms": one.ended_ms, "end_price": one.end_price, "end_reason": one.end_reason}
 
 
 def _execution(row: RowMapping) -> Execution:

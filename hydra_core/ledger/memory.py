@@ -88,6 +88,7 @@ class MemoryLedger(Ledger):
         self._plans: dict[str, Plan] = {}
         self._plan_ends: dict[str, tuple[int, str]] = {}
         self._executions: dict[tuple[str, Pair], Execution] = {}
+        self._pairs_of_plan: defaultdict[str, set[Pair]] = defaultdict(set)
 
     @property
     def place(self) -> str:
@@ -407,6 +408,7 @@ class MemoryLedger(Ledger):
         """Book what is being worked from now on, and what is not any more."""
         for one in standing:
             self._executions[one.plan_id, one.pair] = one
+            self._pairs_of_plan[one.plan_id].add(one.pair)
         for one in ended:
             known = self._executions.get((one.plan_id, one.pair))
             if known is not None and known.ended_ms is None:
@@ -422,6 +424,10 @@ class MemoryLedger(Ledger):
             if one.account == account and one.ended_ms is None and one.expires_ms > now_ms
         ]
         return sorted(found, key=lambda one: (one.arrival_ms, one.plan_id, one.pair))
+
+    def plan_executions(self, plan_id: str) -> dict[Pair, Execution]:
+        """The executions that began with a plan, by pair."""
+        return {pair: self._executions[plan_id, pair] for pair in sorted(self._pairs_of_plan.get(plan_id, ()))}
 
     def execution(self, plan_id: str, pair: Pair) -> Execution | None:
         """The execution of one pair that began with a plan; None when there is none."""

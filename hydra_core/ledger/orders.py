@@ -5,7 +5,7 @@ Which move of an order is allowed is the table in ``execution``; here the new st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -41,6 +41,12 @@ _FILL_OF_KEY = sa.select(_FILL).where(
     _FILL.c.pair == sa.bindparam("pair"),
     _FILL.c.trade_id == sa.bindparam("trade_id"),
 )
+_BOOKED_TRADES = sa.select(_FILL.c.trade_id, _FILL.c.quantity, _FILL.c.price).where(
+    _FILL.c.venue == sa.bindparam("venue"),
+    _FILL.c.pair == sa.bindparam("pair"),
+    _FILL.c.trade_id.in_(sa.bindparam("ids", expanding=True)),
+)
+_AT_ONCE = 500
 _POSITION = sa.select(schema.position).where(
     schema.position.c.account == sa.bindparam("account"), schema.position.c.pair == sa.bindparam("pair")
 )
@@ -255,9 +261,11 @@ class OrderBook(Book):
         limit: int = 1_000,
     ) -> list[BookedFill]:
         """Fills of an account from a market time on, newest first; ``venue_trades`` leaves adjustments out."""
-        query = sa.select(_FILL).where(_FILL.c.account == account, _FILL.c.event_ms >= since_ms)
-        if order_id is not None:
-            query = query.where(_FILL.c.order_id == order_id)
+        if order_id is not None:  # by that alone: SQLite would look through all of the account's instead
+            query = sa.select(_FILL).where(_FILL.c.order_id == order_id)
+            query = query.where(_FILL.c.event_ms >= since_ms) if since_ms else query
+        else:
+            query = sa.select(_FILL).where(_FILL.c.account == account, _FILL.c.event_ms >= since_ms)
         if pair is not None:
             query = query.where(_FILL.c.pair == pair)
         if venue_trades:
@@ -265,7 +273,16 @@ class OrderBook(Book):
         return [
             _booked(row)
             for row in self._rows(query.order_by(_FILL.c.event_ms.desc(), _FILL.c.trade_id.desc()).limit(limit))
+            if row["account"] == account
         ]
+
+    def booked_trades(self, venue: str, pair: Pair, trade_ids: Sequence[str]) -> dict[str, tuple[Decimal, Decimal]]:
+        """Quantity and price of those of an exchange's trades of a pair that are booked, by number."""
+        rows: list[RowMapping] = []
+        for first in range(0, len(trade_ids), _AT_ONCE):
+            ids = list(trade_ids[first : first + _AT_ONCE])
+            rows += self._rows(_BOOKED_TRADES, {"venue": venue, "pair": pair, "ids": ids})
+        return {row["trade_id"]: (row["quantity"], row["price"]) for row in rows}
 
     def turnover(self, account: str, since_ms: int) -> Decimal:
         """Notional (USDT) that an account traded from a market time on."""

@@ -34,16 +34,11 @@ def penalty(candidate: int, side: float, notionals: Any, correlations: Any, larg
     """
     total = weighted = 0.0
     row = correlations[candidate]
-    for other in range(len(notionals)):
-        notional = notionals[other]
-        if notional == 0.0 or other == candidate:
-            continue
+    for other in range(len(notionals)):  # sums of zeros, where nothing is held, are cheaper than a branch
+        notional = 0.0 if other == candidate else notionals[other]
         rho = row[other]
         total += abs(notional)
-        if math.isnan(rho):
-            weighted += abs(notional)
-        else:
-            weighted += max(0.0, rho * side * notional)
+        weighted += abs(notional) if math.isnan(rho) else max(0.0, rho * side * notional)
     return 1.0 - largest * min(1.0, weighted / total) if total > 0 else 1.0
 
 
@@ -52,6 +47,22 @@ def correlation_penalty(
 ) -> float:
     """:func:`penalty` over sequences."""
     return penalty(candidate, float(side), notionals, correlations, largest)
+
+
+def tail_fits(candidate: int, asked: float, notionals: Any, volatilities: Any, at: int, limit: float) -> bool:
+    """Whether a notional certainly lies within :func:`tail_room`: the book's expected shortfall stays within the limit even
+    if everything fell together. Cheap, and enough for most; False where only the correlations can tell.
+
+    Parameters
+    ----------
+    asked : USDT ; the others as in :func:`tail_room`
+    """
+    total = 0.0
+    for other in range(len(notionals)):
+        notional = asked if other == candidate else abs(notionals[other])
+        sigma = volatilities[at + other]
+        total += notional * (sigma if sigma > 0.0 else math.nan) if notional > 0.0 else 0.0
+    return total * SHORTFALL_SIGMAS <= limit * (1.0 - 1e-9)
 
 
 def tail_room(
@@ -94,10 +105,9 @@ def tail_room(
         shared += abs(risk) if math.isnan(rho) else rho * side * risk
         spread += risk * risk
         for third in range(other):
-            if third == candidate or not abs(notionals[third]) > 0.0:
-                continue
             sigma = volatilities[at + third]
-            beside = notionals[third] * (sigma if sigma > 0.0 else widest)
+            held = third != candidate and abs(notionals[third]) > 0.0
+            beside = notionals[third] * (sigma if sigma > 0.0 else widest) if held else 0.0
             rho = correlations[other][third]
             spread += 2.0 * (abs(risk * beside) if math.isnan(rho) else rho * risk * beside)
     budget = max(0.0, limit) / SHORTFALL_SIGMAS

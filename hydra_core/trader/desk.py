@@ -9,6 +9,7 @@ protective exits come from there too.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -82,7 +83,8 @@ class Desk:
         """When each pair was last closed at once: a plan from before does not open it again."""
         for one in ledger.open_executions(account, clock.market_ms()):
             self._work[one.pair] = one
-            self._count(one)
+            sizes = ledger.executed(one.plan_id, one.pair)
+            self._count(one.pair, sum((abs(size) for size, _, _ in sizes), Decimal(0)))
 
     @property
     def work(self) -> Mapping[Pair, Execution]:
@@ -189,6 +191,8 @@ class Desk:
         if now >= plan.expires_ms:
             return
         taken: dict[Pair, Execution] = {}
+        known = self._ledger.plan_executions(plan.plan_id)
+        filled = self._filled(plan)
         for target in plan.targets:
             if target.quantity and plan.cycle_ms <= self._closed.get(target.pair, -1):
                 continue  # decided while the position was still held
@@ -197,7 +201,7 @@ class Desk:
                 kept = replace(target, shares=old.target.shares)
                 taken[target.pair] = replace(old, target=kept, expires_ms=plan.expires_ms)
                 continue
-            booked = self._ledger.execution(plan.plan_id, target.pair)
+            booked = known.get(target.pair)
             if booked is not None and booked.ended_ms is not None and booked.end_reason != DONE:
                 continue  # given up before a restart
             taken[target.pair] = booked or Execution(
@@ -206,7 +210,7 @@ class Desk:
                 target=target,
                 schedule=schedule_of(target, plan.schedule),
                 start_ms=plan.cycle_ms,
-                initial=self._initial(plan, target.pair, positions),
+                initial=_held(positions, target.pair) - filled.get(target.pair, Decimal(0)),
                 expires_ms=plan.expires_ms,
                 arrival_ms=now,
                 arrival_price=self._mid(target.pair),
@@ -221,12 +225,18 @@ class Desk:
         ]
         self._work = taken
         for one in fresh:
-            self._count(one)
+            self._count(one.pair, abs(filled.get(one.pair, Decimal(0))))
 
-    def _count(self, work: Execution) -> None:
+    def _count(self, pair: Pair, filled: Decimal) -> None:
         """Begin to count what the market trades from here on; what the execution's orders have filled stands beside it."""
-        filled = sum((abs(size) for size, _, _ in self._ledger.executed(work.plan_id, work.pair)), Decimal(0))
-        self._before[work.pair] = (decimal(self._view.traded(work.pair)), filled)
+        self._before[pair] = (decimal(self._view.traded(pair)), filled)
+
+    def _filled(self, plan: Plan) -> dict[Pair, Decimal]:
+        """What a plan's own orders have filled already (after a restart), signed base units by pair."""
+        filled: defaultdict[Pair, Decimal] = defaultdict(Decimal)
+        for order in self._ledger.orders(self._account, plan_id=plan.plan_id):
+            filled[order.pair] += order.filled * order.side
+        return filled
 
     def _call_back(self, pair: Pair, reason: str) -> None:
         """Cancel what works of a pair; protective closes stay."""
@@ -285,13 +295,6 @@ class Desk:
             return False  # the market's volume may yet allow what is left
         return len(slices(work.schedule, 0.0, 0.0, work.start_ms, now)) >= max(1, work.schedule.slices)
 
-    def _initial(self, plan: Plan, pair: Pair, positions: Mapping[Pair, Position]) -> Decimal:
-        """Position when the plan began: what is held less what its own orders have filled already (after a restart)."""
-        held = positions.get(pair)
-        quantity = held.quantity if held is not None else Decimal(0)
-        own = self._ledger.orders(self._account, plan_id=plan.plan_id)
-        return quantity - sum((order.filled * order.side for order in own if order.pair == pair), Decimal(0))
-
     def _advance(self, work: Execution, mode: Mode, positions: Mapping[Pair, Position], now: int) -> int:
         """Send the orders that carry a pair to its goal of now."""
         pair = work.target.pair
@@ -302,8 +305,7 @@ class Desk:
         due = slices(work.schedule, float(work.initial), work.target.quantity, work.start_ms, now, shares)
         if not due:
             return 0
-        held = positions.get(pair)
-        current = held.quantity if held is not None else Decimal(0)
+        current = _held(positions, pair)
         price = Decimal(repr(quote.mid))
         if work.arrival_price is None:
             self._work[pair] = work = replace(work, arrival_ms=now, arrival_price=price)
@@ -418,6 +420,11 @@ class Desk:
         best = Decimal(repr(quote.ask if side is Side.LONG else quote.bid))
         away = min(BOUND_STEP * (1 + attempt), BOUND_MOST)
         return round_stop(best * (1 + side * away), Side.SHORT if side is Side.LONG else Side.LONG, self._rules[pair])
+
+
+def _held(positions: Mapping[Pair, Position], pair: Pair) -> Decimal:
+    held = positions.get(pair)
+    return Decimal(0) if held is None else held.quantity
 
 
 def _sign(value: float) -> int:

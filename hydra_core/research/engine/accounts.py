@@ -25,6 +25,7 @@ from hydra_core.research.engine.state import (
     BOUGHT,
     BOUGHT_VALUE,
     CASH,
+    CEILING,
     DAY_LATCHED,
     DAY_START,
     DRAWDOWN_LATCHED,
@@ -32,6 +33,7 @@ from hydra_core.research.engine.state import (
     ENTRY,
     FEE,
     FEES,
+    FLOOR,
     FORCED,
     FUNDED,
     FUNDING,
@@ -45,6 +47,7 @@ from hydra_core.research.engine.state import (
     PROFIT,
     QUANTITY,
     SIDE,
+    SIGN,
     SOLD,
     SOLD_VALUE,
     STOP,
@@ -86,25 +89,31 @@ def fill_wanted(
     slot: int,
     t: int,
     opened_ms: int,
-    prices: Any,
-    k: int,
+    opening: float,
+    traded: float,
+    moves: float,
     contracts: Any,
     costs: Costs,
     books: Books,
     log: Any,
     detail: bool,
 ) -> float:
-    """Fill what was decided for one pair at this bar's open; crossing zero is two fills. Returns the profit booked."""
+    """Fill what was decided for one pair at this bar's open; crossing zero is two fills. Returns the profit booked.
+
+    Parameters
+    ----------
+    opening : the bar's open, USDT ; ``traded``, ``moves`` : ``inputs.DAY_NOTIONAL`` and ``DAY_VOLATILITY``
+    """
     numbers, coming = books.numbers, books.coming
     target, quantity = coming[WANTED, slot + i], numbers[QUANTITY, i]
     why = books.reason[slot + i]
     change = target - quantity
     price = fill_price(
-        prices[OPEN, k],
+        opening,
         change,
         costs.crossing,
-        prices[DAY_NOTIONAL, k],
-        prices[DAY_VOLATILITY, k],
+        traded,
+        moves,
         costs.coefficient,
         costs.factor,
     )
@@ -121,7 +130,18 @@ def fill_wanted(
         side = 1.0 if target > 0 else -1.0
         wallet = size * entry / numbers[LEVERAGE, i]
         numbers[FORCED, i] = forced_price(side, size, entry, wallet, contracts.rates[i], contracts.cums[i])
+    fence(i, numbers)
     return profit
+
+
+def fence(i: int, numbers: Any) -> None:
+    """Write down which side is held, and the prices that a bar must reach to touch its stop or its liquidation."""
+    quantity, stop, forced = numbers[QUANTITY, i], numbers[STOP, i], numbers[FORCED, i]
+    numbers[FLOOR, i], numbers[CEILING, i], numbers[SIGN, i] = -math.inf, math.inf, 0.0
+    if quantity > 0.0:
+        numbers[FLOOR, i], numbers[SIGN, i] = forced if math.isnan(stop) else max(stop, forced), 1.0
+    elif quantity < 0.0:
+        numbers[CEILING, i], numbers[SIGN, i] = forced if math.isnan(stop) else min(stop, forced), -1.0
 
 
 def fill_all(
@@ -142,8 +162,13 @@ def fill_all(
     profit = 0.0
     for i in range(pairs):
         k = t * pairs + i
-        if coming[WANTED, slot + i] != numbers[QUANTITY, i] and prices[OPEN, k] > 0:
-            profit += fill_wanted(i, slot, t, opened_ms, prices, k, contracts, costs, books, log, detail)
+        if coming[WANTED, slot + i] != numbers[QUANTITY, i]:
+            # three columns that few bars read: asked for together, they are waited for once
+            opening, traded, moves = prices[OPEN, k], prices[DAY_NOTIONAL, k], prices[DAY_VOLATILITY, k]
+            if opening > 0:
+                profit += fill_wanted(
+                    i, slot, t, opened_ms, opening, traded, moves, contracts, costs, books, log, detail
+                )
         coming[WANTED, slot + i] = numbers[QUANTITY, i]
     return profit
 
@@ -171,6 +196,7 @@ def leave(
         price = fill_price(price, -quantity, costs.crossing, 0.0, 0.0, costs.coefficient, costs.factor)
         why = rules.STOP
     profit = book_fill(i, -quantity, price, t, close_ms, why, books, log, detail)
+    fence(i, numbers)
     for place in range(i, books.reason.size, numbers.shape[1]):
         books.coming[WANTED, place] = 0.0
     return profit

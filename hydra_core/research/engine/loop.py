@@ -34,15 +34,17 @@ from hydra_core.research.engine.money import (
     inside_bar,
 )
 from hydra_core.research.engine.parameters import Costs, Guards, costs_of, guards_of, sizes_of, terms_of
-from hydra_core.research.engine.quiet import Cubes, mode_of, pass_quiet, settles, shared_columns, track
+from hydra_core.research.engine.quiet import Cubes, mode_of, pass_quiet, shared_columns, stressed, track, turning
 from hydra_core.research.engine.state import (
     BARRED,
     CASH,
+    CEILING,
     DAY_LATCHED,
     DAY_START,
     DRAWDOWN_LATCHED,
     EARNED,
     ENTRY,
+    FLOOR,
     FORCED,
     FUNDED,
     INCOMPLETE,
@@ -63,7 +65,6 @@ from hydra_core.risk.switches import (
     day_lost,
     drawn_down,
     position_lost,
-    stress_bits,
 )
 
 BLOCK: Final = 128
@@ -147,7 +148,15 @@ def simulate(
     for begin in range(0, rows, BLOCK):
         end = min(rows, begin + BLOCK)
         low, high = begin * pairs, end * pairs
-        settles(market.due[low:high], pairs, work.due)
+        before = max(begin - 1, 0)
+        turning(
+            market.close_ms[begin:end],
+            market.correlation_at[begin:end],
+            market.due[low:high],
+            (market.close_ms[before] - 1) // DAY_MS,
+            market.correlation_at[before],
+            work.turns,
+        )
         for which in range(group.size - 1):
             by = sizes_of(parameters[group[which]])
             permitted = said[PERMITTED, low:high]
@@ -173,7 +182,6 @@ def simulate(
             shared_columns(
                 said[EXPECTED_RETURN, low:high],
                 said[CONFIDENCE, low:high],
-                sizes[SIDE],
                 sizes[EDGE],
                 sizes[RISK_SHARE],
                 sizes[SAFE_LEVERAGE],
@@ -265,6 +273,8 @@ def carry(
     dirty = straight  # what the last block left may be on its way still
     first_day = (market.close_ms[0] - 1) // DAY_MS
     skips = straight and not detail
+    stress = market.stress
+    stressed(stress[0, begin:end], stress[1, begin:end], stress[2, begin:end], guards, work.bits)
     waiting = True  # what the last block left may be on its way still
     t = begin
     while t < end:
@@ -284,7 +294,7 @@ def carry(
         )
         realised += booked
         equity = initial + total
-        mode = judge(t, base, equity, holds, prices, market.stress, guards, books, exits)
+        mode = judge(base, equity, holds, prices, work.bits[t - begin], guards, books, exits)
         if dirty:
             clean(out)
             dirty = False
@@ -333,7 +343,8 @@ def go_through(
     holds = False
     for i in range(pairs):
         k = t * pairs + i
-        realised += touch(i, t, k, close_ms, prices, costs, books, log, detail)
+        if prices[LOW, k] <= numbers[FLOOR, i] or prices[HIGH, k] >= numbers[CEILING, i]:
+            realised += touch(i, t, k, close_ms, prices, costs, books, log, detail)
         worth = mark(i, k, prices, market.due, books)
         quantity = numbers[QUANTITY, i]
         holds = holds or quantity != 0.0
@@ -378,22 +389,18 @@ def touch(
     log: Any,
     detail: bool,
 ) -> float:
-    """One pair's stop or liquidation inside the bar; returns the profit booked."""
+    """A held pair's stop or liquidation inside the bar, if it comes to one; returns the profit booked."""
     numbers = books.numbers
-    realised = 0.0
-    if numbers[QUANTITY, i] != 0.0:
-        what, price = inside_bar(
-            numbers[QUANTITY, i],
-            numbers[STOP, i],
-            numbers[FORCED, i],
-            prices[OPEN, k],
-            prices[HIGH, k],
-            prices[LOW, k],
-            costs.gap_share,
-        )
-        if what != UNTOUCHED:
-            realised += leave(i, what, price, t, close_ms, costs, books, log, detail)
-    return realised
+    what, price = inside_bar(
+        numbers[QUANTITY, i],
+        numbers[STOP, i],
+        numbers[FORCED, i],
+        prices[OPEN, k],
+        prices[HIGH, k],
+        prices[LOW, k],
+        costs.gap_share,
+    )
+    return leave(i, what, price, t, close_ms, costs, books, log, detail) if what != UNTOUCHED else 0.0
 
 
 def mark(i: int, k: int, prices: Any, due: Any, books: Books) -> float:
@@ -445,12 +452,11 @@ def note(
 
 
 def judge(
-    t: int,
     base: int,
     equity: float,
     holds: bool,
     prices: Any,
-    stress: Any,
+    bits: int,
     guards: Guards,
     books: Books,
     exits: Any,
@@ -472,14 +478,6 @@ def judge(
                 exits[i] = rules.POSITION_LOSS
                 books.stamps[BARRED, i] = 1
                 counts[TRIPS + 2] += 1
-    bits = stress_bits(
-        stress[0, t],
-        stress[1, t],
-        stress[2, t],
-        guards.correlation_spike,
-        guards.variance_ratio_spike,
-        guards.extreme_regime_probability,
-    )
     before = int(scalars[STRESS])
     if bits != before:
         for bit in range(3):

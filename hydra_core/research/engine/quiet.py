@@ -15,19 +15,22 @@ from typing import Any, Final, NamedTuple
 from hydra_core.decision import rules
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.trading import Mode
-from hydra_core.research.engine import state
 from hydra_core.research.engine.inputs import EXPECTED_RETURN, HIGH, LAST, LOW, Market, Signals
 from hydra_core.research.engine.state import (
     BARRED,
+    CEILING,
     DAY_LATCHED,
     DAY_START,
     DRAWDOWN_LATCHED,
-    FORCED,
+    EARNED,
+    ENTRY,
+    FLOOR,
     HIGHEST,
     LOWEST,
     OPENED_MS,
     PEAK,
     QUANTITY,
+    SIGN,
     STRESS,
 )
 from hydra_core.risk.exposure import largest_gross, penalty
@@ -49,29 +52,26 @@ _LATCHED_MODE: Final = max(_RANKS[SWITCHES[name].mode] for name in (DAY_LOSS, DR
 _STRESS_MODE: Final = max(_RANKS[SWITCHES[name].mode] for name in (UNREADABLE_INPUT, CORRELATION_SPIKE, EXTREME_REGIME))
 
 WIDTH: Final = 0.01
-"""Half the width of the box, as a share of each price; a narrower one is tried where a limit lies near."""
-NARROW: Final = 0.002
+"""Half the width of the box, as a share of each price; halved where a limit of equity lies near, down to :data:`NARROWEST`."""
+NARROWEST: Final = 0.0012
 NEAR: Final = 1.02
 """Where a signal asks for more than a limit over this, the limit is widened by the correlation penalty, which costs time."""
 ROUNDING: Final = 1e-9
 """More than what rounding can do to a sum of money, relative."""
 
-FLOOR: Final = 0
-CEILING: Final = 1
-LOWER: Final = 2
-UPPER: Final = 3
-SIGN: Final = 4
-SUPPORT: Final = 5
-SURE: Final = 6
-MOST_LONG: Final = 7
-MOST_SHORT: Final = 8
-HELD: Final = 9
-ENTRY: Final = 10
-EARNED: Final = 11
-NOTIONAL: Final = 12
-"""Rows of the ``state.LIMITS`` limits by pair: prices that a stop or a liquidation needs, the box, side held (0: none), least
-support of the forecast, least confidence, largest share of equity that a signal of either side may ask for; then what marking
-needs."""
+LOWER: Final = 0
+UPPER: Final = 1
+SURE: Final = 2
+MOST: Final = 3
+NOTIONAL: Final = 4
+"""Rows of the ``state.LIMITS`` limits by pair: the box, least confidence, largest share of equity that a signal may ask for;
+and the signed notional at the price the box is built around."""
+
+QUIET: Final = 0
+TURNS: Final = 1
+ACTS: Final = 2
+"""What a bar brings whatever the prices: nothing; a day or a correlation matrix that limits were not asked for; a settlement
+or a day's end, with which something does happen."""
 
 
 class Cubes(NamedTuple):
@@ -107,23 +107,44 @@ def track(equity: float, scalars: Any) -> None:
         scalars[LOWEST] = equity / scalars[HIGHEST]
 
 
-def settles(due: Any, pairs: int, out: Any) -> None:
-    """Whether any pair has a settlement, bar by bar."""
-    for b in range(due.size // pairs):
-        out[b] = False
-    for k in range(due.size):
-        if due[k]:
-            out[k // pairs] = True
+def turning(close_ms: Any, matrices: Any, due: Any, day: int, matrix: int, out: Any) -> None:
+    """:data:`QUIET`, :data:`TURNS` or :data:`ACTS` of each bar of a block.
+
+    Parameters
+    ----------
+    close_ms, matrices : of the block's bars ; ``due`` : of its bars and pairs, flat
+    day, matrix : UTC day and correlation matrix of the bar before
+    """
+    pairs = due.size // close_ms.size
+    for b in range(close_ms.size):
+        today, now = (close_ms[b] - 1) // DAY_MS, matrices[b]
+        ends = close_ms[b] - today * DAY_MS == DAY_MS
+        out[b] = ACTS if ends else (QUIET if today == day and now == matrix else TURNS)
+        day, matrix = today, now
+    for at in range(due.size):
+        if due[at]:
+            out[at // pairs] = ACTS
 
 
-def shared_columns(
-    expected: Any, confidence: Any, side: Any, edge: Any, risk_share: Any, leverage: Any, out: Any
-) -> None:
-    """What the sets of a block compare with their limits: the signed share of equity that a signal asks for at most, 0 where
-    it asks for none, and how sure it is, minus infinity where it says nothing; flat arrays, written to ``out`` (2, n)."""
+def stressed(correlation: Any, variance: Any, extreme: Any, guards: Any, out: Any) -> None:
+    """The stress bits of each bar of a block."""
+    for b in range(correlation.size):
+        out[b] = stress_bits(
+            correlation[b],
+            variance[b],
+            extreme[b],
+            guards.correlation_spike,
+            guards.variance_ratio_spike,
+            guards.extreme_regime_probability,
+        )
+
+
+def shared_columns(expected: Any, confidence: Any, edge: Any, risk_share: Any, leverage: Any, out: Any) -> None:
+    """What the sets of a block compare with their limits: the share of equity that a signal asks for at most, 0 where it asks
+    for none, and how sure it is, minus infinity where it says nothing; flat arrays, written to ``out`` (2, n)."""
     reach, sure = out[0], out[1]
     for at in range(expected.size):
-        reach[at] = side[at] * min(risk_share[at], leverage[at]) if edge[at] > 0 else 0.0
+        reach[at] = min(risk_share[at], leverage[at]) if edge[at] > 0 else 0.0
     for at in range(expected.size):
         known = (expected[at] == expected[at]) & (confidence[at] == confidence[at])
         sure[at] = confidence[at] if known else -math.inf
@@ -131,11 +152,11 @@ def shared_columns(
 
 def survey(
     t: int,
-    width: float,
-    close_ms: int,
     market: Any,
     cube: Any,
     reach: Any,
+    sure: Any,
+    least_sure: float,
     terms: Any,
     guards: Any,
     initial: float,
@@ -147,83 +168,93 @@ def survey(
     Returns
     -------
     Whether there are any; the close from which they hold no more, epoch ms; whether equity may reach a new extreme
+
+    Notes
+    -----
+    With every price within ``width`` of its present one, a position's profit moves by at most ``width`` times its notional,
+    so the corners of the box follow from sums at present prices.
     """
-    numbers, stamps, scalars = books.numbers, books.stamps, books.scalars
-    pairs = numbers.shape[1]
-    none = (False, 0.0, False)
+    numbers, stamps, scalars, close_ms = books.numbers, books.stamps, books.scalars, market.close_ms[t]
     mode = mode_of(int(scalars[STRESS]), scalars)
     until = math.inf
-    least = most = initial
-    gross_least = gross_most = largest = size = 0.0
-    worst = 0.0
+    equity = size = initial
+    gross = largest = worst = 0.0
     count = 0
-    for i in range(pairs):
-        quantity, earned = numbers[QUANTITY, i], numbers[state.EARNED, i]
-        least += earned
-        most += earned
+    for i in range(numbers.shape[1]):
+        quantity, earned = numbers[QUANTITY, i], numbers[EARNED, i]
+        equity += earned
         size += abs(earned)
-        open_sky(i, quantity, earned, bounds)
+        bounds[SURE, i], bounds[MOST, i], bounds[NOTIONAL, i] = -math.inf, math.inf, 0.0
+        bounds[LOWER, i], bounds[UPPER, i] = -math.inf, math.inf
         if quantity == 0.0:
             continue
         price = cube[LAST, t, i]
         if not (price > 0.0 and math.isfinite(price)) or mode >= rules.HALTED:
-            return none
+            return False, 0.0, False
         count += 1
         over = stamps[OPENED_MS, i] + terms.horizon_ms
         if close_ms < over:
             until = min(until, over)
-        hem_in(i, price, width, terms.confidence_threshold if close_ms >= over else -math.inf, terms, numbers, bounds)
-        low, high, entry = bounds[LOWER, i], bounds[UPPER, i], bounds[ENTRY, i]
-        bad, good = (low, high) if quantity > 0.0 else (high, low)
-        worst = min(worst, quantity * (bad - entry))
-        least += quantity * (bad - entry)
-        most += quantity * (good - entry)
-        gross_least += abs(quantity) * low
-        gross_most += abs(quantity) * high
-        largest = max(largest, abs(quantity) * high)
-    slack = ROUNDING * (initial + size + gross_most)
-    least, most = least - slack, most + slack
-    peak = max(scalars[PEAK], most)
-    if count > 0 and (
-        not least > 0.0
-        or position_lost(1.0, 0.0, worst, least, guards.position_loss_limit)
-        or largest > terms.max_position_notional
-        or gross_most > largest_gross(least, terms.max_total_notional, terms.max_leverage)
-    ):
-        return none
-    if (scalars[DAY_LATCHED] == 0.0 and day_lost(least, scalars[DAY_START], guards.day_loss_limit)) or (
-        scalars[DRAWDOWN_LATCHED] == 0.0 and drawn_down(least, peak, guards.drawdown_limit)
-    ):
-        return none
+        else:
+            bounds[SURE, i] = terms.confidence_threshold
+        gain, notional = quantity * (price - numbers[ENTRY, i]), quantity * price
+        bounds[NOTIONAL, i] = notional
+        equity += gain
+        gross += abs(notional)
+        largest, worst = max(largest, abs(notional)), min(worst, gain)
+    slack = ROUNDING * (size + gross)
+    width = WIDTH
+    while not holds_still(equity, width, slack, gross, largest, worst, count, terms, guards, scalars):
+        width *= 0.5
+        if width < NARROWEST or count == 0:
+            return False, 0.0, False
+    hem_in(t, width, cube, numbers, bounds)
+    least, most = equity - width * gross - slack, equity + width * gross + slack
     if mode == rules.ACTIVE:
-        hear_out(t, width, count, most, gross_least, market, reach, terms, stamps, bounds)
+        hear_out(t, width, count, most, gross, market, reach, sure, least_sure, terms, books, bounds)
     extreme = not (most < scalars[HIGHEST] and most < scalars[PEAK] and least > scalars[LOWEST] * scalars[HIGHEST])
     return True, until, extreme
 
 
-def open_sky(i: int, quantity: float, earned: float, bounds: Any) -> None:
-    """Limits of a pair that nothing can reach."""
-    bounds[HELD, i], bounds[EARNED, i], bounds[NOTIONAL, i] = quantity, earned, 0.0
-    bounds[FLOOR, i] = bounds[LOWER, i] = bounds[SUPPORT, i] = bounds[SURE, i] = -math.inf
-    bounds[CEILING, i] = bounds[UPPER, i] = math.inf
-    bounds[SIGN, i] = bounds[ENTRY, i] = 0.0
-    bounds[MOST_LONG, i] = bounds[MOST_SHORT, i] = math.inf
+def holds_still(
+    equity: float,
+    width: float,
+    slack: float,
+    gross: float,
+    largest: float,
+    worst: float,
+    count: int,
+    terms: Any,
+    guards: Any,
+    scalars: Any,
+) -> bool:
+    """Whether no switch trips and no cap is outgrown in a box of a width.
+
+    Parameters
+    ----------
+    slack : more than rounding can do to equity, USDT; ``gross``, ``largest`` : of the notionals held, USDT
+    worst : least profit of a held position, USDT, not above 0; ``count`` : positions held
+    """
+    least, most = equity - width * gross - slack, equity + width * gross + slack
+    if (scalars[DAY_LATCHED] == 0.0 and day_lost(least, scalars[DAY_START], guards.day_loss_limit)) or (
+        scalars[DRAWDOWN_LATCHED] == 0.0 and drawn_down(least, max(scalars[PEAK], most), guards.drawdown_limit)
+    ):
+        return False
+    wider = 1.0 + width + ROUNDING
+    return count == 0 or (
+        least > 0.0
+        and not position_lost(1.0, 0.0, worst - width * largest - slack, least, guards.position_loss_limit)
+        and not largest * wider > terms.max_position_notional
+        and not gross * wider > largest_gross(least, terms.max_total_notional, terms.max_leverage)
+    )
 
 
-def hem_in(i: int, price: float, width: float, sure: float, terms: Any, numbers: Any, bounds: Any) -> None:
-    """Limits of a held pair: the box around ``price``, its stop or liquidation, and what the forecast must go on saying."""
-    quantity, stop, nearer = numbers[QUANTITY, i], numbers[state.STOP, i], numbers[FORCED, i]
-    long = quantity > 0.0
-    if not math.isnan(stop):
-        nearer = max(stop, nearer) if long else min(stop, nearer)
-    if long:
-        bounds[FLOOR, i] = nearer
-    else:
-        bounds[CEILING, i] = nearer
-    bounds[LOWER, i], bounds[UPPER, i] = price * (1.0 - width), price * (1.0 + width)
-    bounds[SIGN, i] = 1.0 if long else -1.0
-    bounds[SUPPORT, i], bounds[SURE, i] = terms.side_cost, sure
-    bounds[ENTRY, i], bounds[NOTIONAL, i] = numbers[state.ENTRY, i], quantity * price
+def hem_in(t: int, width: float, cube: Any, numbers: Any, bounds: Any) -> None:
+    """Write the box around the prices of what is held."""
+    for i in range(bounds.shape[1]):
+        if numbers[SIGN, i] != 0.0:
+            price = cube[LAST, t, i]
+            bounds[LOWER, i], bounds[UPPER, i] = price * (1.0 - width), price * (1.0 + width)
 
 
 def hear_out(
@@ -231,55 +262,57 @@ def hear_out(
     width: float,
     count: int,
     most: float,
-    gross_least: float,
+    gross: float,
     market: Any,
     reach: Any,
+    sure: Any,
+    least_sure: float,
     terms: Any,
-    stamps: Any,
+    books: Any,
     bounds: Any,
 ) -> None:
     """The largest share of equity that a signal of each pair may ask for without being granted anything.
 
     Parameters
     ----------
-    count : pairs held ; ``most`` : equity at most ; ``gross_least`` : sum of notionals at least, USDT
-    reach : what signals ask for at present, as of :func:`shared_columns`
+    count : pairs held ; ``most`` : equity at most ; ``gross`` : sum of notionals, USDT
+    reach, sure : what signals ask for at present, as of :func:`shared_columns` ; ``least_sure`` : outvoted below it
 
     Notes
     -----
     As in ``rules._size``: a larger position must exceed what is held by the resize band, and the room under the caps, or the
     share times equity times the correlation penalty, does not. The penalty is a weighted mean whose weights lie within
-    the box, so it keeps at least (1 - width) / (1 + width) of its size.
+    the box, so it keeps at least (1 - width) / (1 + width) of its size. A signal against what is held needs no limit: it no
+    longer carries the position, which is looked at before.
     """
     matrix = market.correlation[market.correlation_at[t]]
     cap = largest_gross(most, terms.max_total_notional, terms.max_leverage)
+    per_equity = (1.0 - 1e-7) / most
+    free = 0.0 if count < terms.max_positions else math.inf
     for i in range(bounds.shape[1]):
-        quantity = bounds[HELD, i]
-        if stamps[BARRED, i]:
+        if books.stamps[BARRED, i]:
             continue
-        if quantity == 0.0:
-            if count < terms.max_positions:
-                bounds[MOST_LONG, i] = bounds[MOST_SHORT, i] = 0.0
+        side = books.numbers[SIGN, i]
+        if side == 0.0:
+            bounds[MOST, i] = free
             continue
-        enough = abs(quantity) * bounds[LOWER, i] * (1.0 + terms.resize_band)
-        room = min(terms.max_position_notional, cap - gross_least + abs(quantity) * bounds[UPPER, i])
+        notional = abs(bounds[NOTIONAL, i])
+        enough = notional * (1.0 - width - ROUNDING) * (1.0 + terms.resize_band)
+        room = min(terms.max_position_notional, cap - gross * (1.0 - width) + notional * (1.0 + width))
         if room * (1.0 + ROUNDING) <= enough:
             continue
-        side, share = bounds[SIGN, i], enough / most * (1.0 - 1e-7)
-        if NEAR * abs(reach[i]) > share:  # only then the penalty is worth asking for
+        share = enough * per_equity
+        if NEAR * reach[i] > share and sure[i] >= least_sure:  # only then the penalty is worth asking for
             shrunk = 1.0 - penalty(i, side, bounds[NOTIONAL], matrix, terms.correlation_penalty)
             share /= 1.0 - shrunk * (1.0 - width) / (1.0 + width)
-        if side > 0.0:
-            bounds[MOST_LONG, i] = share
-        else:
-            bounds[MOST_SHORT, i] = share
+        bounds[MOST, i] = share
 
 
-def worth_of(t: int, initial: float, cube: Any, bounds: Any, worth: Any) -> float:
+def worth_of(t: int, initial: float, cube: Any, numbers: Any, worth: Any) -> float:
     """Equity at the close of bar ``t``: what every pair has earned, one after the other as in the whole bar."""
     for i in range(worth.size):
-        gain = bounds[HELD, i] * (cube[LAST, t, i] - bounds[ENTRY, i])
-        worth[i] = bounds[EARNED, i] + gain if bounds[HELD, i] != 0.0 else bounds[EARNED, i]
+        gain = numbers[QUANTITY, i] * (cube[LAST, t, i] - numbers[ENTRY, i])
+        worth[i] = numbers[EARNED, i] + gain if numbers[QUANTITY, i] != 0.0 else numbers[EARNED, i]
     total = 0.0
     for i in range(worth.size):
         total += worth[i]
@@ -302,68 +335,49 @@ def pass_quiet(
     first_day: int,
 ) -> int:
     """Go on to the first bar at which something may happen, or to ``end``; returns it."""
-    scalars, stress = books.scalars, market.stress
-    cube, said, shared, due, bounds, worth = cubes.prices, cubes.said, work.cube, work.due, work.bounds, work.worth
+    scalars, numbers, bounds, worth = books.scalars, books.numbers, work.bounds, work.worth
+    cube, said, shared, turns, bits = cubes.prices, cubes.said, work.cube, work.turns, work.bits
     pairs = worth.size
-    bits = int(scalars[STRESS])
+    now = int(scalars[STRESS])
+    side_cost = terms.side_cost
     least_sure = -math.inf if approved else terms.confidence_threshold
-    while t < end:
-        close_ms = market.close_ms[t]
-        day = (close_ms - 1) // DAY_MS
-        midnight = (day + 1) * DAY_MS
-        reach_now = shared[0, t - begin]
+    while t < end and turns[t - begin] != ACTS and bits[t - begin] == now:
+        reach_now, sure_now = shared[0, t - begin], shared[1, t - begin]
         found, until, extreme = survey(
-            t, WIDTH, close_ms, market, cube, reach_now, terms, guards, initial, books, bounds
+            t, market, cube, reach_now, sure_now, least_sure, terms, guards, initial, books, bounds
         )
         if not found:
-            found, until, extreme = survey(
-                t, NARROW, close_ms, market, cube, reach_now, terms, guards, initial, books, bounds
-            )
-            if not found:
-                return t
-        matrix = market.correlation_at[t]
+            return t
         began = t
         struck = False
-        while t < end:
-            close_ms = market.close_ms[t]
-            if close_ms >= midnight or close_ms >= until or due[t - begin] or market.correlation_at[t] != matrix:
-                break
-            if (
-                stress_bits(
-                    stress[0, t],
-                    stress[1, t],
-                    stress[2, t],
-                    guards.correlation_spike,
-                    guards.variance_ratio_spike,
-                    guards.extreme_regime_probability,
-                )
-                != bits
-            ):
-                break
+        while True:
             b = t - begin
-            struck = beyond = False
+            beyond = False
             for i in range(pairs):
-                last, reach, sure = cube[LAST, t, i], shared[0, b, i], shared[1, b, i]
+                sign, last, reach, sure = numbers[SIGN, i], cube[LAST, t, i], shared[0, b, i], shared[1, b, i]
                 struck |= (
-                    (cube[LOW, t, i] <= bounds[FLOOR, i])
-                    | (cube[HIGH, t, i] >= bounds[CEILING, i])
-                    | (bounds[SIGN, i] * said[EXPECTED_RETURN, t, i] <= bounds[SUPPORT, i])
+                    (cube[LOW, t, i] <= numbers[FLOOR, i])
+                    | (cube[HIGH, t, i] >= numbers[CEILING, i])
+                    | ((sign * said[EXPECTED_RETURN, t, i] <= side_cost) & (sign != 0.0))
                     | (sure < bounds[SURE, i])
                 )
                 beyond |= (
                     (last <= bounds[LOWER, i])
                     | (last >= bounds[UPPER, i])
-                    | (((reach > bounds[MOST_LONG, i]) | (-reach > bounds[MOST_SHORT, i])) & (sure >= least_sure))
+                    | ((reach > bounds[MOST, i]) & (sure >= least_sure))
                 )
             if struck or beyond:
                 break
             if extreme:
-                equity = worth_of(t, initial, cube, bounds, worth)
+                equity = worth_of(t, initial, cube, numbers, worth)
                 scalars[PEAK] = max(scalars[PEAK], equity)
                 track(equity, scalars)
             t += 1
+            if t == end or turns[t - begin] != QUIET or bits[t - begin] != now or market.close_ms[t] >= until:
+                break
         if t == began or struck:
             return t
-        if t == end or market.close_ms[t] >= midnight:
-            daily[day - first_day] = worth_of(t - 1, initial, cube, bounds, worth)
+        day = (market.close_ms[t - 1] - 1) // DAY_MS
+        if t == end or (market.close_ms[t] - 1) // DAY_MS != day:
+            daily[day - first_day] = worth_of(t - 1, initial, cube, numbers, worth)
     return t

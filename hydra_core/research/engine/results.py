@@ -181,9 +181,11 @@ def sweep(
     parameters = Parameters.of(variants)
     books, log = _engine(prepared, parameters, assume_approvals, initial_equity, 0)
     back = np.argsort(parameters.place)
-    day = (prepared.market.close_ms - 1) // DAY_MS
-    traded = day[np.append(True, day[1:] != day[:-1])]  # a span has no holes, but its days may be partial
-    ends = log.daily[back][:, traded - traded[0]]
+    first = int(prepared.market.close_ms[0] - 1) // DAY_MS
+    midnights = (first + np.arange(log.daily.shape[1] + 1)) * DAY_MS
+    bars = np.diff(np.searchsorted(prepared.market.close_ms, midnights, side="right"))
+    traded = first + np.flatnonzero(bars)  # days may be partial
+    ends = log.daily[back][:, bars > 0]
     before = np.concatenate([np.full((len(variants), 1), initial_equity), ends[:, :-1]], axis=1)
     scalars, counts = books.scalars[back], books.counts[back]
     return SweepResult(

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hydra_core.domain.market import Bools, Floats, Ints
+from hydra_core.domain.market import Floats, Ints
 from hydra_core.research.engine.money import FEE_DAYS
 
 QUANTITY: Final = 0
@@ -18,18 +18,22 @@ STOP: Final = 2
 LEVERAGE: Final = 3
 EARNED: Final = 4
 FORCED: Final = 5
-SIDE: Final = 6
-LARGEST: Final = 7
-BOUGHT: Final = 8
-BOUGHT_VALUE: Final = 9
-SOLD: Final = 10
-SOLD_VALUE: Final = 11
-PROFIT: Final = 12
-FEES: Final = 13
-FUNDING: Final = 14
-NUMBERS: Final = 15
-"""Numbers of one pair: as in ``fills.Account``, the price liquidation is forced at, and from :data:`SIDE` on the running sums
-of the open round trip."""
+FLOOR: Final = 6
+CEILING: Final = 7
+SIGN: Final = 8
+SIDE: Final = 9
+LARGEST: Final = 10
+BOUGHT: Final = 11
+BOUGHT_VALUE: Final = 12
+SOLD: Final = 13
+SOLD_VALUE: Final = 14
+PROFIT: Final = 15
+FEES: Final = 16
+FUNDING: Final = 17
+NUMBERS: Final = 18
+"""Numbers of one pair: as in ``fills.Account``; the price liquidation is forced at; a bar whose low and high lie between floor
+and ceiling touches neither stop nor liquidation; +1 held long, -1 short, 0 flat; from :data:`SIDE` on the running sums of the
+open round trip."""
 
 OPENED_MS: Final = 0
 TRIP_ROW: Final = 1
@@ -66,7 +70,7 @@ COUNTS: Final = 9
 """Counts of one set: liquidations, round trips ended, settlements without a rate, and from :data:`TRIPS` on the trips of day
 loss, drawdown, position loss, unreadable input, correlation spike, extreme regime."""
 
-LIMITS: Final = 13
+LIMITS: Final = 5
 """Numbers of one pair within which nothing happens to it; ``quiet`` names them."""
 
 TRADE_COLUMNS: Final = (
@@ -105,6 +109,7 @@ class Books(NamedTuple):
         scalars[:, FEE], scalars[:, LOWEST] = fee, 1.0
         numbers = np.zeros((sets, NUMBERS, pairs))
         numbers[:, STOP] = np.nan
+        numbers[:, FLOOR], numbers[:, CEILING] = -np.inf, np.inf
         numbers[:, LEVERAGE] = 1.0
         stamps = np.zeros((sets, STAMPS, pairs), np.int64)
         stamps[:, TRIP_ROW] = -1
@@ -121,7 +126,8 @@ class Work(NamedTuple):
     ----------
     floats : (8, P); ``whole`` : int64 (6, P); ``cast`` : int64 (4 P,); ``sizes`` : (8, block * P)
     shared : (2, block * P), of ``quiet.shared_columns``; ``cube`` : the same by bar, (2, block, P)
-    due : bool (block,), whether any pair settles; ``bounds`` : (LIMITS, P); ``worth`` : (P,)
+    turns : int64 (block,), of ``quiet.turning``; ``bits`` : int64 (block,), of ``quiet.stressed``
+    bounds : (LIMITS, P); ``worth`` : (P,)
     """
 
     floats: Floats
@@ -130,7 +136,8 @@ class Work(NamedTuple):
     sizes: Floats
     shared: Floats
     cube: Floats
-    due: Bools
+    turns: Ints
+    bits: Ints
     bounds: Floats
     worth: Floats
 
@@ -145,7 +152,8 @@ class Work(NamedTuple):
             np.empty((8, pairs * block)),
             shared,
             shared.reshape(2, block, pairs),
-            np.zeros(block, np.bool_),
+            np.zeros(block, np.int64),
+            np.zeros(block, np.int64),
             np.zeros((LIMITS, pairs)),
             np.zeros(pairs),
         )
