@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_core.decision import rules
-from hydra_core.risk.exposure import SHORTFALL_SIGMAS, expected_shortfall, gross_cap, tail_room
+from hydra_core.risk.exposure import SHORTFALL_SIGMAS, expected_shortfall, gross_cap, tail_fits, tail_room
 from hydra_core.risk.limits import Limits
 from hydra_core.risk.sizing import size, sure_fraction
 from hydra_core.settings import RiskSettings
@@ -69,6 +69,22 @@ def test_with_the_largest_position_that_is_granted_the_book_is_at_its_limit(seed
     elif not any(math.isnan(x) for row in rho for x in row):
         grown = [n if j != i else side * 1.0 for j, n in enumerate(held)]
         assert expected_shortfall(grown, rho, sigmas) >= min(limit, expected_shortfall(empty, rho, sigmas)) - 1e-3
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(0, 10**6), st.integers(0, 5), st.lists(st.floats(-900, 900), min_size=PAIRS, max_size=PAIRS),
+    st.lists(st.floats(1e-4, 0.3), min_size=PAIRS, max_size=PAIRS), st.integers(0, PAIRS - 1), st.sampled_from([-1.0, 1.0]),
+    st.floats(1, 500), st.sampled_from([0.5, 0.999, 1.001, 2.0]),
+)  # fmt: skip
+def test_what_fits_whatever_the_correlations_is_within_the_room(seed, holes, held, sigmas, i, side, asked, share):
+    notionals = [asked if j == i else abs(n) for j, n in enumerate(held)]
+    limit = share * SHORTFALL_SIGMAS * sum(n * s for n, s in zip(notionals, sigmas, strict=True))
+    fits = tail_fits(i, asked, held, sigmas, 0, limit)
+    assert fits == (share > 1.0)
+    if fits:
+        assert tail_room(i, side, held, correlation(seed, holes), sigmas, 0, limit) >= asked
+    assert not tail_fits(i, asked, held, [math.nan if j == i else s for j, s in enumerate(sigmas)], 0, 10 * limit)
 
 
 def row_of(numbers: np.ndarray) -> SimpleNamespace:
