@@ -7,8 +7,10 @@ Asking the exchange is not done here.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -43,6 +45,21 @@ OTHERS: Final = frozenset({EXTERNAL, *(plan for _, plan, _ in MAKERS)})
 """Plans of orders that are not ours."""
 
 
+@dataclass
+class Short:
+    """An order that filled more than is booked.
+
+    Parameters
+    ----------
+    filled : Decimal, what the exchange says of it, base units
+    over : Event, set once its trades are booked
+    """
+
+    pair: Pair
+    filled: Decimal = Decimal(0)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Books:
     """The ledger of one account at an exchange.
 
@@ -74,8 +91,8 @@ class Books:
         """Orders that may still fill, by client id."""
         self._over: dict[str, OrderRecord] = {}
         """The last orders that ended: most of what is told of an order comes around its end."""
-        self.short: set[Pair] = set()
-        """Pairs with an order that filled more than is booked: their trades have to be fetched."""
+        self.short: dict[str, Short] = {}
+        """Orders that filled more than is booked, by client id: their trades are on the way, or have to be fetched."""
         self.alarms: list[str] = []
         """What must not happen and did; a person is told, and entries stay shut until the account is found right again."""
         self.incidents: list[Incident] = []
@@ -135,7 +152,7 @@ class Books:
         if fact.algo:  # what it turned into counts, for its trades are told under that id
             venue_id = fact.actual_id or record.venue_order_id or fact.venue_id
         if fact.filled > record.filled:
-            self.short.add(fact.pair)
+            self.short.setdefault(record.order_id, Short(fact.pair)).filled = fact.filled
             if fact.word in ENDINGS:
                 self._told[record.order_id] = fact
                 return self.hear(record.order_id, Word.PART_FILLED, venue_id=venue_id)
@@ -196,11 +213,20 @@ class Books:
         logger.info(
             "filled {} {} {} at {} ({})", fill.side.name.lower(), fill.quantity, fill.pair, fill.price, fill.reason
         )
-        self._keep(self._ledger.order(record.order_id))
+        booked = self._ledger.order(record.order_id)
+        self._keep(booked)
+        short = self.short.get(record.order_id)
+        if short is not None and booked.filled >= short.filled:
+            self.short.pop(record.order_id).over.set()
         self._end(record.order_id)
         if incident is not None:
             self.incidents.append(incident)
         return True
+
+    def all_read(self, pair: Pair) -> None:
+        """Every trade of a pair that the exchange has is booked: no order of it waits for one any more."""
+        for order_id in [order_id for order_id, short in self.short.items() if short.pair == pair]:
+            self.short.pop(order_id).over.set()
 
     def incur(self, incident: Incident) -> None:
         """Book what an incident forbids, and leave the rest of the answer to the guard."""

@@ -8,6 +8,7 @@ is ``reconcile``'s, stops are ``stops``', the wire is ``gateway``'s; here is wha
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -38,7 +39,7 @@ from hydra_core.settings import LiveSettings
 IN_FULL_MS: Final = 2_000
 """Wall time after which a trade that was told in short only is asked for."""
 UNBOOKED_MS: Final = 500
-"""Wall time after which an order that filled more than is booked leads to a comparison: its trades are asked for at once."""
+"""Wall time after which an order that filled more than is booked leads to a comparison: its trades are asked for before."""
 RULES_EVERY_MS: Final = 600_000
 """Wall time between two looks at what the exchange lists."""
 
@@ -93,8 +94,8 @@ class ExchangeBroker:
         self._armed_wall: dict[Pair, int] = {}
         self._told_short: dict[tuple[Pair, str], int] = {}
         """Trades that were told without their fee, by pair and number, and when (wall ms): booked once told in full."""
-        self._short_since: dict[Pair, int] = {}
-        """Pairs with an order that filled more than is booked, and since when (wall ms)."""
+        self._short_since: dict[str, int] = {}
+        """Orders that filled more than is booked, and since when (wall ms)."""
         self._has_countdown = live.dead_man_s > 0
         self.last_report: Report | None = None
 
@@ -176,7 +177,7 @@ class ExchangeBroker:
         if self._sender.fault is not None:
             raise self._sender.fault
         now = self._clock.wall_ms()
-        self._short_since = {pair: self._short_since.get(pair, now) for pair in self.books.short}
+        self._short_since = {order: self._short_since.get(order, now) for order in self.books.short}
         if any(now - since >= UNBOOKED_MS for since in self._short_since.values()):
             self.want("an order filled more than is booked")
         late = [trade for trade, heard in self._told_short.items() if now - heard >= IN_FULL_MS]
@@ -257,6 +258,11 @@ class ExchangeBroker:
             self.books.take_fill(fill, order.client_id)
         self.books.take_order(order)
         self._sender.follow_up(order.client_id)
+
+    @property
+    def told_at_once(self) -> bool:
+        """Whether the user stream is up and brings every trade."""
+        return bool(self._stream_up) and math.isinf(self._gateway.listen_s)
 
     @property
     def live_orders(self) -> Mapping[str, OrderRecord]:

@@ -132,7 +132,7 @@ class Reconciler:
             if self._gateway.cause(error) is not Cause.NO_SUCH_PAIR:
                 raise
             self._vanished.add(pair)  # its trades can be read no more; what they did shows in position and wallet
-            self._books.short.discard(pair)
+            self._books.all_read(pair)
             return 0
         fills = self._books.not_booked(pair, fills)
         for venue_id in {fill.venue_id for fill in fills}:
@@ -145,7 +145,7 @@ class Reconciler:
             new = sum(self._books.take_fill(fill) for fill in fills)
             if mark != known:
                 self._ledger.set_cursor(self._account, name, mark)
-        self._books.short.discard(pair)
+        self._books.all_read(pair)
         return new
 
     def _floor_ms(self, pair: Pair) -> int:

@@ -7,7 +7,7 @@ sent is decided by the broker, what an answer does to the ledger by ``books``.
 from __future__ import annotations
 
 import asyncio
-import math
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
@@ -30,6 +30,8 @@ PROBES: Final = 12
 PROBE_FIRST_S: Final = 0.05
 PROBE_CAP_S: Final = 5.0
 RESTING: Final = frozenset({OrderState.OPEN, OrderState.PARTIAL})
+TOLD_S: Final = 0.25
+"""Wall seconds that the user stream has to bring the trades of an order whose answer tells that it filled."""
 REFUSAL_PAUSE_MS: Final = (250, 5_000)
 """First and longest wall pause after a refusal before another order of the pair."""
 RULES_CHANGED: Final = frozenset({Cause.OFF_GRID, Cause.FILTER, Cause.NO_SUCH_PAIR})
@@ -38,6 +40,10 @@ POSITION_DIFFERS: Final = frozenset({Cause.NOTHING_TO_REDUCE, Cause.NO_MARGIN})
 
 class Host(Protocol):
     """What the answers lead to, at the broker."""
+
+    @property
+    def told_at_once(self) -> bool:
+        """Whether the user stream is up and brings every trade."""
 
     def want(self, reason: str) -> None:
         """Ask for a comparison as soon as possible."""
@@ -169,9 +175,9 @@ class Sender:
         facts, self._answers = self._answers, []
         with self._books.together():
             told = [self._books.take_order(fact) for fact in facts]
-        for pair in dict.fromkeys(order.pair for order in told):
-            await self._fetch_untold(pair)
         for order in told:
+            if order.order_id in self._books.short:
+                self._spawn(self._await_trades(order.order_id))
             self.follow_up(order.order_id)
 
     async def _on_refusal(self, order: OrderRecord, error: Refused) -> None:
@@ -219,7 +225,7 @@ class Sender:
                 await self._synchronise()
             self._books.hear(order_id, Word.NO_ANSWER, str(error))
             self.probe_later(order_id)
-        await self._fetch_untold(record.pair)
+        await self._await_trades(order_id)
         self.follow_up(order_id)
 
     def follow_up(self, order_id: str) -> None:
@@ -254,8 +260,7 @@ class Sender:
                     return
                 try:
                     await self._host.look_up(record)
-                    if record.pair in self._books.short:
-                        await self._fetch(record.pair)
+                    await self._await_trades(order_id)
                 except VenueError as error:
                     logger.warning("look-up of {}: {}", order_id, error)
                 await asyncio.sleep(pauses.pop(0) if pauses else PROBE_CAP_S)
@@ -282,10 +287,14 @@ class Sender:
         pause = min(max(first, 2 * last), longest)
         self._pauses_by_pair[pair] = (self._clock.wall_ms() + pause, pause)
 
-    async def _fetch_untold(self, pair: Pair) -> None:
-        """Ask at once for trades that an answer told of, where no stream brings them within milliseconds."""
-        if pair in self._books.short and not math.isinf(self._gateway.listen_s):
-            await self._fetch(pair)
+    async def _await_trades(self, order_id: str) -> None:
+        """Give the user stream a moment to bring the trades that an answer told of; ask for them where it does not."""
+        short = self._books.short.get(order_id)
+        if short is not None and self._host.told_at_once:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(short.over.wait(), TOLD_S)
+        if order_id in self._books.short:
+            await self._fetch(self._books.short[order_id].pair)
 
     async def _fetch(self, pair: Pair) -> None:
         try:
