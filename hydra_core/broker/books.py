@@ -91,6 +91,8 @@ class Books:
         """Orders that may still fill, by client id."""
         self._over: dict[str, OrderRecord] = {}
         """The last orders that ended: most of what is told of an order comes around its end."""
+        self._names = {(order.pair, order.venue_order_id): order.order_id for order in self.live.values()}
+        """Client ids by pair and the exchange's id, of the orders at hand."""
         self.short: dict[str, Short] = {}
         """Orders that filled more than is booked, by client id: their trades are on the way, or have to be fetched."""
         self.alarms: list[str] = []
@@ -141,6 +143,12 @@ class Books:
         self._keep(moved)
         return moved
 
+    def of_venue(self, pair: Pair, venue_id: str) -> OrderRecord | None:
+        """The booked order that has an id of the exchange's; None when none of ours is known to have it."""
+        order_id = self._names.get((pair, venue_id), "")
+        record = self.live.get(order_id) or self._over.get(order_id)
+        return record or self._ledger.order_by_venue_id(self._account, pair, venue_id)
+
     def find(self, fact: OrderFact) -> OrderRecord | None:
         """The booked order that a fact speaks of; None before it is taken up."""
         return self._named(fact.client_id, fact.venue_id) or self._by_venue_id(fact)
@@ -176,7 +184,7 @@ class Books:
         LookupError : no order of that id is known; take it up first
         """
         record = self._named(client_id, fact.venue_id) if client_id else None
-        record = record or self._ledger.order_by_venue_id(self._account, fact.pair, fact.venue_id)
+        record = record or self.of_venue(fact.pair, fact.venue_id)
         if record is None:
             raise LookupError(fact.venue_id)
         fee, note = self._fee(fact)
@@ -196,11 +204,11 @@ class Books:
         )
         full = record.filled + fact.quantity >= record.quantity
         if record.filled + fact.quantity > record.quantity:
-            if fill.trade_id in self._booked(record):
+            if not self.not_booked(fact.pair, [fact]):
                 return False
             self.alarm(f"order {record.order_id} of {record.quantity} filled {record.filled + fact.quantity}")
         incident = self._incident(record, fill)
-        if incident is not None and fill.trade_id not in self._booked(record):
+        if incident is not None and self.not_booked(fact.pair, [fact]):
             forbid(self._ledger, self._account, incident, self._now_ms())
         try:
             state = move(record.state, Word.FILLED if full else Word.PART_FILLED)
@@ -223,10 +231,16 @@ class Books:
             self.incidents.append(incident)
         return True
 
-    def all_read(self, pair: Pair) -> None:
-        """Every trade of a pair that the exchange has is booked: no order of it waits for one any more."""
-        for order_id in [order_id for order_id, short in self.short.items() if short.pair == pair]:
-            self.short.pop(order_id).over.set()
+    def short_of(self, pair: Pair) -> list[str]:
+        """Client ids of the pair's orders whose trades are not all booked."""
+        return [order_id for order_id, short in self.short.items() if short.pair == pair]
+
+    def all_read(self, order_ids: Sequence[str]) -> None:
+        """Every trade that the exchange has of these orders is booked: none of them waits for one any more."""
+        for order_id in order_ids:
+            short = self.short.pop(order_id, None)
+            if short is not None:
+                short.over.set()
 
     def incur(self, incident: Incident) -> None:
         """Book what an incident forbids, and leave the rest of the answer to the guard."""
@@ -253,6 +267,10 @@ class Books:
         self.hear(order_id, told.word, told.reason)
 
     def _keep(self, record: OrderRecord) -> None:
+        before = self.live.get(record.order_id)
+        if before is None or before.venue_order_id != record.venue_order_id:  # a stop that turned into an order has two
+            self._forget(before)
+            self._names[record.pair, record.venue_order_id] = record.order_id
         if record.state not in DONE:
             self.live[record.order_id] = record
             return
@@ -260,7 +278,12 @@ class Books:
         self._told.pop(record.order_id, None)
         self._over[record.order_id] = record
         if len(self._over) > KEPT:
-            del self._over[next(iter(self._over))]
+            self._forget(self._over.pop(next(iter(self._over))))
+
+    def _forget(self, record: OrderRecord | None) -> None:
+        """Drop the exchange's id of an order that is not at hand any more, or has another id now."""
+        if record is not None and self._names.get((record.pair, record.venue_order_id)) == record.order_id:
+            del self._names[record.pair, record.venue_order_id]
 
     def _named(self, client_id: str, venue_id: str) -> OrderRecord | None:
         """An order by its client id.
@@ -275,7 +298,7 @@ class Books:
 
     def _by_venue_id(self, fact: OrderFact) -> OrderRecord | None:
         """A stop of ours that turned into an order under another client id."""
-        return None if fact.algo else self._ledger.order_by_venue_id(self._account, fact.pair, fact.venue_id)
+        return None if fact.algo else self.of_venue(fact.pair, fact.venue_id)
 
     def _taken_up(self, fact: OrderFact) -> OrderRecord:
         """Book an order that is not in the books, under who made it: a stop of ours where they were lost, or another hand."""
@@ -311,10 +334,6 @@ class Books:
             self.foreign.add(record.order_id)
         self._keep(record)
         return record
-
-    def _booked(self, record: OrderRecord) -> set[str]:
-        """Ids of an order's trades that are booked."""
-        return {one.fill.trade_id for one in self._ledger.fills(self._account, order_id=record.order_id)}
 
     def _incident(self, record: OrderRecord, fill: Fill) -> Incident | None:
         """What a fill tells was done to the account; None for one of ours."""

@@ -124,7 +124,7 @@ class Reconciler:
         ------
         VenueError : a page or an order could not be read; nothing is skipped, the next reading begins where this one did
         """
-        name = trades_cursor(pair)
+        name, short = trades_cursor(pair), self._books.short_of(pair)
         known = self._ledger.cursor(self._account, name) or 0
         try:
             fills, mark = await self._gateway.fills(pair, known, self._floor_ms(pair))
@@ -132,11 +132,11 @@ class Reconciler:
             if self._gateway.cause(error) is not Cause.NO_SUCH_PAIR:
                 raise
             self._vanished.add(pair)  # its trades can be read no more; what they did shows in position and wallet
-            self._books.all_read(pair)
+            self._books.all_read(short)
             return 0
         fills = self._books.not_booked(pair, fills)
         for venue_id in {fill.venue_id for fill in fills}:
-            if self._ledger.order_by_venue_id(self._account, pair, venue_id) is None:
+            if self._books.of_venue(pair, venue_id) is None:
                 fact = await self._gateway.order_by_venue_id(pair, venue_id)
                 if fact is None:
                     raise Refused(f"trades of {pair} name order {venue_id}, which the exchange does not know")
@@ -145,7 +145,7 @@ class Reconciler:
             new = sum(self._books.take_fill(fill) for fill in fills)
             if mark != known:
                 self._ledger.set_cursor(self._account, name, mark)
-        self._books.all_read(pair)
+        self._books.all_read(short)
         return new
 
     def _floor_ms(self, pair: Pair) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
@@ -30,7 +31,7 @@ PROBES: Final = 12
 PROBE_FIRST_S: Final = 0.05
 PROBE_CAP_S: Final = 5.0
 RESTING: Final = frozenset({OrderState.OPEN, OrderState.PARTIAL})
-TOLD_S: Final = 0.25
+TOLD_S: Final = 1.0
 """Wall seconds that the user stream has to bring the trades of an order whose answer tells that it filled."""
 REFUSAL_PAUSE_MS: Final = (250, 5_000)
 """First and longest wall pause after a refusal before another order of the pair."""
@@ -88,6 +89,7 @@ class Sender:
         self._outbox: list[OrderRecord] = []
         self._answers: list[OrderFact] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: defaultdict[Pair, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.waiting: set[Pair] = set()
         """Pairs whose refusal told that position or margin differ: the account is compared before another order."""
         self.outside_band: set[Pair] = set()
@@ -293,15 +295,16 @@ class Sender:
         if short is not None and self._host.told_at_once:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(short.over.wait(), TOLD_S)
-        if order_id in self._books.short:
-            await self._fetch(self._books.short[order_id].pair)
-
-    async def _fetch(self, pair: Pair) -> None:
-        try:
-            await self._host.fetch_fills(pair)
-        except VenueError as error:
-            logger.warning("trades of {} are not read yet: {}", pair, error)
-            self._host.want(f"trades of {pair}")
+        if short is None:
+            return
+        async with self._reading[short.pair]:  # one reading answers for all of the pair's orders that wait for trades
+            if order_id not in self._books.short:
+                return
+            try:
+                await self._host.fetch_fills(short.pair)
+            except VenueError as error:
+                logger.warning("trades of {} are not read yet: {}", short.pair, error)
+                self._host.want(f"trades of {short.pair}")
 
     async def _synchronise(self) -> None:
         try:
