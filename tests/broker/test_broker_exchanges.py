@@ -14,11 +14,13 @@ from pydantic import SecretStr
 
 from hydra_core.broker.bell import listen
 from hydra_core.broker.emergency import flatten
+from hydra_core.broker.facts import FillFact
 from hydra_core.broker.gateway import Cause
 from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look
 from hydra_core.domain.clock import SystemClock
 from hydra_core.domain.errors import HydraError, OutcomeUnknown, Refused, UsageError, VenueUnavailable
+from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import OrderState, Side
 from hydra_core.execution.orders import client_order_id
 from hydra_core.home import Home
@@ -465,3 +467,34 @@ async def test_an_order_turned_down_after_its_receipt_is_a_refusal(
     done = await desk.send("0.02")
     assert done.state is {"bybit": OrderState.REJECTED, "okx": OrderState.EXPIRED}[exchange]
     assert desk.held() == 0
+
+
+@ONE
+async def test_orders_of_a_pair_that_wait_for_trades_share_one_reading(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order whose answer came after a reading began is not taken for read by it: its trade may be newer."""
+    read, answer = desk.gateway.fills, asyncio.Event()
+    asked: list[int] = []
+
+    async def slow(pair: Pair, known: int, since: int) -> tuple[list[FillFact], int]:
+        asked.append(len(desk.broker.books.short))
+        found = await read(pair, known, since)
+        if len(asked) == 1:
+            await answer.wait()
+        return found
+
+    monkeypatch.setattr(desk.gateway, "fills", slow)
+    desk.broker.submit(desk.order("0.01"))
+    while not asked:
+        await asyncio.sleep(0.01)
+    later = [desk.order("0.01") for _ in range(6)]
+    for order in later:
+        desk.broker.submit(order)
+    while len(desk.broker.books.short) < 7:
+        await asyncio.sleep(0.01)
+    answer.set()
+    await desk.broker.settled()
+    assert asked == [1, 6]
+    assert desk.held() == D("0.07")
+    assert not desk.broker.working()
