@@ -16,7 +16,7 @@ from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.domain.rowmemory import bar_of, memory_of
 from hydra_core.statistics.registry import statistic
-from hydra_core.statistics.rolling import exponential_mean
+from hydra_core.statistics.rolling import exponential_mean, newest_products
 from hydra_core.statistics.view import View
 
 MATRIX_BARS: Final = 288
@@ -171,6 +171,20 @@ def _products(pairs: int) -> list[tuple[Any, Any]]:
     return [(slice(one, one + 1), slice(one + 1, None)) for one in range(pairs - 1)]
 
 
+def _correlations(r: Floats, variance: Floats) -> Floats:
+    """Correlation of every two columns, (T - FAST_BARS + 1, products)."""
+    parts: list[Floats] = []
+    for one, other in _products(r.shape[1]):
+        product = exponential_mean(r[:, one] * r[:, other], FAST_HALF_LIFE, FAST_BARS)
+        parts.append((product / _scale(variance[:, one], variance[:, other]))[FAST_BARS - 1 :])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _scale(first: Floats, second: Floats) -> Floats:
+    """Product of two standard deviations from their squares."""
+    return np.asarray(np.sqrt(np.maximum(first * second, 1e-24)))
+
+
 @statistic("mean_correlation", lookback=FAST_BARS + 1)
 def mean_correlation(view: View) -> Floats:
     """Mean pairwise correlation with a half-life of two hours (5m bars), shape (T,).
@@ -183,12 +197,16 @@ def mean_correlation(view: View) -> Floats:
     if pairs < 2:
         return np.zeros(r.shape[0])
     variance = exponential_mean(r**2, FAST_HALF_LIFE, FAST_BARS)
-    parts: list[Floats] = []
-    for one, other in _products(pairs):
-        product = exponential_mean(r[:, one] * r[:, other], FAST_HALF_LIFE, FAST_BARS)
-        scale = np.sqrt(np.maximum(variance[:, one] * variance[:, other], 1e-24))
-        parts.append((product / scale)[FAST_BARS - 1 :])
-    correlation = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    newest = newest_products(
+        r[1:], FAST_HALF_LIFE, FAST_BARS
+    )  # the first row's return is that of a bar before the view
+    if newest is None:
+        correlation = _correlations(r, variance)
+    else:
+        first, second = np.triu_indices(pairs, 1)
+        correlation = np.full((r.shape[0] - FAST_BARS + 1, first.size), np.nan)
+        worth = variance[-newest.shape[0] :]
+        correlation[-newest.shape[0] :] = newest / _scale(worth[:, first], worth[:, second])
     known = np.isfinite(correlation)
     count = known.sum(axis=1)
     out = np.full(r.shape[0], np.nan)

@@ -30,6 +30,9 @@ _BLOCK_ROWS = 2048
 _FEW = 4
 """So many windows are summed one by one: a live cycle asks for the newest row alone."""
 
+_PRODUCTS_AT_ONCE = 64
+"""Products of one column with so many others are summed together: a day of their bars stays in the processor's cache."""
+
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _tree(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
@@ -96,6 +99,50 @@ def _few(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
             left >>= 1
             size *= 2
             fade *= fade
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _few_products(values: Floats, n: int, decay: float, out: Floats) -> None:
+    """:func:`_few` of the products of every two columns of ``values``, (rows, P), in the order of the upper triangle's rows."""
+    rows, columns = values.shape
+    product = np.empty(rows * _PRODUCTS_AT_ONCE)
+    sums = np.empty((rows - n + 1) * _PRODUCTS_AT_ONCE)
+    place = 0
+    for one in range(columns - 1):
+        for first in range(one + 1, columns, _PRODUCTS_AT_ONCE):
+            width = min(_PRODUCTS_AT_ONCE, columns - first)
+            for row in range(rows):
+                factor, others = values[row, one], values[row, first : first + width]
+                products = product[row * width : (row + 1) * width]
+                for c in range(width):
+                    products[c] = factor * others[c]
+            _few(product[: rows * width], width, n, decay, sums[: (rows - n + 1) * width])
+            for row in range(rows - n + 1):
+                for c in range(width):
+                    out[row, place + c] = sums[row * width + c]
+            place += width
+
+
+def newest_products(values: Floats, half_life: float, n: int) -> Floats | None:
+    """:func:`exponential_mean` of the products of every two columns, to the same bits, for a live cycle's newest rows.
+
+    Parameters
+    ----------
+    values : array (T, P)
+
+    Returns
+    -------
+    array (T - n + 1, P (P - 1) / 2), the upper triangle row by row, of the windows that are whole; None where there are
+    more of them than a live cycle asks for, or where a value is missing
+    """
+    rows, pairs = values.shape
+    if not 0 <= rows - n < _FEW or not np.isfinite(values).all():
+        return None
+    decay = 0.5 ** (1.0 / half_life)
+    out = np.empty((rows - n + 1, pairs * (pairs - 1) // 2))
+    _few_products(np.ascontiguousarray(values, np.float64), n, decay, out)
+    out /= _full_weight(n, decay)
+    return out
 
 
 def _weighted_sum(values: Floats, n: int, decay: float) -> Floats:

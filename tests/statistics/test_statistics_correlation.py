@@ -11,15 +11,16 @@ from sklearn.covariance import LedoitWolf
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import Interval
 from hydra_core.domain.market import CANDLES, Floats, Panel
-from hydra_core.domain.pairs import DEFAULT_PAIRS
+from hydra_core.domain.pairs import DEFAULT_PAIRS, Pair
 from hydra_core.statistics import correlation as co
+from hydra_core.statistics.rolling import newest_products
 
 
 def panel_of(returns: Floats, start_ms: int = 1_717_200_000_000) -> Panel:
     close = 100 * np.exp(np.cumsum(returns, axis=0))
     none = np.full(close.shape, np.nan)
     ts = start_ms + 300_000 * np.arange(close.shape[0], dtype=np.int64)
-    pairs = DEFAULT_PAIRS[: close.shape[1]]
+    pairs = (*DEFAULT_PAIRS, *(Pair(f"A{n}USDT") for n in range(close.shape[1])))[: close.shape[1]]
     return Panel(pairs, Interval.M5, ts, close, close, close, close, close, *[none] * 5, frozenset({CANDLES}))
 
 
@@ -105,3 +106,14 @@ def test_many_pairs_are_taken_one_by_one_to_the_same_bits(monkeypatch: pytest.Mo
     monkeypatch.setattr(co, "_AT_ONCE", 2)
     np.testing.assert_array_equal(co.mean_correlation(panel), at_once)
     assert np.isfinite(at_once[-1])
+
+
+@pytest.mark.parametrize("pairs", [2, 8, 70])
+def test_the_newest_rows_alone_give_the_bits_of_the_whole(pairs: int) -> None:
+    rng = np.random.default_rng(pairs)
+    panel = panel_of(0.001 * (rng.standard_t(4, size=(320, pairs)) + rng.normal(size=(320, 1))))
+    whole = co.mean_correlation(panel)
+    for rows in (1, 2, 4):
+        assert newest_products(np.diff(np.log(panel.close), axis=0)[-co.FAST_BARS :], 24.0, co.FAST_BARS) is not None
+        np.testing.assert_array_equal(co.mean_correlation(panel, rows), whole[-rows:])
+    assert newest_products(np.full((co.FAST_BARS, pairs), np.nan), 24.0, co.FAST_BARS) is None
