@@ -185,7 +185,7 @@ def test_a_champion_that_cannot_be_trusted_abstains_with_its_reason(
 
 
 def test_a_market_second_limit_and_a_stop_flag_end_it(session) -> None:
-    summary = window(session, config(window_market_s=120), speed=100.0)
+    summary = window(session, config(window_market_s=120), speed=30.0)
     assert summary.ended == "window over"
     assert 2 <= summary.cycles <= 6, "four or five points lie in two minutes; one more may pass while a cycle works"
     asked: list[int] = []
