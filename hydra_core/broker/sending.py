@@ -292,11 +292,11 @@ class Sender:
     async def _await_trades(self, order_id: str) -> None:
         """Give the user stream a moment to bring the trades that an answer told of; ask for them where it does not."""
         short = self._books.short.get(order_id)
-        if short is not None and self._host.told_at_once:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(short.over.wait(), TOLD_S)
         if short is None:
             return
+        if self._host.told_at_once:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(short.over.wait(), TOLD_S)
         async with self._reading[short.pair]:  # one reading answers for all of the pair's orders that wait for trades
             if order_id not in self._books.short:
                 return

@@ -197,9 +197,8 @@ def mean_correlation(view: View) -> Floats:
     if pairs < 2:
         return np.zeros(r.shape[0])
     variance = exponential_mean(r**2, FAST_HALF_LIFE, FAST_BARS)
-    newest = newest_products(
-        r[1:], FAST_HALF_LIFE, FAST_BARS
-    )  # the first row's return is that of a bar before the view
+    # the first row's return is that of a bar before the view
+    newest = newest_products(r[1:], FAST_HALF_LIFE, FAST_BARS)
     if newest is None:
         correlation = _correlations(r, variance)
     else:
