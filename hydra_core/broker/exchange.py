@@ -278,7 +278,7 @@ class ExchangeBroker:
 
     def _why_not(self, order: OrderRecord) -> str:
         standing = self.standing
-        held = self._ledger.positions(self._account).get(order.pair)
+        held = self._ledger.position(self._account, order.pair)
         rules = self._rules.get(order.pair)
         if rules is None:
             return f"the exchange does not list {order.pair}"

@@ -273,7 +273,7 @@ class PaperBroker:
         """Book a part or all of an order at a price; returns 1 when something was booked."""
         quantity = min(wanted, order.remaining)
         if order.reduce_only:
-            held = self._ledger.positions(self._account).get(order.pair)
+            held = self._ledger.position(self._account, order.pair)
             open_against = -held.quantity * order.side if held is not None else ZERO
             quantity = min(quantity, max(open_against, ZERO))
             if quantity <= 0:
@@ -332,7 +332,7 @@ class PaperBroker:
         for pair in self._view.settled:
             for order in self.working(pair):
                 self.cancel(order.order_id, DELISTING)
-            held, mark = self._ledger.positions(self._account).get(pair), self._view.exact_mark(pair)
+            held, mark = self._ledger.position(self._account, pair), self._view.exact_mark(pair)
             if held is not None and mark is not None:
                 self._close_by_exchange(pair, held, mark, DELISTING, IncidentKind.DELISTING)
                 done += 1

@@ -253,7 +253,7 @@ class Reconciler:
     def _adjust(self, pair: Pair, ours: Decimal) -> str:
         """Carry the ledger's position to the exchange's, one entry a direction; cash follows from the wallet."""
         theirs = self.venue_positions.get(pair)
-        held = self._ledger.positions(self._account).get(pair)
+        held = self._ledger.position(self._account, pair)
         words = f"position of {pair} was {ours} here and {theirs.quantity if theirs else 0} at the exchange: adjusted"
         self._books.incur(Incident(IncidentKind.EXTERNAL, pair, words))
         for fill in adjustments(self._account, self._venue, pair, held, theirs):

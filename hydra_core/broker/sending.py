@@ -142,6 +142,7 @@ class Sender:
                 self._books.hear(order.order_id, Word.SENT)
         for order in going:
             self._spawn(self._send(order))
+            await asyncio.sleep(0)  # an order's bytes leave before the next one is signed
 
     async def _send(self, order: OrderRecord) -> None:
         order_id = order.order_id

@@ -19,6 +19,7 @@ from hydra_core.ledger.records import Command, Heartbeat
 
 _COMMAND = schema.command
 _HEARTBEATS = sa.select(schema.heartbeat)
+_PENDING = sa.select(_COMMAND).where(_COMMAND.c.done_wall_ms.is_(None)).order_by(_COMMAND.c.id)
 
 
 class ControlBook(Book):
@@ -39,8 +40,7 @@ class ControlBook(Book):
 
     def pending_commands(self) -> list[Command]:
         """Commands not carried out yet, oldest first."""
-        query = sa.select(_COMMAND).where(_COMMAND.c.done_wall_ms.is_(None)).order_by(_COMMAND.c.id)
-        return [_command(row) for row in self._rows(query)]
+        return [_command(row) for row in self._rows(_PENDING)]
 
     def complete_command(self, command_id: int, wall_ms: int, result: str = "done") -> bool:
         """Tick a command off; False when it was ticked off before (its first result is kept)."""

@@ -190,8 +190,7 @@ class CycleBook(Book):
 
     def latest_plan(self, account: str) -> Plan | None:
         """The newest plan of an account, expired or not: it supersedes all others."""
-        query = sa.select(_PLAN.c.body).where(_PLAN.c.account == account)
-        rows = self._rows(query.order_by(_PLAN.c.cycle_ms.desc(), _PLAN.c.plan_id.desc()).limit(1))
+        rows = self._rows(_NEWEST_PLAN, {"account": account})
         return next((codec.loads(Plan, row["body"]) for row in rows), None)
 
     def standing_plan(self, account: str, now_ms: int) -> Plan | None:

@@ -277,6 +277,10 @@ class MemoryLedger(Ledger):
         """Open positions by pair."""
         return self._books(account).positions
 
+    def position(self, account: str, pair: Pair) -> Position | None:
+        """The open position of a pair, None when there is none."""
+        return self._books(account).positions.get(pair)
+
     def order(self, order_id: str) -> OrderRecord:
         """One order; raises HydraError when there is none of that id."""
         try:

@@ -205,6 +205,12 @@ class OrderBook(Book):
             account_row(connection, account)
             return positions_of(connection, account)
 
+    def position(self, account: str, pair: Pair) -> Position | None:
+        """The open position of a pair, None when there is none."""
+        with self._reading() as connection:
+            row = _position_row(connection, account, pair)
+        return None if row is None else position_of(row)
+
     def order(self, order_id: str) -> OrderRecord:
         """One order; raises HydraError when there is none of that id."""
         with self._reading() as connection:
@@ -293,7 +299,7 @@ class OrderBook(Book):
 
     def quantity_at(self, account: str, pair: Pair, ts_ms: int) -> Decimal:
         """Signed position as it stood at a market time: today's less what was filled since."""
-        held = self.positions(account).get(pair)
+        held = self.position(account, pair)
         quantity = held.quantity if held is not None else Decimal(0)
         where = (_FILL.c.account == account, _FILL.c.pair == pair, _FILL.c.event_ms >= ts_ms)
         later = self._rows(sa.select(_FILL.c.quantity, _FILL.c.side).where(*where))

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from hydra_core.broker.bell import listen
 from hydra_core.broker.emergency import flatten
-from hydra_core.broker.facts import FillFact
+from hydra_core.broker.facts import FillFact, OrderFact
 from hydra_core.broker.gateway import Cause
 from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look
@@ -498,3 +498,25 @@ async def test_orders_of_a_pair_that_wait_for_trades_share_one_reading(
     assert asked == [1, 6]
     assert desk.held() == D("0.07")
     assert not desk.broker.working()
+
+
+@ONE
+async def test_an_order_of_a_round_leaves_before_the_next_one_is_signed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a client hands to its connection is written in the loop's next turn: the round's other orders come after it."""
+    place = desk.gateway.place
+    done: list[tuple[str, str]] = []
+
+    async def signed(order: OrderRecord) -> OrderFact:
+        done.append(("signed", order.order_id))
+        asyncio.get_running_loop().call_soon(done.append, ("written", order.order_id))
+        return await place(order)
+
+    monkeypatch.setattr(desk.gateway, "place", signed)
+    orders = [desk.order("0.01") for _ in range(3)]
+    for order in orders:
+        desk.broker.submit(order)
+    await desk.broker.settled()
+    assert done == [(word, order.order_id) for order in orders for word in ("signed", "written")]
+    assert desk.held() == D("0.03")

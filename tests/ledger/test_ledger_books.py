@@ -26,6 +26,8 @@ def test_a_fresh_account_leaves_the_earlier_one_as_history(ledger: Ledger, make_
     assert ledger.current_account() == second
     assert ledger.positions("paper-2") == {}
     assert set(ledger.positions("paper")) == {BTC}
+    assert ledger.position("paper", BTC) == ledger.positions("paper")[BTC]
+    assert ledger.position("paper-2", BTC) is None
     assert [one.name for one in ledger.accounts()] == ["paper-2", "paper"]
 
 

@@ -115,6 +115,7 @@ def test_books_in_memory_are_those_of_a_database(tmp_path: Path) -> None:
         assert ours.turnover(name, int(panel.ts[30])) == theirs.turnover(name, int(panel.ts[30])) > 0
         for pair in PAIRS:
             at = int(panel.ts[41])
+            assert ours.position(name, pair) == theirs.position(name, pair)
             assert ours.quantity_at(name, pair, at) == theirs.quantity_at(name, pair, at)
         newest = ours.latest_plan(name)
         assert newest is not None
