@@ -234,7 +234,9 @@ async def to_the_wire(one: Hands) -> Row:
         taken.append(max(1.0, float(min(sent) - committed)))
         sign = -sign
     p99 = float(np.percentile(taken, 99))
-    spread = f"p50 {statistics.median(taken):.0f} ms, largest {max(taken):.0f} ms, {PLANS} plans that turn 8 pairs round"
+    spread = (
+        f"p50 {statistics.median(taken):.0f} ms, largest {max(taken):.0f} ms, {PLANS} plans that turn 8 pairs round"
+    )
     return Row(
         "plan committed to its first order on the wire, p99",
         p99,

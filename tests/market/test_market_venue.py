@@ -102,7 +102,9 @@ async def test_streams_at_speed_lose_no_closed_candle_and_no_forced_order(runnin
         end = (await asyncio.to_thread(read_anchor, running_venue.url)).market_ms
         last = Interval.M1.last_closed(end)
         market, start = running_venue.market, running_venue.now_ms
-        forced = sorted((one.pair, one.event_ms) for pair in DEFAULT_PAIRS for one in market.liquidations(pair, start, end))
+        forced = sorted(
+            (one.pair, one.event_ms) for pair in DEFAULT_PAIRS for one in market.liquidations(pair, start, end)
+        )
         await eventually(lambda: all(candles[-1][0] >= last for candles in sink.closed.values()))
         # A forced order of the last tick travels on its own connection: it may come after the tick's candles.
         await eventually(lambda: len(sink.liquidations) >= len(forced))
