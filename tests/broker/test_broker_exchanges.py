@@ -520,3 +520,30 @@ async def test_an_order_of_a_round_leaves_before_the_next_one_is_signed(
     await desk.broker.settled()
     assert done == [(word, order.order_id) for order in orders for word in ("signed", "written")]
     assert desk.held() == D("0.03")
+
+
+@ONE
+async def test_an_order_that_waits_for_its_turn_is_not_taken_for_one_that_never_arrived(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Booked as sent with its round, looked up before its own request goes: the exchange cannot know it yet."""
+    place, orders = desk.gateway.place, [desk.order("0.01") for _ in range(2)]
+
+    async def unknown(*_: object, **__: object) -> None:
+        return None
+
+    async def place_and_look(order: OrderRecord) -> OrderFact:
+        if order.order_id == orders[0].order_id:
+            with monkeypatch.context() as nobody:
+                nobody.setattr(desk.gateway, "look_up", unknown)
+                for _ in range(2):
+                    await desk.broker.look_up(desk.broker.books.live[orders[1].order_id])
+        return await place(order)
+
+    monkeypatch.setattr(desk.gateway, "place", place_and_look)
+    for order in orders:
+        desk.broker.submit(order)
+    await desk.broker.settled()
+    states = [desk.ledger.order(order.order_id).state for order in orders]
+    assert states == [OrderState.FILLED, OrderState.FILLED]
+    assert desk.held() == D("0.02")

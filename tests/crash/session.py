@@ -255,12 +255,22 @@ class Session:
             raise
         return running
 
-    async def one_stop_each(self) -> bool:
-        """Whether each position has one stop of its size: a request of a life before may arrive after all else is quiet."""
-        stops, held = await self.gateway.open_stops(), await self.gateway.positions()
-        return sorted((stop.pair, stop.quantity) for stop in stops) == sorted(
-            (pair, abs(fact.quantity)) for pair, fact in held.items()
-        )
+    async def one_stop_each(self, running: Running) -> None:
+        """Wait until each position has one stop of its size: a request of a life before may arrive after all else is quiet."""
+        seen: dict[str, Any] = {}
+
+        async def in_line() -> bool:
+            assert running.code is None, f"the trader ended by itself with {running.code}"
+            stops, held = await self.gateway.open_stops(), await self.gateway.positions()
+            seen["stops"] = sorted((stop.pair, stop.quantity, stop.client_id) for stop in stops)
+            seen["positions"] = sorted((pair, abs(fact.quantity)) for pair, fact in held.items())
+            return [stop[:2] for stop in seen["stops"]] == seen["positions"]
+
+        try:
+            await eventually(in_line, SETTLE_S, "each position has one stop")
+        except AssertionError as error:
+            booked = [(one.order_id, one.state.value, one.reason) for one in self.ledger.orders(self.account, limit=8)]
+            raise AssertionError(f"{error}; {seen}; newest in the books: {booked}; {self.log_tail()}") from error
 
     def log_tail(self) -> str:
         log = Path(self.rig.folder) / "trader.log"
@@ -317,7 +327,7 @@ async def play(seed: int, folder: Path | None = None) -> Told:
         await rig.clear()
         first = await made.settle(start)
         try:
-            await eventually(made.one_stop_each, SETTLE_S, "each position has one stop")
+            await made.one_stop_each(first)
             await rig.now_ms()
             await made.verify()
         finally:
