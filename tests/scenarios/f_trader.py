@@ -27,6 +27,9 @@ from .registry import scenario
 from .rig import Rig
 from .trading import BTC, ETH, LIVE, trading, until
 
+PATIENCE_S = 240.0
+"""A process of its own is on its feet in five seconds of one core, and in a minute and more where many share two."""
+
 
 def settings_for(rig: Rig, **changes: object) -> Settings:
     """Settings of a trader on the rig's venue, with its key."""
@@ -49,7 +52,9 @@ async def dead_trader(rig: Rig, seed: int) -> None:
         await hydra.send("f23-rest", kind="limit", price=price, quantity="0.01")
     home = Home(rig.folder, "home").create()
     home.kill_file.write_text("flatten\n")
-    await asyncio.wait_for(run_trader(home, settings_for(rig), rig.endpoint, asyncio.Event(), until_flat=True), 60)
+    await asyncio.wait_for(
+        run_trader(home, settings_for(rig), rig.endpoint, asyncio.Event(), until_flat=True), PATIENCE_S
+    )
     async with trading(rig, fresh=False) as again:
         assert await again.gateway.positions() == {}
         assert await again.gateway.open_orders() == []
@@ -128,24 +133,24 @@ async def trader_without_books(rig: Rig, seed: int) -> None:
                 good = {"known": True, "block": ""}
                 return beat is not None and beat.wall_ms > since and beat.payload["broker"] == good
 
-            await until(open_for_business, "reconciled", 60)
+            await until(open_for_business, "reconciled", PATIENCE_S)
             locked = sqlite3.connect(file, isolation_level=None, timeout=10.0)
             locked.execute("BEGIN IMMEDIATE")
             since = rig.clock.wall_ms()
             number = await rig.fault("trigger", symbol=BTC)
             log = rig.folder / "trader.log"
-            await until(lambda: "nothing is sent until" in log.read_text(), "it noticed", 60)
+            await until(lambda: "nothing is sent until" in log.read_text(), "it noticed", PATIENCE_S)
             arrived = len(await rig.requests("/fapi/v1/order", "POST"))
             if flatten:
                 home.kill_file.write_text("flatten\n")
-                await until(lambda: "flat by the exchange's word" in log.read_text(), "flat without books", 60)
+                await until(lambda: "flat by the exchange's word" in log.read_text(), "flat without books", PATIENCE_S)
             else:
-                await until(lambda: log.read_text().count("is locked") >= 3, "it waits", 60)
+                await until(lambda: log.read_text().count("is locked") >= 3, "it waits", PATIENCE_S)
                 assert len(await rig.requests("/fapi/v1/order", "POST")) == arrived, "nothing was sent"
             await rig.clear(number)
             locked.rollback()
             locked.close()
-            await until(lambda: open_for_business(since), "reconciled again", 60)
+            await until(lambda: open_for_business(since), "reconciled again", PATIENCE_S)
             account = ledger.current_account()
             assert account is not None
 
@@ -153,9 +158,9 @@ async def trader_without_books(rig: Rig, seed: int) -> None:
                 held = ledger.positions(account.name)
                 return BTC not in held and (not flatten or not held)
 
-            await until(taken_in, "what happened meanwhile is booked", 60)
+            await until(taken_in, "what happened meanwhile is booked", PATIENCE_S)
             running.terminate()
-            assert await asyncio.wait_for(running.wait(), 60) == 0
+            assert await asyncio.wait_for(running.wait(), PATIENCE_S) == 0
     async with trading(rig, fresh=False) as again:
         report = await again.reconcile()
         assert not report.failed
