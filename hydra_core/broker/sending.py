@@ -139,9 +139,8 @@ class Sender:
         going = [order for order in going if self._books.is_new(order.order_id)]  # not withdrawn since
         with self._books.together():
             for order in going:
-                self._sent_wall[order.order_id] = (
-                    self._clock.wall_ms()
-                )  # or a look-up would take it for one that never arrived
+                # A look-up that comes before its turn must not take it for one that never arrived.
+                self._sent_wall[order.order_id] = self._clock.wall_ms()
                 self._books.hear(order.order_id, Word.SENT)
         for order in going:
             self._spawn(self._send(order))
