@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import get_num_threads
 
 from benchmarks.research import in_pandas
 from benchmarks.rows import Disagreement, Report, Row, side_by_side
@@ -77,7 +78,8 @@ def measure(report: Report) -> list[Row]:
     )
     rows = len(panel) * len(panel.pairs)
     notes = (
-        f"{len(chosen)} registered features, the same in pandas, {len(panel.pairs)} pairs x {len(panel):,} bars, one thread; "
+        f"{len(chosen)} registered features, the same in pandas, {len(panel.pairs)} pairs x {len(panel):,} bars; "
+        f"ours in {get_num_threads()} threads, pandas knows one; "
         f"largest disagreement {worst:.1g} standard deviations ({name}); ours laid side by side in float32, pandas' not"
     )
     return [Row("features", rows / turns.ours, rows / turns.peer, GOAL, "rows/s", notes=f"{notes}; {turns}")]

@@ -68,7 +68,7 @@ def tree_columns(panel: Panel, linear: Floats, rows: Ints) -> Floats:
     square = log_return**2
     volume = np.log(np.maximum(panel.volume * panel.close, 1.0))
     own_day = linear[..., 3]
-    down, _ = vol.semivariances(log_return, 48)
+    down = vol.falling_variance(log_return, 48)
     scale = np.exp(0.5 * own_day)
     when = panel.close_ms[rows]
     hour = (when % DAY_MS) / 3_600_000.0

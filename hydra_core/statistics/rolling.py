@@ -23,8 +23,8 @@ MIN_SHARE = 0.9
 _TINY = 1e-300
 
 
-_BLOCK_ROWS = 2048
-"""Windows that are summed together: what they read and the passes between stay in the processor's cache."""
+_BLOCK_VALUES = 32_768
+"""Values whose windows are made together: what they read and the passes between stay in the processor's cache."""
 
 
 _FEW = 4
@@ -34,14 +34,14 @@ _PRODUCTS_AT_ONCE = 64
 """Products of one column with so many others are summed together: a day of their bars stays in the processor's cache."""
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _tree(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
     """Sum over windows of ``n`` rows of ``width`` values, the value k rows before a window's end weighted ``decay**k``.
 
     Entry i of the result is the window that begins with row i. Slices instead of offsets let the loops be vectorised.
     """
     windows = flat.size // width - n + 1
-    most = max(_BLOCK_ROWS, n)
+    most = max(_BLOCK_VALUES // width, n)
     room = (min(most, windows) + n - 1) * width
     first, second = np.empty(room), np.empty(room)
     for begin in range(0, windows, most):
@@ -72,7 +72,7 @@ def _tree(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
             fade *= fade
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _few(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
     """What :func:`_tree` computes, window by window: the same additions, and none that only other windows need."""
     room = np.empty(max(n // 2, 1) * width)
@@ -101,7 +101,7 @@ def _few(flat: Floats, width: int, n: int, decay: float, out: Floats) -> None:
             fade *= fade
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _few_products(values: Floats, n: int, decay: float, out: Floats) -> None:
     """:func:`_few` of the products of every two columns of ``values``, (rows, P), in the order of the upper triangle's rows."""
     rows, columns = values.shape
@@ -163,40 +163,49 @@ def rolling_sum(values: Floats, n: int) -> Floats:
     return _weighted_sum(values, n, 1.0)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _largest(flat: Floats, width: int, n: int, sign: float, out: Floats) -> None:
     """``sign`` times the largest of ``sign`` times the values of each window, missing ones left aside.
 
-    Blocks of n rows, each with its running extreme from both ends: any window is the end of one and the beginning of the
-    next (van Herk, 1992; Gil and Werman, 1993).
+    Entry i of the result is the window that begins with row i. Windows of 1, 2, 4, ... rows are made of two halves; two of the
+    largest that fit cover a window of n rows, overlapping where n is no power of two, which extremes do not mind.
     """
-    rows = flat.size // width
-    backward = np.empty(flat.size)
-    for first in range(0, rows, n):
-        last = min(first + n, rows) - 1
-        for c in range(width):
-            out[first * width + c] = sign * flat[first * width + c]
-            backward[last * width + c] = sign * flat[last * width + c]
-        for i in range((first + 1) * width, (last + 1) * width):
-            value, before = sign * flat[i], out[i - width]
-            out[i] = before if before >= value or value != value else value
-        for i in range(last * width - 1, first * width - 1, -1):
-            value, after = sign * flat[i], backward[i + width]
-            backward[i] = after if after >= value or value != value else value
-    for i in range((n - 1) * width, rows * width):
-        value, start = out[i], backward[i - (n - 1) * width]
-        out[i] = sign * (start if start >= value or value != value else value)
-    out[: (n - 1) * width] = np.nan
+    windows = flat.size // width - n + 1
+    most = max(_BLOCK_VALUES // width, n)
+    room = (min(most, windows) + n - 1) * width
+    block, spare = np.empty(room), np.empty(room)
+    for begin in range(0, windows, most):
+        held = min(most, windows - begin)
+        rows = held + n - 1
+        source = flat[begin * width : (begin + rows) * width]
+        for i in range(rows * width):
+            value = source[i]
+            block[i] = sign * value if value == value else -np.inf
+        size = 1
+        while 2 * size <= n:
+            count = (rows - 2 * size + 1) * width
+            later = block[size * width : size * width + count]
+            for i in range(count):
+                one, other = block[i], later[i]
+                spare[i] = one if one > other else other
+            block, spare = spare, block
+            size *= 2
+        whole = out[begin * width : (begin + held) * width]
+        later = block[(n - size) * width : (n - size + held) * width]
+        for i in range(held * width):
+            one, other = block[i], later[i]
+            largest = one if one > other else other
+            whole[i] = sign * largest if largest > -np.inf else np.nan
 
 
 def _extremes(values: Floats, n: int, sign: float) -> Floats:
     if n < 1:
         raise InputMissing(f"window of {n} rows", "A window has at least one row")
-    if values.shape[0] < n:
-        return np.full(values.shape, np.nan)
     out = np.empty(values.shape)
-    flat = np.ascontiguousarray(values, np.float64).reshape(-1)
-    _largest(flat, values[0].size, n, sign, out.reshape(-1))
+    out[: n - 1] = np.nan
+    if values.shape[0] >= n:
+        flat, width = np.ascontiguousarray(values, np.float64).reshape(-1), values[0].size
+        _largest(flat, width, n, sign, out.reshape(-1)[(n - 1) * width :])
     return out
 
 
@@ -210,19 +219,16 @@ def rolling_min(values: Floats, n: int) -> Floats:
     return _extremes(values, n, -1.0)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _filled(flat: Floats, out: Floats) -> int:
-    """Copy with missing values as 0; returns how many there were."""
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _missing(flat: Floats) -> int:
+    """How many values are missing."""
     missing = 0
     for i in range(flat.size):
-        value = flat[i]
-        known = value == value
-        out[i] = value if known else 0.0
-        missing += 0 if known else 1
+        missing += flat[i] != flat[i]
     return missing
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _per_known(flat: Floats, width: int, n: int, least: float, out: Floats) -> None:
     """Divide the sums of windows of n rows, in place, by how many of their values are known; NaN for fewer than ``least``."""
     known = np.zeros(width)
@@ -240,12 +246,11 @@ def _per_known(flat: Floats, width: int, n: int, least: float, out: Floats) -> N
 def rolling_mean(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
     """Mean of the finite values of the last ``n`` rows; NaN where fewer than ``min_share`` of them are finite."""
     flat = np.ascontiguousarray(values, np.float64).reshape(-1)
-    filled = np.empty(flat.size)
-    complete = not _filled(flat, filled)
-    out = _weighted_sum(filled.reshape(values.shape), n, 1.0)
-    if complete:
+    if not _missing(flat):
+        out = _weighted_sum(flat.reshape(values.shape), n, 1.0)
         out[n - 1 :] /= n
         return out
+    out = _weighted_sum(np.where(np.isnan(flat), 0.0, flat).reshape(values.shape), n, 1.0)
     if values.shape[0] >= n:
         _per_known(flat, values[0].size, n, max(1.0, min_share * n), out.reshape(-1))
     return out
@@ -259,6 +264,18 @@ def rolling_std(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
     mean = rolling_mean(values, n, min_share)
     square = rolling_mean(values * values, n, min_share)
     return np.sqrt(np.maximum(square - mean * mean, 0.0))
+
+
+def standardised(values: Floats, n: int, least: float, *, mean: Floats | None = None) -> Floats:
+    """Value less its mean over the last ``n`` rows, in standard deviations (of ``least`` at least).
+
+    Parameters
+    ----------
+    mean : the :func:`rolling_mean` over these rows where it is at hand
+    """
+    mean = rolling_mean(values, n) if mean is None else mean
+    variance = rolling_mean(values * values, n) - mean * mean
+    return (values - mean) / np.maximum(np.sqrt(np.maximum(variance, 0.0)), least)
 
 
 def exponential_mean(values: Floats, half_life: float, n: int) -> Floats:

@@ -5,6 +5,7 @@ Not here: anything that one feature or statistic alone needs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Final
@@ -15,10 +16,12 @@ from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Panel
 from hydra_core.domain.rowmemory import RowMemory, bar_of, memory_of
 from hydra_core.statistics import volatility
-from hydra_core.statistics.rolling import change
+from hydra_core.statistics.rolling import change, rolling_max, rolling_mean, rolling_min
 
 SIGMA_LOOKBACK: Final = volatility.FORECAST_LOOKBACK
 """Rows that :attr:`View.sigma` looks back, itself included."""
+LEAST_VOLUME: Final = 1e-12
+"""Base units a bar: what an exchange's outage leaves stays a number to divide by."""
 
 
 class View:
@@ -67,14 +70,33 @@ class View:
         ----------
         lookback : rows before and including its own that a value is made of
         reach : the same beside what is kept (:meth:`kept`): where rows are remembered, no more are looked at
+
+        The whole view where most of it is needed anyway: what several statistics share is then computed once for all.
         """
-        return self.tail((lookback if self._row_memory is None else reach) + rows - 1)
+        needed = (lookback if self._row_memory is None else reach) + rows - 1
+        return self if 2 * rows > len(self.panel) else self.tail(needed)
 
     def memo(self, name: str, compute: Callable[[], Floats]) -> Floats:
         """An array that a few statistics of one family share on this very view; ``name`` is theirs alone."""
         if name not in self._memory:
             self._memory[name] = compute()
         return self._memory[name]
+
+    def mean(self, name: str, n: int) -> Floats:
+        """:func:`~hydra_core.statistics.rolling.rolling_mean` over ``n`` rows of the view's array of that name."""
+        return self.memo(f"mean {name} {n}", lambda: rolling_mean(getattr(self, name), n))
+
+    def highest(self, n: int) -> Floats:
+        """Highest high of the last ``n`` rows."""
+        return self.memo(f"highest {n}", lambda: rolling_max(self.panel.high, n))
+
+    def lowest(self, n: int) -> Floats:
+        """Lowest low of the last ``n`` rows."""
+        return self.memo(f"lowest {n}", lambda: rolling_min(self.panel.low, n))
+
+    def scaled_return(self, bars: int) -> Floats:
+        """Log return over the last ``bars`` rows in units of the standard deviation that was to be expected of it."""
+        return self.memo(f"scaled return {bars}", lambda: change(self.log_close, bars) / (self.sigma * math.sqrt(bars)))
 
     def _recalled(self, name: str, lookback: int, compute: Callable[[View], Floats]) -> Floats:
         if self._row_memory is None:
@@ -116,6 +138,11 @@ class View:
         return self._shared("squared_return", 2, lambda view: view.log_return**2)
 
     @cached_property
+    def absolute_return(self) -> Floats:
+        """Size of the log return of each bar."""
+        return np.abs(self.log_return)
+
+    @cached_property
     def range_variance(self) -> Floats:
         """Parkinson variance of each bar, from its high and low."""
         return self._shared("range_variance", 1, lambda view: volatility.parkinson(view.panel.high, view.panel.low))
@@ -130,6 +157,31 @@ class View:
         return self.kept(
             "sigma", SIGMA_LOOKBACK, lambda view: volatility.forecast_sigma(view.squared_return, view.range_variance)
         )
+
+    @cached_property
+    def volume(self) -> Floats:
+        """Volume in base units, above nothing by :data:`LEAST_VOLUME`."""
+        return np.maximum(self.panel.volume, LEAST_VOLUME)
+
+    @cached_property
+    def squared_volume(self) -> Floats:
+        """Square of :attr:`volume`."""
+        return self.volume**2
+
+    @cached_property
+    def typical_notional(self) -> Floats:
+        """Volume at the bar's typical price (the mean of high, low and close), USDT."""
+        return (self.panel.high + self.panel.low + self.panel.close) / 3.0 * self.volume
+
+    @cached_property
+    def rising_volume(self) -> Floats:
+        """Volume with the sign of its bar's return, base units."""
+        return np.sign(self.log_return) * self.volume
+
+    @cached_property
+    def candle_width(self) -> Floats:
+        """High less low, floored far below a tick so that a still candle has shape 0."""
+        return np.maximum(self.panel.high - self.panel.low, 1e-9 * self.panel.close)
 
     @cached_property
     def log_volume(self) -> Floats:

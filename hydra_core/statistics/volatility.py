@@ -122,13 +122,9 @@ def realised(squared_return: Floats, n: int) -> Floats:
     return rolling_sum(squared_return, n)
 
 
-def semivariances(log_return: Floats, n: int) -> tuple[Floats, Floats]:
-    """Realised variance of the falling and of the rising bars; they add up to the realised variance."""
-    square = log_return**2
-    return (
-        rolling_sum(np.where(log_return < 0, square, np.where(np.isnan(square), np.nan, 0.0)), n),
-        rolling_sum(np.where(log_return >= 0, square, np.where(np.isnan(square), np.nan, 0.0)), n),
-    )
+def falling_variance(log_return: Floats, n: int) -> Floats:
+    """Semivariance: the part of the realised variance over ``n`` bars that fell; that of the negative returns is what rose."""
+    return rolling_sum(np.minimum(log_return, 0.0) ** 2, n)
 
 
 def bipower(log_return: Floats, n: int) -> Floats:

@@ -13,7 +13,7 @@ from example_panel import example_panel
 from hydra_core.alpha.analyst.readings import LOOKBACK as READINGS_LOOKBACK
 from hydra_core.alpha.analyst.rules import rules_judgement
 from hydra_core.alpha.crowd.columns import columns
-from hydra_core.alpha.features import FeatureSet, features
+from hydra_core.alpha.features import FeatureSet, features, registry
 from hydra_core.alpha.labels import volatility_scale
 from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.market import FIELD_NAMES, FUNDING, Floats, Panel, noise_after
@@ -125,6 +125,20 @@ def test_asking_for_the_last_rows_gives_the_same_as_asking_for_all(panel: Panel)
     np.testing.assert_allclose(live.correlation, whole.correlation, rtol=1e-9)
     assert live.known.all()
     assert LOOKBACK <= MAX_LOOKBACK_BARS
+
+
+def test_blocks_in_threads_give_the_bits_of_one_computation(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a long history is cut shows nowhere, nor whether rows before it are missing."""
+    close = panel.close.copy()
+    close[1003:1009, 1] = np.nan
+    gappy = replace(panel, close=close)
+    chosen = FeatureSet(member.name for member in features() if member.steady).available(panel.inputs)
+    together = [chosen.compute(one) for one in (panel, gappy)]
+    monkeypatch.setattr(registry, "_MOST_ROWS", 700)
+    monkeypatch.setattr(registry, "_LEAST_ROWS", 300)
+    for one, whole in zip((panel, gappy), together, strict=True):
+        np.testing.assert_array_equal(chosen.compute(one), whole)
+        np.testing.assert_array_equal(chosen.compute(one, 900), whole[-900:])
 
 
 def test_models_train_on_the_usual_features_and_the_others_must_be_named(panel: Panel) -> None:

@@ -95,7 +95,7 @@ def test_yang_zhang_counts_the_gaps() -> None:
 def test_semivariances_add_up_and_bipower_forgets_a_jump() -> None:
     """The parts sum to the whole; one jump of 20 sigma is in the realised variance and hardly in bipower."""
     r = np.random.default_rng(5).normal(0, SIGMA, (600, 2))
-    falling, rising = vol.semivariances(r, 288)
+    falling, rising = vol.falling_variance(r, 288), vol.falling_variance(-r, 288)
     np.testing.assert_allclose(falling + rising, vol.realised(r**2, 288), rtol=1e-12)
     r[500, 0] += 20 * SIGMA
     after, calm = vol.bipower(r, 288)[-1], vol.realised(r**2, 288)[-1]

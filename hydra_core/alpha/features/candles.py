@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
 from hydra_core.statistics.rolling import rolling_mean
 from hydra_core.statistics.view import View
-
-
-def _width(view: View) -> Floats:
-    """High less low, floored far below a tick so that a still candle has shape 0."""
-    panel = view.panel
-    return np.maximum(panel.high - panel.low, 1e-9 * panel.close)
 
 
 @feature("close_location_12", lookback=12)
@@ -21,11 +13,11 @@ def close_location_12(view: View) -> Floats:
     """Mean over an hour of where each bar closed between its low (-0.5) and high (0.5)."""
     panel = view.panel
     middle = 0.5 * (panel.high + panel.low)
-    return rolling_mean((panel.close - middle) / _width(view), 12)
+    return rolling_mean((panel.close - middle) / view.candle_width, 12)
 
 
 @feature("body_share_12", lookback=12)
 def body_share_12(view: View) -> Floats:
     """Mean signed body as a share of the bar's range over an hour."""
     panel = view.panel
-    return rolling_mean((panel.close - panel.open) / _width(view), 12)
+    return rolling_mean((panel.close - panel.open) / view.candle_width, 12)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
@@ -13,30 +13,38 @@ from hydra_core.statistics.rolling import change, rolling_mean
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 
-def _scaled(view: View, bars: int) -> Floats:
-    return change(view.log_close, bars) / (view.sigma * math.sqrt(bars))
+def mean_of_pairs(values: Floats) -> Floats:
+    """Mean over the pairs with a finite value, shape (T, 1); NaN where none has one."""
+    means: Floats = _mean_of_row(values)
+    return means[:, None]
 
 
-def _mean_of_pairs(values: Floats) -> Floats:
-    """Mean over the pairs with a value, shape (T, 1); NaN where none has one."""
-    known = np.isfinite(values)
-    count = known.sum(axis=1, keepdims=True)
-    total = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _mean_of_row(values: Floats) -> Floats:
+    out = np.empty(values.shape[0])
+    for t in range(values.shape[0]):
+        total, count = 0.0, 0
+        for c in range(values.shape[1]):
+            value = values[t, c]
+            if np.isfinite(value):
+                total += value
+                count += 1
+        out[t] = total / count if count else np.nan
+    return out
 
 
 def _market(bars: int) -> Callable[[View], Floats]:
     def compute(view: View) -> Floats:
-        scaled = _scaled(view, bars)
-        return np.broadcast_to(_mean_of_pairs(scaled), scaled.shape)
+        scaled = view.scaled_return(bars)
+        return np.broadcast_to(mean_of_pairs(scaled), scaled.shape)
 
     return compute
 
 
 def _relative(bars: int) -> Callable[[View], Floats]:
     def compute(view: View) -> Floats:
-        scaled = _scaled(view, bars)
-        return scaled - _mean_of_pairs(scaled)
+        scaled = view.scaled_return(bars)
+        return scaled - mean_of_pairs(scaled)
 
     return compute
 
@@ -49,21 +57,21 @@ for _bars in (12, 48):
 @feature("breadth_48", lookback=49, usual=False)
 def breadth_48(view: View) -> Floats:
     """Share of the pairs that rose in four hours less the share that fell."""
-    return np.broadcast_to(_mean_of_pairs(np.sign(change(view.log_close, 48))), view.log_close.shape)
+    return np.broadcast_to(mean_of_pairs(np.sign(change(view.log_close, 48))), view.log_close.shape)
 
 
 @feature("dispersion_48", lookback=SIGMA_LOOKBACK, usual=False, reach=49)
 def dispersion_48(view: View) -> Floats:
     """Standard deviation over the pairs of their scaled four-hour returns."""
-    scaled = _scaled(view, 48)
-    mean = _mean_of_pairs(scaled)
-    return np.broadcast_to(np.sqrt(_mean_of_pairs((scaled - mean) ** 2)), scaled.shape)
+    scaled = view.scaled_return(48)
+    mean = mean_of_pairs(scaled)
+    return np.broadcast_to(np.sqrt(mean_of_pairs((scaled - mean) ** 2)), scaled.shape)
 
 
 @feature("rank_return_288", lookback=SIGMA_LOOKBACK, usual=False, reach=289)
 def rank_return_288(view: View) -> Floats:
     """Place of the pair's scaled day return among the pairs, from -0.5 (the least) to 0.5."""
-    scaled = _scaled(view, 288)
+    scaled = view.scaled_return(288)
     above = np.zeros(scaled.shape)
     others = np.isfinite(scaled).sum(axis=1, keepdims=True) - 1
     for column in range(scaled.shape[1]):
@@ -77,12 +85,12 @@ def rank_return_288(view: View) -> Floats:
 def beta_288(view: View) -> Floats:
     """Slope of the pair's bar returns on the pairs' mean return over the day, about zero."""
     r = view.log_return
-    market = np.broadcast_to(_mean_of_pairs(r), r.shape)
+    market = mean_of_pairs(r)
     return rolling_mean(r * market, 288) / np.maximum(rolling_mean(market * market, 288), 1e-16)
 
 
 @feature("relative_volume_12_288", lookback=288, usual=False)
 def relative_volume_12_288(view: View) -> Floats:
     """The pair's hour-over-day volume less the mean over the pairs."""
-    ratio = rolling_mean(view.log_volume, 12) - rolling_mean(view.log_volume, 288)
-    return ratio - _mean_of_pairs(ratio)
+    ratio = view.mean("log_volume", 12) - view.mean("log_volume", 288)
+    return ratio - mean_of_pairs(ratio)

@@ -9,7 +9,6 @@ import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
-from hydra_core.statistics.rolling import rolling_mean
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 
@@ -17,11 +16,8 @@ def _displacement(bars: int) -> Callable[[View], Floats]:
     """Log of close over the volume-weighted mean price of the last bars, in standard deviations of that span."""
 
     def compute(view: View) -> Floats:
-        panel = view.panel
-        typical = (panel.high + panel.low + panel.close) / 3.0
-        volume = np.maximum(panel.volume, 1e-12)
-        paid = rolling_mean(typical * volume, bars) / rolling_mean(volume, bars)
-        return np.log(panel.close / paid) / (view.sigma * math.sqrt(bars))
+        paid = view.mean("typical_notional", bars) / view.mean("volume", bars)
+        return np.log(view.panel.close / paid) / (view.sigma * math.sqrt(bars))
 
     return compute
 

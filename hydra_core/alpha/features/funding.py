@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from hydra_core.alpha.features.cross_section import mean_of_pairs
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import CANDLES, FUNDING, Floats
-from hydra_core.statistics.rolling import change, rolling_mean, rolling_std
+from hydra_core.statistics.rolling import change, rolling_mean, standardised
 from hydra_core.statistics.view import View
 
 WEEK = 2016
@@ -26,17 +27,14 @@ def funding_level(view: View) -> Floats:
 @feature("funding_z_week", lookback=WEEK, inputs=_INPUTS)
 def funding_z_week(view: View) -> Floats:
     """Last settled rate against its own week, in standard deviations."""
-    rate = view.panel.funding_rate
-    return (rate - rolling_mean(rate, WEEK)) / np.maximum(rolling_std(rate, WEEK), _LEAST_SPREAD)
+    return standardised(view.panel.funding_rate, WEEK, _LEAST_SPREAD)
 
 
 @feature("funding_relative", lookback=1, inputs=_INPUTS)
 def funding_relative(view: View) -> Floats:
     """Last settled rate less the mean over the pairs, in basis points through asinh."""
     rate = view.panel.funding_rate
-    known = np.isfinite(rate)
-    mean = np.where(known, rate, 0.0).sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
-    return np.asarray(np.arcsinh((rate - mean) / _UNIT))
+    return np.asarray(np.arcsinh((rate - mean_of_pairs(rate)) / _UNIT))
 
 
 @feature("funding_mean_3_days", lookback=864, inputs=_INPUTS, usual=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import CANDLES, OPEN_INTEREST, Floats
-from hydra_core.statistics.rolling import change, rolling_mean, rolling_std
+from hydra_core.statistics.rolling import change, rolling_mean, standardised
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 DAY = 288
@@ -21,7 +20,7 @@ def _deviation(bars: int) -> Callable[[View], Floats]:
     """Log open interest less its mean over the last bars; 0.01 is 1 % above."""
 
     def compute(view: View) -> Floats:
-        return view.log_open_interest - rolling_mean(view.log_open_interest, bars)
+        return view.log_open_interest - view.mean("log_open_interest", bars)
 
     return compute
 
@@ -43,8 +42,7 @@ def oi_change_with_return_48(view: View) -> Floats:
 
     Above 0 positions were opened with a rise or closed with a fall; below 0 opened with a fall or closed with a rise.
     """
-    move = change(view.log_close, 48) / (view.sigma * math.sqrt(48))
-    return change(view.log_open_interest, 48) / _UNIT * move
+    return change(view.log_open_interest, 48) / _UNIT * view.scaled_return(48)
 
 
 @feature("oi_change_288", lookback=289, inputs=_INPUTS, usual=False)
@@ -56,8 +54,7 @@ def oi_change_288(view: View) -> Floats:
 @feature("oi_z_week", lookback=7 * DAY, inputs=_INPUTS, usual=False)
 def oi_z_week(view: View) -> Floats:
     """Log open interest against its own week, in standard deviations (of a tenth of a per cent at least)."""
-    level = view.log_open_interest
-    return (level - rolling_mean(level, 7 * DAY)) / np.maximum(rolling_std(level, 7 * DAY), 1e-3)
+    return standardised(view.log_open_interest, 7 * DAY, 1e-3, mean=view.mean("log_open_interest", 7 * DAY))
 
 
 @feature("turnover_day", lookback=DAY, inputs=_INPUTS, usual=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import get_num_threads, njit
 
 from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.market import CANDLES, PUBLICATION_DELAY_MS, Floats, Panel
@@ -21,6 +23,11 @@ Floats32 = npt.NDArray[np.float32]
 
 _TOGETHER: Final = 16
 """Columns laid into the result at once: 64 bytes, a line of the processor's cache."""
+
+_MOST_ROWS: Final = 16_384
+"""Rows computed together: what the features of a longer history share would fill the memory."""
+_LEAST_ROWS: Final = 8192
+"""Rows that are worth a thread: each begins with the look-back of what it computes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +149,7 @@ class FeatureSet:
         return FeatureSet(member.name for member in self.features if member.inputs <= held)
 
     def compute(self, panel: Panel, last: int | None = None) -> Floats32:
-        """Feature columns of every row, or of the newest ``last`` rows.
+        """Feature columns of every row, or of the newest ``last`` rows; long histories in as many threads as numba may use.
 
         Parameters
         ----------
@@ -179,21 +186,39 @@ class FeatureSet:
         return FeatureSet(self.features[place].name for place in places)
 
     def _computed(self, panel: Panel, last: int | None) -> Floats32:
-        view = tail_view(panel, self.lookback, last)
         rows = len(panel) if last is None else last
         out = np.empty((rows, len(panel.pairs), len(self.features)), np.float32)
-        flat = out.reshape(rows * len(panel.pairs), len(self.features))
+        threads = max(1, min(get_num_threads(), rows // _LEAST_ROWS))
+        if (threads < 2 and rows <= _MOST_ROWS) or not all(member.steady for member in self.features):
+            self._fill(tail_view(panel, self.lookback, last), out)
+            return out
+        apart = replace(panel, memory=None)  # rows that a table remembers are its newest; these are all of them
+        size = min(_MOST_ROWS, -(-rows // threads))
+
+        def fill(first: int) -> None:
+            block = out[first : first + size]
+            end = len(panel) - rows + first + len(block)
+            self._fill(tail_view(apart.rows(slice(0, end)), self.lookback, len(block)), block)
+
+        with ThreadPoolExecutor(threads) as pool:
+            for part in [pool.submit(copy_context().run, fill, first) for first in range(0, rows, size)]:
+                part.result()
+        return out
+
+    def _fill(self, view: View, out: Floats32) -> None:
+        """Compute the newest rows of a view into ``out`` (rows, P, F)."""
+        rows, pairs, _ = out.shape
+        flat = out.reshape(rows * pairs, len(self.features))
         columns = np.empty((_TOGETHER, flat.shape[0]), np.float32)
         for first in range(0, len(self.features), _TOGETHER):
             members = self.features[first : first + _TOGETHER]
             for column, member in zip(columns, members, strict=False):
                 values = member.compute(view.reaching(member.lookback, member.reach, rows))
-                column.reshape(out.shape[:2])[...] = values[values.shape[0] - rows :]
+                column.reshape(rows, pairs)[...] = values[values.shape[0] - rows :]
             _lay(columns[: len(members)], first, flat)
-        return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _lay(columns: Floats32, first: int, out: Floats32) -> None:
     """Lay columns (k, n) side by side into ``out`` (n, F) from column ``first`` on."""
     for i in range(out.shape[0]):

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
-from hydra_core.statistics.rolling import change, lag, rolling_max, rolling_mean, rolling_min
+from hydra_core.statistics.rolling import lag, rolling_mean
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 _LEAST_RANGE = 1e-9
 
 
 def _scaled_return(bars: int) -> Callable[[View], Floats]:
-    def compute(view: View) -> Floats:
-        return change(view.log_close, bars) / (view.sigma * math.sqrt(bars))
-
-    return compute
+    return lambda view: view.scaled_return(bars)
 
 
 for _bars in (1, 3, 12, 48, 288):
@@ -34,8 +30,7 @@ def _channel_position(bars: int) -> Callable[[View], Floats]:
     """Where the close stands between the lowest low (-0.5) and the highest high (0.5) of the last bars."""
 
     def compute(view: View) -> Floats:
-        high = rolling_max(view.panel.high, bars)
-        low = rolling_min(view.panel.low, bars)
+        high, low = view.highest(bars), view.lowest(bars)
         width = np.maximum(high - low, _LEAST_RANGE * high)
         return (view.panel.close - low) / width - 0.5
 
@@ -52,7 +47,7 @@ def _autocorrelation(bars: int) -> Callable[[View], Floats]:
     def compute(view: View) -> Floats:
         r = view.log_return
         product = rolling_mean(r * lag(r, 1), bars)
-        return product / np.maximum(rolling_mean(view.squared_return, bars), 1e-16)
+        return product / np.maximum(view.mean("squared_return", bars), 1e-16)
 
     return compute
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
-from hydra_core.statistics.rolling import change, rolling_max, rolling_mean, rolling_min
+from hydra_core.statistics.rolling import change, rolling_mean
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 _LEAST_PATH = 1e-9
@@ -19,7 +19,7 @@ def _efficiency(bars: int) -> Callable[[View], Floats]:
     """Net move over the path walked, in [-1, 1] (Kaufman's efficiency ratio with its sign)."""
 
     def compute(view: View) -> Floats:
-        path = bars * rolling_mean(np.abs(view.log_return), bars)
+        path = bars * view.mean("absolute_return", bars)
         return change(view.log_close, bars) / np.maximum(path, _LEAST_PATH)
 
     return compute
@@ -32,13 +32,13 @@ for _bars in (48, 288):
 @feature("below_high_288", lookback=SIGMA_LOOKBACK, usual=False, reach=288)
 def below_high_288(view: View) -> Floats:
     """Log of the close over the day's highest high, in standard deviations of a day."""
-    return np.log(view.panel.close / rolling_max(view.panel.high, 288)) / (view.sigma * math.sqrt(288))
+    return np.log(view.panel.close / view.highest(288)) / (view.sigma * math.sqrt(288))
 
 
 @feature("above_low_288", lookback=SIGMA_LOOKBACK, usual=False, reach=288)
 def above_low_288(view: View) -> Floats:
     """Log of the close over the day's lowest low, in standard deviations of a day."""
-    return np.log(view.panel.close / rolling_min(view.panel.low, 288)) / (view.sigma * math.sqrt(288))
+    return np.log(view.panel.close / view.lowest(288)) / (view.sigma * math.sqrt(288))
 
 
 @feature("rising_share_12", lookback=13, usual=False)

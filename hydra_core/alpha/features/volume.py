@@ -8,23 +8,21 @@ import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import Floats
-from hydra_core.statistics.rolling import rolling_mean, rolling_std
+from hydra_core.statistics.rolling import standardised
 from hydra_core.statistics.view import View
 
 
 @feature("volume_ratio_12_288", lookback=288)
 def volume_ratio_12_288(view: View) -> Floats:
     """Mean log notional volume of the hour less that of the day."""
-    return rolling_mean(view.log_volume, 12) - rolling_mean(view.log_volume, 288)
+    return view.mean("log_volume", 12) - view.mean("log_volume", 288)
 
 
 def _signed_volume(bars: int) -> Callable[[View], Floats]:
     """Volume of rising bars less that of falling bars as a share of all, in [-1, 1]."""
 
     def compute(view: View) -> Floats:
-        volume = view.panel.volume
-        signed = rolling_mean(np.sign(view.log_return) * volume, bars)
-        return signed / np.maximum(rolling_mean(volume, bars), 1e-12)
+        return view.mean("rising_volume", bars) / view.mean("volume", bars)
 
     return compute
 
@@ -37,18 +35,16 @@ for _bars in (12, 288):
 @feature("volume_ratio_48_2016", lookback=2016, usual=False)
 def volume_ratio_48_2016(view: View) -> Floats:
     """Mean log notional volume of four hours less that of the week."""
-    return rolling_mean(view.log_volume, 48) - rolling_mean(view.log_volume, 2016)
+    return view.mean("log_volume", 48) - view.mean("log_volume", 2016)
 
 
 @feature("volume_z_288", lookback=288, usual=False)
 def volume_z_288(view: View) -> Floats:
     """The bar's log notional volume against the day's, in standard deviations (of a twentieth at least)."""
-    level = view.log_volume
-    return (level - rolling_mean(level, 288)) / np.maximum(rolling_std(level, 288), 0.05)
+    return standardised(view.log_volume, 288, 0.05, mean=view.mean("log_volume", 288))
 
 
 @feature("volume_concentration_48", lookback=48, usual=False)
 def volume_concentration_48(view: View) -> Floats:
     """Log of 48 times the sum of squared volume shares in four hours: 0 where every bar traded alike."""
-    volume = np.maximum(view.panel.volume, 1e-12)
-    return np.log(rolling_mean(volume * volume, 48) / rolling_mean(volume, 48) ** 2)
+    return np.log(view.mean("squared_volume", 48) / view.mean("volume", 48) ** 2)

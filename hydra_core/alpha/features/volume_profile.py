@@ -13,7 +13,7 @@ from hydra_core.statistics.view import View
 DAY = 288
 
 
-@njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _share_above(typical: Floats, volume: Floats, close: Floats, n: int, least: float, out: Floats) -> None:
     rows, pairs = close.shape
     for c in range(pairs):
@@ -35,7 +35,6 @@ def volume_above_day(view: View) -> Floats:
     """Share of the day's volume that was traded above the close, less a half: above 0 most of it is under water if long."""
     panel = view.panel
     typical = (panel.high + panel.low + panel.close) / 3.0
-    volume = np.maximum(panel.volume, 1e-12)
     out = np.full(panel.close.shape, np.nan)
-    _share_above(typical, volume, np.ascontiguousarray(panel.close), DAY, MIN_SHARE * DAY, out)
+    _share_above(typical, view.volume, np.ascontiguousarray(panel.close), DAY, MIN_SHARE * DAY, out)
     return out
