@@ -24,7 +24,7 @@ Floats32 = npt.NDArray[np.float32]
 _TOGETHER: Final = 16
 """Columns laid into the result at once: 64 bytes, a line of the processor's cache."""
 
-_MOST_ROWS: Final = 16_384
+_MOST_ROWS: Final = 24_576
 """Rows computed together: what the features of a longer history share would fill the memory."""
 _LEAST_ROWS: Final = 8192
 """Rows that are worth a thread: each begins with the look-back of what it computes."""
