@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -143,9 +144,9 @@ def _truth(plan: Plan, jobs: int, fresh: bool, as_json: bool) -> None:
             fresh=fresh,
             progress=lambda what, done, total: bar.update(task, description=what[:50], completed=done, total=total),
         )
-    table = Table(title="share of what is there that is found")
-    for head in ("row", "ours", "reference", "judged (95 %)", "goal", "seeds", "verdict"):
-        table.add_column(head, no_wrap=True)
+    table = Table(title="share of what is there that is found", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("row", "ours", "reference", "judged (95 %)", "goal", "sample", "verdict"):
+        table.add_column(head, no_wrap=head in ("ours", "reference", "verdict"))
     for row in made.rows:
         table.add_row(
             row.name,
@@ -157,7 +158,7 @@ def _truth(plan: Plan, jobs: int, fresh: bool, as_json: bool) -> None:
             "[green]holds[/]" if row.holds else "[red]falls short[/]",
         )
     if not as_json:
-        out.print(table, width=max(out.width, 150), crop=False)
+        out.print(table)
         for row in made.rows:
             if row.beside:
                 figures = ", ".join(f"{name} {value:.3g}" for name, value in row.beside.items())
