@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from real_history import FOLDER, needs
 
 from hydra_core.domain.errors import InputMissing, UsageError
-from hydra_core.domain.intervals import DAY_MS, HOUR_MS
+from hydra_core.domain.intervals import DAY_MS, HOUR_MS, Interval
 from hydra_core.domain.market import Panel
 from hydra_core.research.audit.causality import prefix_invariant
 from hydra_core.research.trials import lockbox_ledger
@@ -56,6 +57,21 @@ def test_every_hourly_feature_is_causal_and_known_after_its_look_back() -> None:
     made, _, sigma = recorded.describe(panel)
     assert np.isfinite(made[LONGEST:]).all()
     assert np.isfinite(sigma[LONGEST:]).all()
+
+
+def test_the_finest_candles_of_a_folder_are_read_from_their_first_on(tmp_path: Path) -> None:
+    """What a venue would keep of them is less: it begins with the days before paper trading."""
+    count = 40 * 288
+    rng = np.random.default_rng(9)
+    stamps = pl.Series("ts", DAY_MS * 20_000 + 300_000 * np.arange(count)).cast(pl.Datetime("ms", "UTC"))
+    (tmp_path / "candles" / "5m").mkdir(parents=True)
+    for pair in ("BTCUSDT", "ETHUSDT"):
+        close = np.round(1e3 * np.exp(np.cumsum(rng.normal(0, 1e-3, count))), 1)
+        prices = dict.fromkeys(("open", "high", "low", "close"), close)
+        frame = pl.DataFrame({"ts": stamps, **prices, "volume": np.ones(count)})
+        frame.write_parquet(tmp_path / "candles" / "5m" / f"{pair}.parquet")
+    panel = recorded.hours(tmp_path, Interval.M5)
+    assert (len(panel), int(panel.ts[0])) == (count, DAY_MS * 20_000)
 
 
 def test_a_later_history_goes_on_where_the_first_one_ends() -> None:

@@ -112,7 +112,8 @@ def hours(folder: Path, interval: Interval = Interval.H1) -> Panel:
     """The bars of a folder that all its pairs know, candles and funding; raises InputMissing where there are none."""
     from hydra_core.simulation import open_market
 
-    market = open_market("recorded", folder, 20)
+    # Cut short, the finest candles leave the hours before them to the files of hours; they themselves are wanted whole.
+    market = open_market("recorded", folder, 20 if interval == Interval.H1 else None)
     end = market.end_ms or 0
     bars = {pair: market.candles(pair, interval, 0, end) for pair in market.pairs}
     first = max(int(one.ts[0]) for one in bars.values()) if all(map(len, bars.values())) else end
