@@ -181,6 +181,10 @@ class Desk:
         if self._work:
             self._leave(dict.fromkeys(self._work, reason))
             self._end(reason)
+        return self.pause(reason)
+
+    def pause(self, reason: str) -> int:
+        """Cancel what works to open; targets stand, and are worked on once entries are allowed again."""
         idle = [order for order in self._broker.working() if not order.reduce_only]
         return sum(self._broker.cancel(order.order_id, reason) for order in idle)
 
@@ -299,7 +303,10 @@ class Desk:
         """Send the orders that carry a pair to its goal of now."""
         pair = work.target.pair
         quote = self._view.quotes.get(pair)
-        if quote is None or self._broker.working(pair) or not self._broker.ready(pair):
+        if quote is None:
+            self._held_back.add(pair)
+            return 0
+        if self._broker.working(pair) or not self._broker.ready(pair):
             return 0
         shares = shares_of(work.target, work.schedule)
         due = slices(work.schedule, float(work.initial), work.target.quantity, work.start_ms, now, shares)
@@ -312,9 +319,7 @@ class Desk:
             self._ledger.record_executions([work])
         sent = 0
         for order in orders_to_reach(due[-1].goal, current, price, self._rules[pair]):
-            if not order.reduce_only and mode is Mode.REDUCING:
-                continue
-            if not order.reduce_only and (self._stale(quote) or pair in self._shut(now)):
+            if not order.reduce_only and (mode is Mode.REDUCING or self._stale(quote) or pair in self._shut(now)):
                 self._held_back.add(pair)
                 continue
             purpose = "close" if order.reduce_only else "slice"

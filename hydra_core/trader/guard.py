@@ -150,12 +150,17 @@ class Guard:
         return replace(portfolio, known=False) if unknown else portfolio
 
     def _stand(self, judgement: Judgement) -> Mode:
-        """Put a judgement in force; what may not be opened any more is cancelled at once."""
+        """Put a judgement in force; what may not be opened any more is cancelled at once.
+
+        A switch that tripped ends the targets; they outlast a block by the broker, which passes by itself: a restart until the
+        first comparison, a stream that is cut, a difference that is being cleared up.
+        """
         if judgement.mode is not self.mode:
             logger.warning("mode {} -> {}: {}", self.mode.value, judgement.mode.value, dict(judgement.trips))
         self.mode, self.trips = judgement.mode, judgement.trips
         if judgement.mode is not Mode.ACTIVE:
-            self._attempt("orders", partial(self._desk.drop, "; ".join(judgement.trips.values())), self._faults)
+            stop = self._desk.pause if judgement.trips.keys() == {BLOCKED} else self._desk.drop
+            self._attempt("orders", partial(stop, "; ".join(judgement.trips.values())), self._faults)
         return self.mode
 
     def positions(self) -> Mapping[Pair, Position]:

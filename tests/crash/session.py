@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from loguru import logger
 
 from hydra_core.broker.gateway import Gateway
 from hydra_core.broker.gateways import open_gateway
 from hydra_core.broker.opening import look, open_live
 from hydra_core.domain.trading import Plan, Schedule, Target
+from hydra_core.ledger import schema
 from hydra_core.ledger.store import Ledger
 from hydra_core.market.rest import ExchangeClient
 from hydra_core.risk.switches import FOREIGN_PROCESS, LIQUIDATION, MANUAL_FLATTEN
@@ -272,6 +274,12 @@ class Session:
             booked = [(one.order_id, one.state.value, one.reason) for one in self.ledger.orders(self.account, limit=8)]
             raise AssertionError(f"{error}; {seen}; newest in the books: {booked}; {self.log_tail()}") from error
 
+    def newest(self) -> str:
+        """The newest events of orders, in the order they were booked, for who has to find out what happened."""
+        moved = schema.order_event
+        rows = self.ledger._rows(sa.select(moved).order_by(moved.c.id.desc()).limit(8))
+        return "\n".join(str(dict(row)) for row in reversed(rows))
+
     def log_tail(self) -> str:
         log = Path(self.rig.folder) / "trader.log"
         return "\n".join(log.read_text().splitlines()[-12:]) if log.exists() else "no log"
@@ -341,7 +349,10 @@ async def play(seed: int, folder: Path | None = None) -> Told:
             await made.verify()
         finally:
             second.kill()
-        assert entries(made.ledger, made.account) == before, "the second restart changed the books"
+        after = entries(made.ledger, made.account)
+        assert after == before, (
+            f"the second restart changed the books: {before}, {after}; {made.newest()}; {made.log_tail()}"
+        )
         assert len(await taken_in(made.gateway, PAIRS)) == taken, "the second restart sent orders"
         assert sorted(stop.client_id for stop in await made.gateway.open_stops()) == stops
         latched = made.ledger.latched(made.account).keys()

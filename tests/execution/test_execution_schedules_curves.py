@@ -109,7 +109,7 @@ def _share_of_these_times(volume, start, duration):
 
 
 @given(
-    st.lists(st.one_of(st.floats(0, 1e6), st.just(math.nan)), min_size=1, max_size=400),
+    st.lists(st.one_of(st.just(0.0), st.floats(1e-9, 1e6), st.just(math.nan)), min_size=1, max_size=400),
     st.integers(0, 10**10),
     st.integers(0, 10**7),
     st.integers(1, 12),

@@ -202,7 +202,8 @@ async def read_after_write(rig: Rig, seed: int) -> None:
             await hydra.reconcile()
             assert hydra.ledger.order("m16").state is OrderState.OPEN
         await rig.clear()
-        assert (await hydra.reconcile()).clean
+        seen = await hydra.reconcile()
+        assert seen.clean, seen
         assert hydra.ledger.order("m16").state is OrderState.OPEN
         await hydra.agrees()
 
