@@ -27,7 +27,7 @@ from hydra_core.domain.trading import Mode, Portfolio, Position
 from hydra_core.home import Home
 from hydra_core.ledger.accounting import total_unrealised
 from hydra_core.ledger.store import Ledger
-from hydra_core.risk.switches import POSITIONS_UNKNOWN, SWITCHES, Judgement, combine, evaluate
+from hydra_core.risk.switches import POSITIONS_UNKNOWN, SWITCHES, UNREADABLE_INPUT, Judgement, combine, evaluate
 from hydra_core.settings import LiveSettings, RiskSettings
 from hydra_core.trader.desk import Desk
 from hydra_core.trader.view import MarketView
@@ -40,6 +40,8 @@ FAILURES: Final = (
 """How a reading can fail, a mistake in its own code included: the switch that needs it is tripped, the others go on judging."""
 BLOCKED: Final = "account_blocked"
 """Name of the trip that a broker's block is shown under."""
+PASSING: Final = frozenset({BLOCKED, UNREADABLE_INPUT})
+"""Trips that end by themselves: entries wait for that, no target is given up."""
 FLATTEN_WORD: Final = "flatten"
 """Content of the kill file that also asks for flat positions; anything else halts."""
 
@@ -152,14 +154,14 @@ class Guard:
     def _stand(self, judgement: Judgement) -> Mode:
         """Put a judgement in force; what may not be opened any more is cancelled at once.
 
-        A switch that tripped ends the targets; they outlast a block by the broker, which passes by itself: a restart until the
-        first comparison, a stream that is cut, a difference that is being cleared up.
+        A switch that tripped ends the targets. They outlast what passes by itself: a restart until prices are there and the
+        account was compared, a stream that is cut, a difference that is being cleared up.
         """
         if judgement.mode is not self.mode:
             logger.warning("mode {} -> {}: {}", self.mode.value, judgement.mode.value, dict(judgement.trips))
         self.mode, self.trips = judgement.mode, judgement.trips
         if judgement.mode is not Mode.ACTIVE:
-            stop = self._desk.pause if judgement.trips.keys() == {BLOCKED} else self._desk.drop
+            stop = self._desk.pause if judgement.trips.keys() <= PASSING else self._desk.drop
             self._attempt("orders", partial(stop, "; ".join(judgement.trips.values())), self._faults)
         return self.mode
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hydra_core.broker.paper import PaperBroker
+from hydra_core.broker.protocol import Standing
 from hydra_core.domain.clock import ManualClock
 from hydra_core.domain.errors import LockHeld
 from hydra_core.domain.market import Liquidation, MarketRules, MarkReading, Quote
@@ -100,6 +101,43 @@ def test_a_target_is_reached_in_slices_and_never_passed(rig: Rig) -> None:
     assert sorted(set(sizes)) == [Decimal(q) for q in ("0", "0.025", "0.05", "0.075", "0.1")]
     assert len(rig.ledger.orders(rig.account)) == 4
     assert not rig.ledger.check_balance(rig.account).faults
+
+
+def test_a_block_that_passes_keeps_entries_waiting_and_the_targets_alive(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun before, blocked for a while, over a restart: nothing is sent during the block, and nothing is given up."""
+    rig.plan(0.1)
+    for _ in range(5):
+        rig.round()
+    assert rig.held() == Decimal("0.025")
+    with monkeypatch.context() as blocked:
+        blocked.setattr(PaperBroker, "standing", property(lambda broker: Standing(block="not compared yet")))
+        again = Rig(rig.home.root, rig.ledger, rig.clock)
+        assert again.round() is Mode.REDUCING  # without any price yet
+        again.price(60_000)
+        for _ in range(70):
+            assert again.round() is Mode.REDUCING
+        assert again.held() == Decimal("0.025")
+    assert {one.end_reason for one in rig.ledger.open_executions(rig.account, rig.clock.market_ms())} == {""}
+    for _ in range(120):
+        assert again.round() is Mode.ACTIVE
+    assert again.held() == Decimal("0.1")
+    assert len(rig.ledger.orders(rig.account)) == 3  # two slices fell due meanwhile and went as one
+
+
+def test_a_switch_that_trips_ends_the_targets(rig: Rig) -> None:
+    rig.plan(0.1)
+    rig.round()
+    rig.home.kill_file.write_text("reduce")
+    for _ in range(5):
+        rig.round()
+    assert rig.ledger.open_executions(rig.account, rig.clock.market_ms()) == []
+    rig.home.kill_file.unlink()
+    before = rig.held()
+    for _ in range(30):
+        rig.round()
+    assert rig.held() == before
 
 
 def test_a_repeated_target_keeps_its_schedule(rig: Rig) -> None:
