@@ -94,7 +94,7 @@ class ForecasterEvidence:
     drawdown : deepest, out of sample
     skill : of the out-of-sample forecasts
     reliability : of lock-box confidences
-    mean_daily : of all out-of-sample days; ``baselines`` the same by rule
+    mean_daily : of all out-of-sample days; ``baselines`` the same by rule, at this book's volatility
     ridge_correlation : IC of ridge regression on the same rows
     champion_daily : the standing champion's mean daily return on the lock-box beside the candidate's own; None without one
     causal : the leak audit's word on the artifact
@@ -185,7 +185,7 @@ def forecaster_gates(seen: ForecasterEvidence) -> list[GateVerdict]:
             "baselines",
             seen.mean_daily,
             max(0.0, seen.baselines.get(best, 0.0)),
-            f"mean daily return against the best plain rule ({best or 'none'}) and an empty book",
+            f"mean daily return against an empty book and the best plain rule of equal volatility ({best or 'none'})",
         ),
     ]
     if seen.champion_daily is not None:

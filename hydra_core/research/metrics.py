@@ -37,6 +37,18 @@ def sharpe(returns: Floats) -> float:
     return float(values.mean()) / deviation if deviation > 1e-15 else 0.0
 
 
+def at_equal_risk(other: Floats, own: Floats) -> float:
+    """Mean return of ``other``, lent or borrowed until it moves as much as ``own`` (Modigliani and Modigliani, 1997).
+
+    Bare means of books of unlike size say who carried more risk, not who did better.
+
+    Raises
+    ------
+    InputMissing : fewer than two returns in either, or one that is not finite
+    """
+    return sharpe(other) * float(_finite(own, 2).std(ddof=1))
+
+
 def annual_sharpe(daily: Floats, periods: int = DAYS_A_YEAR) -> float:
     """Sharpe ratio a year of daily returns; crypto trades on every day."""
     return sharpe(daily) * math.sqrt(periods)

@@ -33,7 +33,7 @@ from hydra_core.research.gates import (
     plausible_caps,
 )
 from hydra_core.research.hac import sharpe_error
-from hydra_core.research.metrics import DAYS_A_YEAR, annual_sharpe, dsr, max_drawdown, psr, sharpe
+from hydra_core.research.metrics import DAYS_A_YEAR, annual_sharpe, at_equal_risk, dsr, max_drawdown, psr, sharpe
 from hydra_core.research.origins import origins
 from hydra_core.research.outofsample import baseline_raw, calibrated
 from hydra_core.research.sweeps import StudyResult
@@ -97,7 +97,7 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
         skill=seen,
         reliability=reliable,
         mean_daily=float(own.daily.mean()),
-        baselines={name: float(books[name].daily.mean()) for name in _PLAIN_RULES},
+        baselines={name: at_equal_risk(books[name].daily, own.daily) for name in _PLAIN_RULES},
         ridge_correlation=correlation(ridge[rows], realised),
         champion_daily=_against_champion(bench, dataset, version, inside),
         causal=(word.clean, word.detail),

@@ -68,6 +68,14 @@ def test_a_series_that_does_not_move_has_no_sharpe_and_one_with_holes_is_refused
         m.sharpe(np.array([0.1]))
 
 
+def test_another_book_is_compared_at_equal_risk():
+    """Ten times the size is ten times the mean and not a better book; one that never moves earns nothing at any size."""
+    daily = np.random.default_rng(3).normal(1e-3, 1e-2, 400)
+    assert m.at_equal_risk(10 * daily, daily) == pytest.approx(daily.mean())
+    assert m.at_equal_risk(daily, 2 * daily) == pytest.approx(2 * daily.mean())
+    assert m.at_equal_risk(np.zeros(400), daily) == 0.0
+
+
 def test_drawdown_is_measured_from_the_peak():
     assert m.max_drawdown(np.array([100.0, 120, 90, 130, 117])) == pytest.approx(0.25)
     assert m.max_drawdown(np.array([1.0, 2, 3])) == 0

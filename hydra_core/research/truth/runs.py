@@ -38,7 +38,7 @@ from hydra_core.research.gates import (
     independent_trades,
     passed,
 )
-from hydra_core.research.metrics import annual_sharpe, dsr, max_drawdown, psr, sharpe
+from hydra_core.research.metrics import annual_sharpe, at_equal_risk, dsr, max_drawdown, psr, sharpe
 from hydra_core.research.outofsample import calibrated
 from hydra_core.research.trackrecord import good_periods, overfitting, superiority, until
 from hydra_core.research.truth.histories import PLANTED, YEAR, History
@@ -291,7 +291,7 @@ def _evidence(
         skill=seen,
         reliability=reliable,
         mean_daily=float(own.daily.mean()),
-        baselines={name: float(book.daily.mean()) for name, book in rules.items() if name != "ridge"},
+        baselines={name: at_equal_risk(book.daily, own.daily) for name, book in rules.items() if name != "ridge"},
         ridge_correlation=correlation(ridge[rows], realised),
         champion_daily=None,
         causal=(True, "observables are drawn before what they forecast"),
