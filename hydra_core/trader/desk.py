@@ -206,8 +206,8 @@ class Desk:
                 taken[target.pair] = replace(old, target=kept, expires_ms=plan.expires_ms)
                 continue
             booked = known.get(target.pair)
-            if booked is not None and booked.ended_ms is not None and booked.end_reason != DONE:
-                continue  # given up before a restart
+            if booked is not None and booked.ended_ms is not None:
+                continue  # reached or given up before a restart: what another hand did since is not undone
             taken[target.pair] = booked or Execution(
                 plan_id=plan.plan_id,
                 account=self._account,
@@ -303,10 +303,10 @@ class Desk:
         """Send the orders that carry a pair to its goal of now."""
         pair = work.target.pair
         quote = self._view.quotes.get(pair)
-        if quote is None:
+        if quote is None or not self._broker.ready(pair):
             self._held_back.add(pair)
             return 0
-        if self._broker.working(pair) or not self._broker.ready(pair):
+        if self._broker.working(pair):
             return 0
         shares = shares_of(work.target, work.schedule)
         due = slices(work.schedule, float(work.initial), work.target.quantity, work.start_ms, now, shares)

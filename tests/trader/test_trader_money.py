@@ -14,9 +14,10 @@ from hydra_core.domain.clock import ManualClock
 from hydra_core.domain.errors import LockHeld
 from hydra_core.domain.market import Liquidation, MarketRules, MarkReading, Quote
 from hydra_core.domain.pairs import Pair
-from hydra_core.domain.trading import Mode, Plan, Schedule, Side, Target
+from hydra_core.domain.trading import Mode, OrderState, Plan, Schedule, Side, Target
 from hydra_core.home import Home
 from hydra_core.lake.spool import Spool, read_spool, spool_file
+from hydra_core.ledger.records import OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.settings import CostSettings, RiskSettings
 from hydra_core.trader.desk import Desk
@@ -124,6 +125,35 @@ def test_a_block_that_passes_keeps_entries_waiting_and_the_targets_alive(
         assert again.round() is Mode.ACTIVE
     assert again.held() == Decimal("0.1")
     assert len(rig.ledger.orders(rig.account)) == 3  # two slices fell due meanwhile and went as one
+
+
+def test_a_target_that_was_reached_is_over_after_a_restart(rig: Rig) -> None:
+    """What another hand does with the position from then on is not undone."""
+    rig.plan(0.1, slices=1)
+    for _ in range(5):
+        rig.round()
+    assert rig.held() == Decimal("0.1")
+    again = Rig(rig.home.root, rig.ledger, rig.clock)
+    again.price(60_000)
+    now = rig.clock.market_ms()
+    more = OrderRecord(
+        "by-hand",
+        "",
+        rig.account,
+        BTC,
+        Side.LONG,
+        Decimal("0.05"),
+        "market",
+        OrderState.NEW,
+        now,
+        now,
+        reason="by hand",
+    )
+    assert rig.ledger.record_order(more)
+    again.broker.submit(more)
+    for _ in range(20):
+        again.round()
+    assert again.held() == Decimal("0.15")
 
 
 def test_a_switch_that_trips_ends_the_targets(rig: Rig) -> None:
