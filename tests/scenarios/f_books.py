@@ -17,7 +17,7 @@ from hydra_core.ledger.records import EXTERNAL
 from .m_orders import lose_answer
 from .registry import scenario
 from .rig import Rig
-from .trading import BTC, ETH, LIVE, trading, until
+from .trading import BTC, ETH, LIVE, PATIENT, trading, until
 
 NOES = (
     (-2019, "Margin is insufficient.", 400),
@@ -31,7 +31,7 @@ NOES = (
 async def definitive_no(rig: Rig, seed: int) -> None:
     """The exchange refuses the order itself: rejected once, the reason kept, nothing looked up, nothing sent again."""
     code, words, status = rig.rng.choice(NOES)
-    async with trading(rig) as hydra:
+    async with trading(rig, PATIENT) as hydra:
         await rig.fault(
             "refuse", method="POST", path="/fapi/v1/order", code=code, message=words, status=status, times=-1
         )

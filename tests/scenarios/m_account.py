@@ -11,7 +11,7 @@ from hydra_core.ledger.records import ADL, EXTERNAL, LIQUIDATION
 
 from .registry import scenario
 from .rig import Rig
-from .trading import BTC, ETH, LIVE, trading, until
+from .trading import BTC, ETH, LIVE, PATIENT, trading, until
 
 
 @scenario("M20", "a margin call shuts entries until the account has been compared")
@@ -239,7 +239,7 @@ async def hedge_mode(rig: Rig, seed: int) -> None:
 @scenario("M29", "the leverage table is cut while trading")
 async def brackets_change(rig: Rig, seed: int) -> None:
     """-2027 once: the table is read anew, and what is over its cap is denied here from then on."""
-    async with trading(rig) as hydra:
+    async with trading(rig, PATIENT) as hydra:
         await rig.fault("brackets", symbol=BTC, max_leverage=20, cap=3_000)
         first = await hydra.send("m29-a", quantity="0.1")
         assert first.state is OrderState.REJECTED

@@ -8,7 +8,7 @@ from hydra_core.domain.trading import OrderState, Side
 
 from .registry import scenario
 from .rig import Rig
-from .trading import BTC, LIVE, trading, until
+from .trading import BTC, LIVE, PATIENT, trading, until
 
 LOST = (
     {"kind": "reset"},
@@ -192,7 +192,7 @@ async def duplicate_id(rig: Rig, seed: int) -> None:
 @scenario("F14", "the listing omits an order that was just sent")
 async def read_after_write(rig: Rig, seed: int) -> None:
     """Look-ups and listings say that there is no such order: inside the window that ends nothing."""
-    live = LIVE.model_copy(update={"probe_window_s": 5.0})
+    live = PATIENT.model_copy(update={"probe_window_s": 5.0})
     async with trading(rig, live) as hydra:
         price = await hydra.resting_price()
         await rig.fault("invisible", client_id="m16.*")

@@ -41,6 +41,8 @@ from .rig import Rig, eventually
 
 BTC, ETH = Pair("BTCUSDT"), Pair("ETHUSDT")
 LIVE = LiveSettings(enabled=True, timeout_s=0.4, probe_window_s=0.25, stop_grace_s=5.0, reconcile_s=60.0)
+PATIENT = LIVE.model_copy(update={"timeout_s": 5.0})
+"""Where no answer is late on purpose: on a busy machine an honest one may take longer than the others wait."""
 
 
 class Trading:
