@@ -57,6 +57,12 @@ class ExecutionBook(Book):
         found = (_execution(row) for row in self._rows(_OF_PLAN, {"plan": plan_id}))
         return {one.pair: one for one in found}
 
+    def executions_until(self, account: str, expires_ms: int) -> dict[Pair, Execution]:
+        """The newest execution of each pair that was to be worked until a market time: what a plan began or went on with."""
+        where = (_TABLE.c.account == account, _TABLE.c.expires_ms == expires_ms)
+        found = (_execution(row) for row in self._rows(sa.select(_TABLE).where(*where).order_by(_TABLE.c.arrival_ms)))
+        return {one.pair: one for one in found}
+
     def execution(self, plan_id: str, pair: Pair) -> Execution | None:
         """The execution of one pair that began with a plan; None when there is none."""
         query = sa.select(_TABLE).where(_TABLE.c.plan_id == plan_id, _TABLE.c.pair == pair)

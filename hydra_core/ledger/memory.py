@@ -433,6 +433,11 @@ class MemoryLedger(Ledger):
         """The executions that began with a plan, by pair."""
         return {pair: self._executions[plan_id, pair] for pair in sorted(self._pairs_of_plan.get(plan_id, ()))}
 
+    def executions_until(self, account: str, expires_ms: int) -> dict[Pair, Execution]:
+        """The newest execution of each pair that was to be worked until a market time: what a plan began or went on with."""
+        found = [one for one in self._executions.values() if one.account == account and one.expires_ms == expires_ms]
+        return {one.pair: one for one in sorted(found, key=lambda one: one.arrival_ms)}
+
     def execution(self, plan_id: str, pair: Pair) -> Execution | None:
         """The execution of one pair that began with a plan; None when there is none."""
         return self._executions.get((plan_id, pair))

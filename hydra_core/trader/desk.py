@@ -191,11 +191,15 @@ class Desk:
     def _adopt(self, plan: Plan, positions: Mapping[Pair, Position]) -> None:
         """Let a newer plan supersede the old one; a target that it repeats keeps its schedule."""
         now = self._clock.market_ms()
+        restarted = not self._plan_id
         self._plan_id = plan.plan_id
         if now >= plan.expires_ms:
             return
         taken: dict[Pair, Execution] = {}
-        known = self._ledger.plan_executions(plan.plan_id)
+        if restarted:  # what an earlier plan began and this one went on with is booked under the earlier one
+            known = self._ledger.executions_until(self._account, plan.expires_ms)
+        else:
+            known = self._ledger.plan_executions(plan.plan_id)
         filled = self._filled(plan)
         for target in plan.targets:
             if target.quantity and plan.cycle_ms <= self._closed.get(target.pair, -1):

@@ -156,6 +156,21 @@ def test_a_target_that_was_reached_is_over_after_a_restart(rig: Rig) -> None:
     assert again.held() == Decimal("0.15")
 
 
+def test_a_repeated_target_that_was_given_up_stays_so_after_a_restart(rig: Rig) -> None:
+    """The plan that repeats it did not begin it: it is booked under the earlier one."""
+    rig.plan(0.1, slices=4)
+    rig.round()
+    rig.plan(0.1, slices=4)
+    rig.round()
+    assert rig.desk.release(BTC, "another hand")
+    held = rig.held()
+    again = Rig(rig.home.root, rig.ledger, rig.clock)
+    again.price(60_000)
+    for _ in range(120):
+        again.round()
+    assert again.held() == held
+
+
 def test_a_switch_that_trips_ends_the_targets(rig: Rig) -> None:
     rig.plan(0.1)
     rig.round()
