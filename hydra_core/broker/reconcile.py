@@ -14,7 +14,7 @@ from typing import Final
 
 from loguru import logger
 
-from hydra_core.broker.books import OTHERS, Books
+from hydra_core.broker.books import ENDINGS, OTHERS, Books
 from hydra_core.broker.facts import BOOKED_WITH_FILLS, FUNDING_FEE, IncomeFact, PositionFact
 from hydra_core.broker.gateway import Cause, Gateway
 from hydra_core.broker.protocol import Incident, IncidentKind
@@ -22,7 +22,7 @@ from hydra_core.domain.errors import Refused, VenueError
 from hydra_core.domain.intervals import HOUR_MS
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import Fill, OrderState, Position, Side
-from hydra_core.execution.orders import LIVE, NEVER_ARRIVED, Word
+from hydra_core.execution.orders import DONE, LIVE, NEVER_ARRIVED, RESTING, Word
 from hydra_core.ledger.records import EXTERNAL, CashEntry, FundingPayment, OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.settings import LiveSettings
@@ -161,14 +161,39 @@ class Reconciler:
     async def _orders(self) -> list[str]:
         resting = {fact.client_id: fact for fact in await self._gateway.open_orders()}
         waiting = {fact.client_id: fact for fact in await self._gateway.open_stops()}
-        for fact in (*resting.values(), *waiting.values()):
-            self._books.take_order(fact)
+        ended = [
+            record
+            for record in [self._books.take_order(fact) for fact in (*resting.values(), *waiting.values())]
+            if record.state in DONE
+        ]
+        for record in ended:
+            await self._call_in(record)
         known = {fact.venue_id for fact in resting.values()}
         for record in list(self._books.live.values()):
             if record.order_id in waiting or (record.venue_order_id or "") in known or record.order_id in resting:
                 continue
             await self.look_up(record)
         return await self._foreign()
+
+    async def _call_in(self, record: OrderRecord) -> None:
+        """Cancel what is listed there and ended here.
+
+        A listing may be behind, so it is asked for once more. What still rests was sent under books that were lost: anew, they
+        gave its name to an intent that was then given up. A stop stays until another one of its position rests.
+        """
+        algo = record.kind == "stop"
+        if algo and record.pair in self._ledger.positions(self._account):
+            others = (one for one in self._books.live.values() if one.pair == record.pair and one.kind == "stop")
+            if not any(one.state in RESTING for one in others):
+                return
+        fact = await self._gateway.look_up(record.pair, record.order_id, algo=algo)
+        if fact is None or fact.word in ENDINGS:
+            return
+        logger.warning("order {} rests at the exchange and is ended here: it is cancelled", record.order_id)
+        try:
+            await (self._gateway.cancel_stop(record) if algo else self._gateway.cancel(record))
+        except Refused:
+            logger.info("order {} ended before it could be cancelled", record.order_id)
 
     async def look_up(self, record: OrderRecord) -> None:
         """Ask for one order by its id and fold the answer in."""

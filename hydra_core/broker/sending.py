@@ -21,7 +21,7 @@ from hydra_core.domain.clock import Clock
 from hydra_core.domain.errors import OutcomeUnknown, Refused, VenueError, VenueUnavailable
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import OrderState
-from hydra_core.execution.orders import Word
+from hydra_core.execution.orders import RESTING, Word
 from hydra_core.ledger.records import OrderRecord
 from hydra_core.market.limits import backoff
 
@@ -30,7 +30,6 @@ SEND_ATTEMPTS: Final = 3
 PROBES: Final = 12
 PROBE_FIRST_S: Final = 0.05
 PROBE_CAP_S: Final = 5.0
-RESTING: Final = frozenset({OrderState.OPEN, OrderState.PARTIAL})
 TOLD_S: Final = 1.0
 """Wall seconds that the user stream has to bring the trades of an order whose answer tells that it filled."""
 REFUSAL_PAUSE_MS: Final = (250, 5_000)

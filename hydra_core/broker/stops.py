@@ -17,14 +17,13 @@ from hydra_core.domain.clock import Clock
 from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.trading import OrderState, Position, Side
-from hydra_core.execution.orders import client_order_id
+from hydra_core.execution.orders import RESTING, client_order_id
 from hydra_core.execution.rounding import floor_quantity, round_stop
 from hydra_core.ledger.records import EXTERNAL, OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.settings import LiveSettings
 
 STOP_PLAN: Final = "stop"
-RESTING: Final = frozenset({OrderState.OPEN, OrderState.PARTIAL})
 
 
 class StopSender(Protocol):

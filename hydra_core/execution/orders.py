@@ -132,6 +132,8 @@ UNRESOLVED: Final = frozenset({_S.PENDING, _S.UNKNOWN, _S.CANCELING})
 """Sent, and the exchange's word on it is outstanding."""
 LIVE: Final = frozenset({_S.PENDING, _S.UNKNOWN, _S.OPEN, _S.PARTIAL, _S.CANCELING})
 """May still fill: counted at its whole remaining quantity in every exposure."""
+RESTING: Final = frozenset({_S.OPEN, _S.PARTIAL})
+"""The exchange has it, and it may still fill."""
 DONE: Final = frozenset({_S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 """Nothing more is expected."""
 

@@ -11,7 +11,7 @@ import pytest
 from hydra_core.broker import binance as wire
 from hydra_core.domain.errors import VenueError
 from hydra_core.domain.trading import Mode, OrderState, Side
-from hydra_core.execution.orders import client_order_id
+from hydra_core.execution.orders import Word, client_order_id
 from hydra_core.ledger.records import EXTERNAL
 
 from .m_orders import lose_answer
@@ -25,6 +25,28 @@ NOES = (
     (-4164, "Order's notional must be no smaller than 100 (unless you choose reduce only).", 400),
     (-2015, "Invalid API-key, IP, or permissions for action.", 401),
 )
+
+
+@scenario("F09", "orders rest whose names the books gave up")
+async def given_up_and_resting(rig: Rig, seed: int) -> None:
+    """Sent under books that were lost; begun anew they booked the same intents and the process died: both are called in."""
+    async with trading(rig, PATIENT) as hydra:
+        await hydra.send("f09-held", quantity="0.02")
+        price = await hydra.resting_price()
+        far = await hydra.resting_price(away=0.2)
+        stop = {"side": Side.SHORT, "kind": "stop", "quantity": "0.02", "reduce_only": True}
+        await hydra.gateway.place(hydra.order("f09-entry", kind="limit", price=price, quantity="0.02"))
+        await hydra.gateway.place_stop(hydra.order("f09-stop", stop=far, **stop))
+        for name in ("f09-entry", "f09-stop"):
+            hydra.broker.books.hear(name, Word.WITHDRAWN, "the process ended before it was sent")
+        await hydra.reconcile()
+        assert [one.client_id for one in await hydra.gateway.open_orders()] == []
+        assert [one.client_id for one in await hydra.gateway.open_stops()] == ["f09-stop"]  # the only one that holds it
+        hydra.broker.send_stop(hydra.order("f09-next", stop=price, **stop))
+        await hydra.broker.settled()
+        await hydra.reconcile()
+        assert [one.client_id for one in await hydra.gateway.open_stops()] == ["f09-next"]
+        await hydra.agrees()
 
 
 @scenario("F02", "a definitive no")
