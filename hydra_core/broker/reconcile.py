@@ -161,13 +161,10 @@ class Reconciler:
     async def _orders(self) -> list[str]:
         resting = {fact.client_id: fact for fact in await self._gateway.open_orders()}
         waiting = {fact.client_id: fact for fact in await self._gateway.open_stops()}
-        ended = [
-            record
-            for record in [self._books.take_order(fact) for fact in (*resting.values(), *waiting.values())]
-            if record.state in DONE
-        ]
-        for record in ended:
-            await self._call_in(record)
+        taken = [self._books.take_order(fact) for fact in (*resting.values(), *waiting.values())]
+        for record in taken:
+            if record.state in DONE:
+                await self._call_in(record)
         known = {fact.venue_id for fact in resting.values()}
         for record in list(self._books.live.values()):
             if record.order_id in waiting or (record.venue_order_id or "") in known or record.order_id in resting:

@@ -256,26 +256,24 @@ def rolling_mean(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats
     return out
 
 
-def rolling_std(values: Floats, n: int, min_share: float = MIN_SHARE) -> Floats:
+def rolling_std(values: Floats, n: int, min_share: float = MIN_SHARE, *, mean: Floats | None = None) -> Floats:
     """Standard deviation (divisor n) over the last ``n`` rows, from the mean of squares.
 
     Digits are lost where the mean is far larger than the spread: hand in logs, rates or returns, never prices.
-    """
-    mean = rolling_mean(values, n, min_share)
-    square = rolling_mean(values * values, n, min_share)
-    return np.sqrt(np.maximum(square - mean * mean, 0.0))
-
-
-def standardised(values: Floats, n: int, least: float, *, mean: Floats | None = None) -> Floats:
-    """Value less its mean over the last ``n`` rows, in standard deviations (of ``least`` at least).
 
     Parameters
     ----------
     mean : the :func:`rolling_mean` over these rows where it is at hand
     """
+    mean = rolling_mean(values, n, min_share) if mean is None else mean
+    square = rolling_mean(values * values, n, min_share)
+    return np.sqrt(np.maximum(square - mean * mean, 0.0))
+
+
+def standardised(values: Floats, n: int, least: float, *, mean: Floats | None = None) -> Floats:
+    """Value less its mean over the last ``n`` rows, in standard deviations (of ``least`` at least); ``mean`` as above."""
     mean = rolling_mean(values, n) if mean is None else mean
-    variance = rolling_mean(values * values, n) - mean * mean
-    return (values - mean) / np.maximum(np.sqrt(np.maximum(variance, 0.0)), least)
+    return np.asarray((values - mean) / np.maximum(rolling_std(values, n, mean=mean), least))
 
 
 def exponential_mean(values: Floats, half_life: float, n: int) -> Floats:

@@ -132,16 +132,12 @@ def _recent_shocks(view: View) -> Floats:
 
 @_column("return_hour", SIGMA_ROWS, odd=True)
 def _return_hour(view: View) -> Floats:
-    return _scaled_return(view, 12)
+    return view.scaled_return(12)
 
 
 @_column("return_4_hours", SIGMA_ROWS, odd=True)
 def _return_4_hours(view: View) -> Floats:
-    return _scaled_return(view, 48)
-
-
-def _scaled_return(view: View, bars: int) -> Floats:
-    return np.asarray(change(view.log_close, bars) / (view.sigma * math.sqrt(bars)))
+    return view.scaled_return(48)
 
 
 def _funding_excess(view: View) -> Floats:
@@ -172,8 +168,8 @@ def _funding_change(view: View) -> Floats:
 
 def _against_week(view: View, bars: int) -> Floats:
     """Log long/short ratio of the last bars against its week: pairs and eras differ in what is usual."""
-    week = view.memo("long_short_week", lambda: rolling_mean(view.log_long_short, WEEK))
-    return (rolling_mean(view.log_long_short, bars) if bars > 1 else view.log_long_short) - week
+    week = view.mean("log_long_short", WEEK)
+    return (view.mean("log_long_short", bars) if bars > 1 else view.log_long_short) - week
 
 
 @_column("long_short_now", WEEK, odd=True, inputs=(LONG_SHORT,))
@@ -204,7 +200,7 @@ def _oi_growth_3_days(view: View) -> Floats:
 @_column("quadrant_day", SIGMA_ROWS, odd=True, inputs=(OPEN_INTEREST,))
 def _quadrant_day(view: View) -> Floats:
     """Growth of open interest in a day times the scaled return: above 0 the new positions are longs in profit."""
-    return np.asarray(change(view.log_open_interest, DAY) * np.tanh(_scaled_return(view, DAY)))
+    return np.asarray(change(view.log_open_interest, DAY) * np.tanh(view.scaled_return(DAY)))
 
 
 @_column("funding_with_oi", 3 * DAY + 1, odd=True, inputs=(FUNDING, OPEN_INTEREST))

@@ -8,7 +8,7 @@ import numpy as np
 
 from hydra_core.alpha.features.registry import feature
 from hydra_core.domain.market import CANDLES, OPEN_INTEREST, Floats
-from hydra_core.statistics.rolling import change, rolling_mean, standardised
+from hydra_core.statistics.rolling import change, standardised
 from hydra_core.statistics.view import SIGMA_LOOKBACK, View
 
 DAY = 288
@@ -60,5 +60,5 @@ def oi_z_week(view: View) -> Floats:
 @feature("turnover_day", lookback=DAY, inputs=_INPUTS, usual=False)
 def turnover_day(view: View) -> Floats:
     """Log of the day's volume over open interest: how often positions changed hands."""
-    traded = DAY * rolling_mean(np.maximum(view.panel.volume, 1e-12), DAY)
+    traded = DAY * view.mean("volume", DAY)
     return np.asarray(np.log(traded) - view.log_open_interest)
