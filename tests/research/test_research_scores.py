@@ -67,6 +67,24 @@ def test_the_error_of_a_sharpe_ratio() -> None:
     assert hac.sharpe_error(np.ones(10)) == 0
 
 
+@pytest.mark.parametrize("carried", [0.3, -0.3])
+def test_the_error_of_a_sharpe_ratio_of_returns_that_hang_together(carried: float) -> None:
+    """Each return carries over a share of the one before. The spread of 1,000 estimates is told within 2.2 %, three times which
+    is allowed and 2 % that twenty lags leave out; the plain error is off by the root of (1 - share) / (1 + share): a quarter
+    too small where returns trend."""
+    rng = np.random.default_rng(4)
+    noise = rng.standard_normal((1_000, 2_100))
+    returns = np.empty_like(noise)
+    returns[:, 0] = noise[:, 0]
+    for at in range(1, noise.shape[1]):
+        returns[:, at] = carried * returns[:, at - 1] + noise[:, at]
+    returns = 0.05 + returns[:, 100:] * math.sqrt(1 - carried**2)
+    spread = np.std([metrics.sharpe(row) for row in returns], ddof=1)
+    assert np.mean([hac.sharpe_error(row, 20) for row in returns]) == pytest.approx(spread, rel=0.087)
+    plain = np.mean([hac.sharpe_error(row) for row in returns])
+    assert plain / spread == pytest.approx(math.sqrt((1 - carried) / (1 + carried)), rel=0.067)
+
+
 def words(seed: int, distort: float = 1.0, count: int = 20_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     odds = rng.normal(0, 0.6, count)

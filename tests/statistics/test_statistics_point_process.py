@@ -35,10 +35,10 @@ def errors(mu: float, alpha: float, beta: float, events: int, seeds: range) -> n
 def test_parameters_come_back_within_three_deviations(
     mu: float, alpha: float, beta: float, events: int, spread: tuple[float, float, float]
 ) -> None:
-    """Each of five fits within three known deviations and a fifth, by which those may err themselves, and the fits' mean within
-    three of its own."""
+    """Each of five fits within three known deviations, and the fits' mean within three of its own and a little, by which the
+    known ones may err themselves."""
     found = errors(mu, alpha, beta, events, range(5)) / np.array(spread)
-    assert (np.abs(found) < 3.6).all()
+    assert (np.abs(found) < 3.0).all()
     assert (np.abs(found.mean(axis=0)) < 3 / np.sqrt(5) + 0.3).all()
 
 
@@ -48,7 +48,7 @@ def test_parameters_of_long_histories_come_back(
     mu: float, alpha: float, beta: float, events: int, spread: tuple[float, float, float]
 ) -> None:
     found = errors(mu, alpha, beta, events, range(10)) / np.array(spread)
-    assert (np.abs(found) < 3.6).all()
+    assert (np.abs(found) < 3.0).all()
     assert (np.abs(found.mean(axis=0)) < 3 / np.sqrt(10) + 0.3).all()
 
 
@@ -89,16 +89,30 @@ def test_time_rescaling_with_the_truth_is_uniform_and_a_fit_holds_on_the_second_
     assert stats.kstest(flat, "expon").pvalue < 1e-20
 
 
-@pytest.mark.long
-def test_of_its_own_data_a_fit_thinks_too_well() -> None:
-    """Why a fit is tested on other events: on its own the KS p-value is conservative, .8 in the middle and never below .05."""
+@pytest.mark.parametrize(("end", "draws"), [(500.0, 20), pytest.param(2_000.0, 100, marks=pytest.mark.long)])
+def test_of_its_own_data_a_fit_thinks_too_well(end: float, draws: int) -> None:
+    """Why a fit is tested on other events: on its own the KS p-value is conservative, .8 in the middle and never below .05.
+    The middle of a hundred is known within .028, three times which, and .015 for what .8 is rounded by, are allowed."""
     p_values = []
-    for seed in range(100):
-        times = hawkes_times(seed, 0.5, 0.5, 1.0, 2_000.0)
-        steps = np.diff(pp.fit_hawkes(times, 2_000.0).compensator(times))
+    for seed in range(draws):
+        times = hawkes_times(seed, 0.5, 0.5, 1.0, end)
+        steps = np.diff(pp.fit_hawkes(times, end).compensator(times))
         p_values.append(stats.kstest(steps, "expon").pvalue)
-    assert np.median(p_values) == pytest.approx(0.8, abs=0.1)
+    assert np.median(p_values) == pytest.approx(0.8, abs=0.015 + 3 * 0.28 / np.sqrt(draws))
     assert np.mean(np.array(p_values) < 0.05) <= 0.03
+
+
+@pytest.mark.parametrize(("alpha", "beta", "share"), [(0.8, 2.0, 1.0), (0.5, 1.0, 0.5)])
+def test_two_thousand_events_are_enough_to_refuse_poisson(alpha: float, beta: float, share: float) -> None:
+    """Steps of a constant rate: p below 1e-20 in every one of forty draws where an event causes .8 others; where it causes .5
+    some draws stay a little above it, so more than half are asked for."""
+    end = 2_000 * (1 - alpha) / 0.5
+    p_values = []
+    for seed in range(40):
+        times = hawkes_times(seed, 0.5, alpha, beta, end)
+        flat = pp.Hawkes(times.size / end, 0.0, 1.0, 0.0).compensator(times)
+        p_values.append(stats.kstest(np.diff(flat), "expon").pvalue)
+    assert np.mean(np.array(p_values) < 1e-20) >= share
 
 
 def test_the_mean_rate_is_the_closed_form() -> None:

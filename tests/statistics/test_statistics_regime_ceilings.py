@@ -16,7 +16,8 @@ from hydra_core.domain.market import Floats, Ints
 from hydra_core.statistics.processes import switching_returns
 from hydra_core.statistics.regimes import RegimeModel, stationary, sticky
 from hydra_core.statistics.regimes_fit import first_guess, fit_regimes
-from hydra_core.statistics.truths import balanced_accuracy, regime_score, switch_delays
+from hydra_core.statistics.truths import balanced_accuracy, switch_delays
+from hydra_core.statistics.volatility import ewma_sigma
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ MARKETS = {
     "volatility 3": volatile(3.0, 0.976, 0.991, 3, 7, 2.0),
     "three volatilities": Market((0.6, 1.0, 2.5), (0.0,) * 3, (288.0,) * 3, 0.961, 0.990, 6, 18, 2.9),
     "drift .02": drifting(0.02, 0.574, 0.604, 0, 0, 10),
-    # Most stays of so small a drift are over unnoticed: what their median delay is depends on which of them count.
+    # Its delays vary so much that they have a test of their own.
     "drift .05": drifting(0.05, 0.663, 0.715, 0, 0, 9.4),
     "drift .10": drifting(0.10, 0.765, 0.833, 19, 81, 8.0),
     "drift .20": drifting(0.20, 0.874, 0.936, 17, 44, 6.4),
@@ -130,6 +131,28 @@ def test_the_table_of_ceilings_over_many_rows(name: str) -> None:
     held_against(MARKETS[name], 3, 800_000, 0.012)
 
 
+def quantile_error(values: Floats, share: float) -> float:
+    """Standard error of a sample quantile, from the order statistics one deviation of its rank either side."""
+    apart = np.sqrt(share * (1 - share) / values.size)
+    return float(np.quantile(values, share + apart) - np.quantile(values, share - apart)) / 2
+
+
+@pytest.mark.parametrize(("seed", "rows"), [(2, 200_000), pytest.param(3, 800_000, marks=pytest.mark.long)])
+def test_a_small_drift_is_noticed_late_if_at_all(seed: int, rows: int) -> None:
+    """Drift of .05: an eighth of the stays is over unnoticed; of the others half are told within 11 bars, nine in ten within
+    106. Those two are known of one draw of 200,000 rows, and as much as that draw and this one differ is allowed three times
+    over."""
+    market = MARKETS["drift .05"]
+    states, x = simulated(market, seed, rows)
+    delays = switch_delays(states.T.ravel(), told_the_truth(market, x)[0].argmax(axis=2).T.ravel())
+    noticed = delays[np.isfinite(delays)]
+    assert noticed.size / delays.size == pytest.approx(0.87, abs=0.04)
+    apart = np.sqrt(1 + rows / 200_000)  # the error of their difference in errors of this draw
+    for share, known in ((0.5, 11), (0.9, 106)):
+        found = np.quantile(noticed, share)
+        assert found == pytest.approx(known, abs=3 * apart * quantile_error(noticed, share)), share
+
+
 # Degrees of freedom; the filter that knows the noise, one that takes it for Gaussian, and the switches of that over the true.
 TAILS = [(3, 0.919, 0.578, 39.0), (4, 0.934, 0.700, 35.0), (6, 0.930, 0.890, 11.0)]
 
@@ -161,8 +184,34 @@ def test_a_gaussian_filter_switches_at_every_shock() -> None:
     assert switches > 20
 
 
-# Daily returns: means, deviations and transitions of a published simulator (Nystrup and others).
-NYSTRUP = RegimeModel((0.007759, 0.0214), ((0.9979, 0.0021), (0.0120, 0.9880)), 60)
+def test_a_gaussian_filter_falls_for_fat_tails_within_50000_rows() -> None:
+    """t(4) noise: the true filter near .934, which 50,000 rows tell within .008; the Gaussian one near .700, within .06 as over
+    twice the rows."""
+    best, naive, switches = misjudged(4, 50_000, 4)
+    assert best == pytest.approx(0.934, abs=0.024)
+    assert naive == pytest.approx(0.700, abs=0.06)
+    assert switches == pytest.approx(35, rel=0.3)
+
+
+def test_a_threshold_on_an_ewma_comes_close_where_noise_is_gaussian() -> None:
+    """Volatility doubles: a half-life of six bars and the best threshold of 20,000 rows reach .952 on the next 20,000, told
+    within .004; the fitted filter is a little better, and as good as the true one."""
+    rows = 20_000
+    truth = RegimeModel((1.0, 2.0), sticky((288.0, 144.0)), 60)
+    states, x = switching_returns(4, 2 * rows, np.array(truth.scales), np.array(truth.transition), None)
+    sigma = np.nan_to_num(ewma_sigma(x**2, 6.0, 120), nan=1.0)
+    steps = np.quantile(sigma[:rows], np.linspace(0.02, 0.98, 97))
+    threshold = max(steps, key=lambda step: balanced_accuracy(states[:rows], (sigma[:rows] > step).astype(np.int64)))
+    simple = balanced_accuracy(states[rows:], (sigma[rows:] > threshold).astype(np.int64))
+    fit = fit_regimes(x[:rows], first_guess(x[:rows], degrees=200.0), rounds=150)
+    mine, best = (balanced_accuracy(states[rows:], m.filtered(x)[rows:].argmax(axis=1)) for m in (fit, truth))
+    assert simple == pytest.approx(0.952, abs=0.012)
+    assert mine >= simple
+    assert mine == pytest.approx(best, abs=0.005)
+
+
+# Daily returns: deviations, means and transitions of a published simulator (Nystrup and others).
+NYSTRUP = Market((0.007759, 0.0214), (0.000615, -0.000785), (1 / 0.0021, 1 / 0.0120), 0, 0, 0, 0, 0)
 
 
 @pytest.mark.long
@@ -176,8 +225,14 @@ def test_a_published_simulator_is_filtered_nearly_as_well() -> None:
 
 
 def keeps_up(train: int, test: int, share: float = 0.98) -> None:
-    """The fitted filter against the one that knows the truth: accuracy, two bars of delay, half again as many switches."""
-    score = regime_score(9, NYSTRUP, train, test)
-    assert score.accuracy >= share * score.best_accuracy
-    assert score.delay <= score.best_delay + 2
-    assert score.switches <= 1.5 * score.best_switches
+    """The fitted filter, which knows of no means, against the one that knows the truth with its means: accuracy, two bars of
+    delay, half again as many switches."""
+    scales, drifts = np.array(NYSTRUP.scales), np.array(NYSTRUP.drifts)
+    states, x = switching_returns(9, train + test, scales, NYSTRUP.transition, None, drifts)
+    fit = fit_regimes(x[:train], first_guess(x[:train]), rounds=150, fit_degrees=True)
+    mine = fit.filtered(x)[train:].argmax(axis=1)
+    best = told_the_truth(NYSTRUP, x[:, None])[0][train:, 0].argmax(axis=1)
+    states = states[train:]
+    assert balanced_accuracy(states, mine) >= share * balanced_accuracy(states, best)
+    assert np.median(switch_delays(states, mine)) <= np.median(switch_delays(states, best)) + 2
+    assert (np.diff(mine) != 0).sum() <= 1.5 * (np.diff(best) != 0).sum()

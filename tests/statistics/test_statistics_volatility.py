@@ -146,7 +146,10 @@ def test_models_in_levels_forecast_too_and_never_below_zero() -> None:
     assert np.isnan(har.future_variance(square, day)[-1, 0])
 
 
-@pytest.mark.parametrize(("ticks", "expected"), [(20, (-0.136, -0.196, -0.202)), (300, (-0.040, -0.054, -0.054))])
+@pytest.mark.parametrize(
+    ("ticks", "expected"),
+    [(20, (-0.136, -0.196, -0.202)), (60, (-0.083, -0.116, -0.117)), (300, (-0.040, -0.054, -0.054))],
+)
 def test_the_bias_of_few_ticks_is_the_known_one(ticks: int, expected: tuple[float, float, float]) -> None:
     """Parkinson, Garman-Klass, Rogers-Satchell read sigma too low by so much when a bar has only so many ticks."""
     open_, high, low, close = walked_bars(9, 20_000, ticks, SIGMA)
@@ -193,11 +196,11 @@ def test_the_whole_table_of_biases(ticks: int, expected: tuple[float, float, flo
             assert least <= found <= most
 
 
-@pytest.mark.long
-def test_the_error_of_a_window_of_a_day_is_the_known_one() -> None:
+@pytest.mark.parametrize("ticks", [300, pytest.param(1_000, marks=pytest.mark.long)])
+def test_the_error_of_a_window_of_a_day_is_the_known_one(ticks: int) -> None:
     """As below over 288 bars; 420 windows tell an error within 3.5 %, three times which and the table's own are allowed.
-    At 1,000 ticks the last one errs a tenth less than with continuous bars (.020)."""
-    for error, known in zip(window_errors(13, 120_960, 1_000, 288), (0.042, 0.0205, 0.017, 0.018), strict=True):
+    At so few ticks the last one errs a tenth less than with continuous bars (.020)."""
+    for error, known in zip(window_errors(13, 120_960, ticks, 288), (0.042, 0.0205, 0.017, 0.018), strict=True):
         assert error == pytest.approx(known, rel=0.14)
 
 
