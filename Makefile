@@ -47,10 +47,11 @@ lint-beside: env
 	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 && echo "lint: clean" || { cat $(VENV)/lint.log; exit 1; }
 
 # Each file in one process, one process more than the two cores that this is measured on: many tests wait for others, not for
-# a core, and they wait for outcomes, never for a time. Files go in their order: by number of tests the few dear ones of
+# a core, and they wait for outcomes, never for a time. Linear algebra keeps to one thread each: more of them wait for one another.
+# Files go in their order: by number of tests the few dear ones of
 # tests/e2e would come last, and the other processes would stand idle.
 unit: env
-	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: lint
 	$(BIN)/python -m pytest $(ARGS)
