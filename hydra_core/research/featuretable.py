@@ -24,7 +24,7 @@ def described(names: Sequence[str]) -> dict[str, str]:
     """Name -> family, look-back, inputs and publication delay of registered features, in one line each."""
     return {
         member.name: (
-            f"{member.compute.__module__.rpartition('.')[2]}; looks back {member.lookback} bars; "
+            f"{member.family}; looks back {member.lookback} bars; "
             f"from {', '.join(sorted(member.inputs))}; known {member.delay_ms / 1000:g} s after its bar"
         )
         for member in FeatureSet(names).features

@@ -10,7 +10,7 @@ import pytest
 from planted_panel import planted_panel
 
 from hydra_core.alpha import labels
-from hydra_core.alpha.features import FeatureSet
+from hydra_core.alpha.features import FeatureSet, intervals
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import CANDLES, INPUTS, LIQUIDATIONS, Panel
@@ -18,7 +18,7 @@ from hydra_core.domain.panel import build_panel
 from hydra_core.domain.series import Bars, Series
 from hydra_core.research.audit import canary, causality, learning, suite
 from hydra_core.research.audit.lines import CHECKS, leaks
-from hydra_core.research.audit.sources import Sources, buildable_then, universe_as_of
+from hydra_core.research.audit.sources import Sources, buildable_then, features_then, universe_as_of
 from hydra_core.research.bootstrap import Interval as Range
 from hydra_core.research.evaluation import Skill
 from hydra_core.research.gates import Caps, plausible_caps
@@ -246,6 +246,36 @@ def test_l8_catches_readings_taken_at_their_stamp(
             sources.long_short, None,
         )  # fmt: skip
     assert {line.name for line in leaks(buildable_then(careless, sources))} == {"open_interest", "long_short"}
+
+
+LONGER = ("bar_position_15m", "bar_position_1h", "bar_position_4h", "bar_run_1h", "hour_sin", "money_flow_48")
+
+
+def joined_one_bar_early(view: Any, interval: Interval, values: Any) -> Any:
+    """Each row sees the longer bar that is under way, wherever the panel holds all of it."""
+    panel = view.panel
+    first = -int(panel.ts[0]) % interval.ms // panel.interval.ms
+    under_way = (panel.close_ms - int(panel.ts[first])) // interval.ms
+    out = np.full(panel.close.shape, np.nan)
+    known = (under_way >= 0) & (under_way < len(values))
+    out[known] = values[under_way[known]]
+    return out
+
+
+def test_l1_and_l8_catch_a_higher_interval_joined_one_bar_early(
+    market: Panel, recorded: tuple[Panel, Sources], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = FeatureSet(LONGER)
+    assert [line.check for line in features_then(*recorded, chosen)] == ["L8"]
+    assert not leaks([*features_then(*recorded, chosen), *causality.audit_features(market, chosen, rows=2)])
+    monkeypatch.setattr(intervals, "_of_rows", joined_one_bar_early)
+    for found in (features_then(*recorded, chosen), causality.audit_features(market, chosen, rows=2)):
+        assert {line.name for line in leaks(found)} == set(LONGER[:4])
+
+
+def test_l8_of_features_needs_a_history_longer_than_the_look_back(recorded: tuple[Panel, Sources]) -> None:
+    with pytest.raises(InputMissing, match="Needs 1489"):
+        features_then(*recorded, FeatureSet(["return_1"]))
 
 
 def test_l9_quarantines_what_is_too_good_to_be_true() -> None:

@@ -55,6 +55,11 @@ class Feature:
     reach: int = 0
 
     @property
+    def family(self) -> str:
+        """Name of its family: the module that registers it."""
+        return self.compute.__module__.rpartition(".")[2]
+
+    @property
     def delay_ms(self) -> int:
         """How long after its stamp the slowest of its inputs is known, ms; the panel joins it no earlier."""
         return max((PUBLICATION_DELAY_MS.get(name, 0) for name in self.inputs), default=0)

@@ -30,8 +30,9 @@ from hydra_core.domain.market import (
 from hydra_core.research.audit.lines import AuditLine
 from hydra_core.statistics.registry import statistics
 
-_AFTER: Final = 24
-"""Rows of noise that follow the judged one."""
+AFTER: Final = 48
+"""Rows of noise that follow the judged one: a four-hour bar that is under way there closes within them, so that one joined
+before its close shows."""
 _NEAR: Final = 1e-5
 """Features of listed pairs may differ by so much (float32) when a silent column is left out of the sums."""
 
@@ -103,9 +104,9 @@ def prefix_invariant(
     worst: dict[str, str] = {}
     for row, part in _cuts(panel, lookback, rows, seed):
         before = compute(part)
-        after = compute(noise_after(part, len(part) - _AFTER, np.random.default_rng((seed, row))))
+        after = compute(noise_after(part, len(part) - AFTER, np.random.default_rng((seed, row))))
         for name, values in before.items():
-            moved = ~_same(values[:-_AFTER], after[name][:-_AFTER])
+            moved = ~_same(values[:-AFTER], after[name][:-AFTER])
             worst.setdefault(name, "")
             if moved.any() and not worst[name]:
                 worst[name] = f"{int(moved.sum())} values before row {row} changed with what came after it"
@@ -160,8 +161,8 @@ def _newest_word(
     seed: int,
 ) -> AuditLine:
     for row, part in _cuts(panel, lookback, rows, seed):
-        noisy = noise_after(part, len(part) - _AFTER, np.random.default_rng((seed, row)))
-        before, after = (say(each, _AFTER + 2).rows(slice(0, 2)) for each in (part, noisy))
+        noisy = noise_after(part, len(part) - AFTER, np.random.default_rng((seed, row)))
+        before, after = (say(each, AFTER + 2).rows(slice(0, 2)) for each in (part, noisy))
         for name in names:
             if not _same(getattr(before, name), getattr(after, name)).all():
                 return AuditLine(what, False, f"{name} at row {row} changed with what came after it")
@@ -183,12 +184,12 @@ def _columns(panel: Panel, columns: list[int]) -> Panel:
 
 
 def _cuts(panel: Panel, lookback: int, rows: int, seed: int) -> list[tuple[int, Panel]]:
-    """Random rows, each with the stretch that ends :data:`_AFTER` rows after it."""
-    need = lookback + _AFTER + 2
+    """Random rows, each with the stretch that ends :data:`AFTER` rows after it."""
+    need = lookback + AFTER + 2
     if len(panel) < need:
         raise InputMissing(f"an audit of {len(panel)} rows", f"Needs {need} at least")
     chosen = np.sort(np.random.default_rng(seed).integers(need, len(panel) + 1, rows))
-    return [(int(end) - _AFTER, panel.rows(slice(int(end) - need, int(end)))) for end in chosen]
+    return [(int(end) - AFTER, panel.rows(slice(int(end) - need, int(end)))) for end in chosen]
 
 
 def _same(a: Any, b: Any) -> Bools:

@@ -1,18 +1,20 @@
 """L8 and L10: whether a panel's row could have been built when it says it was, and whether the dead are in the universe.
 
-A row is built again from nothing but what was published by its close; it must come out the same. That catches a higher
-interval joined before its bar is closed, funding known before its settlement, and readings taken at their stamp instead of
-their publication. Not here: how a panel is joined (``domain.panel``).
+A row and its features are built again from nothing but what was published by its close; they must come out the same. That
+catches a higher interval joined before its bar is closed, funding known before its settlement, and readings taken at their
+stamp instead of their publication. Not here: how a panel is joined (``domain.panel``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
+from hydra_core.alpha.features import FeatureSet
+from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
 from hydra_core.domain.market import (
     FIELD_NAMES,
@@ -30,10 +32,13 @@ from hydra_core.domain.series import Bars, Series
 from hydra_core.domain.tables import candle_table
 from hydra_core.lake.panel import bars_of, liquidations_of, rates_of, series_of
 from hydra_core.lake.store import Lake
+from hydra_core.research.audit.causality import AFTER
 from hydra_core.research.audit.lines import AuditLine
 
 _REBUILT: Final = 3
 """Bars that are built again for one judged row: the row and two before it."""
+_NEAR: Final = 1e-5
+"""Features may differ by so much (float32): what is right to 1e-9 need not have the same bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +107,52 @@ def buildable_then(panel: Panel, sources: Sources, *, rows: int = 50, seed: int 
                 wrong.setdefault(name, f"row {int(row)}, {pair}: not what was published by the bar's close")
     judged = [name for name in FIELD_NAMES if np.isfinite(getattr(panel, name)).any()]
     return [AuditLine(name, name not in wrong, wrong.get(name, f"{chosen.size} rows rebuilt"), "L8") for name in judged]
+
+
+def features_then(
+    panel: Panel, sources: Sources, chosen: FeatureSet, *, rows: int = 6, seed: int = 7
+) -> list[AuditLine]:
+    """L8: whether features of random rows come out the same on panels joined from what was published by their close.
+
+    Parameters
+    ----------
+    panel : Panel as it is learnt from; the rows after a judged one are at hand where its features are computed
+    sources : what was recorded
+    chosen : features to judge; those whose inputs were not recorded by then are left out
+
+    Returns
+    -------
+    list of AuditLine : one for all, or one for each feature that knew more
+
+    Raises
+    ------
+    InputMissing : the panel is not longer than the longest look-back
+    """
+    chosen = chosen.available(panel.inputs)
+    need = chosen.lookback
+    if len(panel) < need + AFTER:
+        raise InputMissing(f"an audit of {len(panel)} rows", f"Needs {need + AFTER} at least")
+    wrong: dict[str, str] = {}
+    for row in np.sort(np.random.default_rng(seed).integers(need - 1, len(panel) - AFTER, rows)):
+        close = int(panel.close_ms[row])
+        then = sources.published_by(close).panel(close - need * panel.interval.ms, close)
+        held, part = chosen.available(then.inputs), panel.rows(slice(int(row) - need + 1, int(row) + 1 + AFTER))
+        seen, possible = held.compute(part, AFTER + 1)[0], held.compute(_as_known(then, part), 1)[0]
+        early = np.isfinite(seen) & ~np.isclose(seen, possible, rtol=_NEAR, atol=_NEAR)
+        for column in np.flatnonzero(early.any(axis=0)):
+            pair = panel.pairs[int(np.flatnonzero(early[:, column])[0])]
+            wrong.setdefault(held.names[column], f"row {row}, {pair}: not what was published by the bar's close tells")
+    if not wrong:
+        return [AuditLine("features", True, f"{len(chosen)} features, {rows} rows rebuilt", "L8")]
+    return [AuditLine(name, False, detail, "L8") for name, detail in wrong.items()]
+
+
+def _as_known(then: Panel, panel: Panel) -> Panel:
+    """A rebuilt panel without what the first rows of the other do not know, as before a capture began: that is no leak."""
+    fields: dict[str, Any] = {}
+    for name in FIELD_NAMES:
+        fields[name] = np.where(np.isnan(getattr(panel, name)[: len(then)]), np.nan, getattr(then, name))
+    return replace(then, **fields)
 
 
 def universe_as_of(panel: Panel, traded: Mapping[Pair, tuple[int, int]]) -> AuditLine:

@@ -29,7 +29,14 @@ from hydra_core.research.audit.causality import (
 )
 from hydra_core.research.audit.learning import Problem, extra_lag, permuted_labels, ridge
 from hydra_core.research.audit.lines import AuditLine
-from hydra_core.research.audit.sources import Sources, buildable_then, sources_of_lake, traded_in, universe_as_of
+from hydra_core.research.audit.sources import (
+    Sources,
+    buildable_then,
+    features_then,
+    sources_of_lake,
+    traded_in,
+    universe_as_of,
+)
 from hydra_core.research.bench import Bench, Candidate
 from hydra_core.research.dataset import Dataset, load_arrays, remembered
 from hydra_core.research.evaluation import Skill, correlation, effective_count, skill
@@ -72,7 +79,7 @@ def audit_history(
         ("features", lambda: audit_features(whole, rows=rows, seed=seed)),
         ("statistics", lambda: audit_statistics(whole, rows=rows, seed=seed)),
         ("learners", lambda: _learners(panel, seed)),
-        ("sources", lambda: [] if sources is None else buildable_then(panel, sources, seed=seed)),
+        ("sources", lambda: [] if sources is None else _published(panel, sources, FeatureSet.every(), seed)),
         ("universe", lambda: [*late_listing(panel, seed=seed), *_universe(panel, traded)]),
     ]
     for number, (name, step) in enumerate(steps):
@@ -131,7 +138,8 @@ def _audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> li
     if dataset.sources:
         lake = bench.lake
         sources = sources_of_lake(lake, panel.pairs, int(panel.ts[0]), int(panel.close_ms[-1]))
-        made += [*buildable_then(panel, sources), universe_as_of(panel, traded_in(lake))]
+        made += _published(panel, sources, FeatureSet(dataset.feature_names))
+        made.append(universe_as_of(panel, traded_in(lake)))
     bench.progress(f"leak audit of the {candidate.kind}", 4, 4)
     return made
 
@@ -202,6 +210,11 @@ def _learned(panel: Panel, chosen: FeatureSet, seed: int) -> list[AuditLine]:
         *sing(features[:-1], chosen.names, next_moves(part)[:-1], seed=seed),
         extra_lag(by_lag, error, "ridge"),
     ]
+
+
+def _published(panel: Panel, sources: Sources, chosen: FeatureSet, seed: int = 7) -> list[AuditLine]:
+    """L8 of the panel's rows and of their features."""
+    return [*buildable_then(panel, sources, seed=seed), *features_then(panel, sources, chosen, seed=seed)]
 
 
 def _universe(panel: Panel, traded: dict[Pair, tuple[int, int]] | None) -> list[AuditLine]:
