@@ -153,6 +153,11 @@ class TrainingSettings(Part):
     epochs: int = Field(default=3, ge=1)
     seed: int = 7
     threads: int = Field(default=1, ge=1, description="torch threads; networks this small gain nothing from more")
+    features: tuple[str, ...] = Field(
+        default=("usual",),
+        min_length=1,
+        description="what forecasters read: features, families of them, `usual`, `all` (`alpha.features.selection`)",
+    )
     forecaster: ForecasterSettings = ForecasterSettings()
 
 

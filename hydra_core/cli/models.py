@@ -51,11 +51,14 @@ def train(
 
     Uses the running platform, or starts what a training needs and ends it again.
     """
+    from hydra_core.alpha.features.selection import asked_for
+
     with reporting_errors():
         settings, home = open_home(market)
         chosen = parse_pairs(pairs, settings.pairs)
         if candles < MAX_LOOKBACK_BARS:
             raise UsageError(f"--candles {candles} is too few", f"At least {MAX_LOOKBACK_BARS}: the longest look-back")
+        asked_for(settings.training.features)
         platform = Platform(home, settings, (STORAGE, RESEARCH, DAEMON), tied=True)
         started = platform.running() is None
         try:

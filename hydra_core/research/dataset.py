@@ -14,7 +14,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,10 @@ import numpy as np
 from hydra_core import __version__
 from hydra_core.alpha import labels
 from hydra_core.alpha.features import FeatureSet
+from hydra_core.alpha.features.selection import ALL, Selection, select
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
 from hydra_core.alpha.registry import write_atomically
-from hydra_core.domain.errors import DataCorrupt, InputMissing
+from hydra_core.domain.errors import DataCorrupt, InputMissing, UsageError
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, Interval
 from hydra_core.domain.market import FIELD_NAMES, Floats, Ints, Panel
 from hydra_core.domain.pairs import Pair
@@ -154,10 +155,11 @@ def build_dataset(root: Path, panel: Panel, training: TrainingSettings) -> Datas
 
     Raises
     ------
-    InputMissing : the history is too short for the folds
+    InputMissing : the history is too short for the folds, or lacks what a named feature needs
+    UsageError : the settings name a feature that does not exist, or that the live plane cannot compute
     """
     panel = panel.last(training.candles)
-    chosen = FeatureSet().available(panel.inputs)
+    chosen = selected_features(panel.inputs, training).features
     plan = walk_forward(
         len(panel),
         training.folds,
@@ -187,6 +189,24 @@ def build_dataset(root: Path, panel: Panel, training: TrainingSettings) -> Datas
         }
         write_atomically(folder / META, json.dumps(meta, indent=1, sort_keys=True).encode())
     return open_dataset(root, version)
+
+
+def selected_features(inputs: Iterable[str], training: TrainingSettings) -> Selection:
+    """The features that settings ask for, of a history that holds some inputs; raises as :func:`build_dataset` does."""
+    from hydra_core.alpha.forecaster.families import WINDOWED
+
+    return select(training.features, inputs, WINDOW.reach if training.forecaster.family in WINDOWED else 0)
+
+
+def require_live_lookback(dataset: Dataset, training: TrainingSettings) -> None:
+    """Raise UsageError where a dataset prepared for a family that reads one row is taught to one that reads a window."""
+    asked = selected_features(dataset.panel.inputs, training.model_copy(update={"features": (ALL,)})).features.names
+    beyond = [name for name in dataset.feature_names if name not in asked]
+    if beyond:
+        raise UsageError(
+            f"the {training.forecaster.family} looks back further than is live with {', '.join(beyond)}",
+            "Prepare the dataset with this family's settings: materialize `research/dataset` again",
+        )
 
 
 def open_dataset(root: Path, version: str) -> Dataset:

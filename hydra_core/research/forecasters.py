@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster.artifact import SealedForecaster
 from hydra_core.alpha.forecaster.conformal import conformal_width
 from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER, TREES, FamilyModel, Recipe, fit_family
@@ -35,7 +36,15 @@ from hydra_core.research.bench import (
     require_same_data,
     seal,
 )
-from hydra_core.research.dataset import WINDOW, Dataset, content_key, load_arrays, remembered_arrays
+from hydra_core.research.dataset import (
+    WINDOW,
+    Dataset,
+    content_key,
+    load_arrays,
+    remembered_arrays,
+    require_live_lookback,
+    selected_features,
+)
 from hydra_core.research.drift import references_of
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
@@ -54,8 +63,10 @@ def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
     Raises
     ------
     InputMissing : a feature that is never known, or no configuration came to a result
+    UsageError : a feature that the family cannot read live
     """
     training = bench.training
+    require_live_lookback(dataset, training)
     require_known_features(dataset)
     name = study_name(bench, dataset)
     fold = dataset.folds.folds[0]
@@ -202,7 +213,8 @@ def walk_forward(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> 
 
 def train_forecaster_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candidate:
     """Walk the best configuration forward, calibrate, train on all of development, seal."""
-    key = (study.best, study.trials, _hyper_key(bench, study.best), bench.limits.round_trip)
+    left_out = selected_features(dataset.panel.inputs, bench.training).left_out
+    key = (study.best, study.trials, _hyper_key(bench, study.best), bench.limits.round_trip, *left_out)
 
     return remembered_candidate(bench, dataset.stage(FORECASTER, *key), lambda: _make_candidate(bench, dataset, study))
 
@@ -230,6 +242,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
     features = dataset.feature_names
     settings = {"family": model.family, "weights": dict(model.weights), "parameters": study.best}
     settings["taught"] = taught(dataset, bench.training.forecaster)
+    settings["features"] = list(features)
     if model.network is not None:
         settings["network"] = model.network.hyper.to_dict()
     card = card_of(bench, dataset, FORECASTER, sorted(_inputs(dataset)), dataset.folds.warm_up, settings, study.trials)
@@ -238,6 +251,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
             "metrics": {"walk_forward_correlation": estimate(seen.correlation)},
             "notes": (
                 *model.notes,
+                *selected_features(dataset.panel.inputs, bench.training).left_out,
                 *(f"trial {number} of the sweep: {reason}" for number, reason in study.failed.items()),
                 f"calibrated slope {calibration.slope:.2f} (t {calibration.slope_t:.1f}) on walk-forward forecasts",
             ),
@@ -431,6 +445,4 @@ def _hyper_key(bench: Bench, parameters: dict[str, Any]) -> str:
 
 
 def _inputs(dataset: Dataset) -> frozenset[str]:
-    from hydra_core.alpha.features import FeatureSet
-
     return FeatureSet(dataset.feature_names).inputs | {CANDLES}

@@ -24,6 +24,7 @@ def card_facts(card: Card) -> dict[str, str]:
         "trained until": iso(card.trained_until_ms),
         "pairs": ", ".join(card.pairs),
         "inputs": ", ".join(card.inputs),
+        **({"features": ", ".join(map(str, columns))} if (columns := card.settings.get("features")) else {}),
         "look-back": f"{card.lookback} bars of 5m",
         "horizon": f"{card.horizon_bars} bars of 5m",
         "trials": str(card.trials),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hydra_core.alpha.features.selection import asked_for
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
 from hydra_core.alpha.registry import write_atomically
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing, UsageError
@@ -56,9 +57,11 @@ def prepare(bench: Bench, as_of_ms: int, start_ms: int | None = None) -> Dataset
 
     Raises
     ------
-    InputMissing : the lake has no candles there, or too few for the folds
+    InputMissing : the lake has no candles there, too few for the folds, or not what a named feature needs
+    UsageError : the settings name a feature that does not exist
     """
     bench.progress("dataset", 0, 2)
+    asked_for(bench.training.features)  # a wrong name is told before the lake is read
     end = FORECAST_INTERVAL.floor(as_of_ms)
     start = usable_span(bench.training, end) if start_ms is None else start_ms
     lake = bench.lake

@@ -81,6 +81,20 @@ def test_wrong_settings_name_the_variable(root: Path, monkeypatch: pytest.Monkey
     assert "HYDRA_RISK__KELLY_FRACTION" in result.output
 
 
+def test_training_on_a_feature_that_does_not_exist_lists_what_there_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYDRA_TRAINING__FEATURES", '["usual","interval"]')
+    result = hydra("train")
+    said = " ".join(result.output.split())
+    assert (result.exit_code, "unknown features interval" in said) == (2, True), said
+    assert "intervals" in said
+    monkeypatch.setenv("HYDRA_TRAINING__FEATURES", "[]")
+    result = hydra("train")
+    assert result.exit_code == 2
+    assert "HYDRA_TRAINING__FEATURES" in result.output
+
+
 def test_a_malformed_replay_file_is_named(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "replay" / "candles" / "5m"
     folder.mkdir(parents=True)

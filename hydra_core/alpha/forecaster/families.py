@@ -36,6 +36,8 @@ TRANSFORMER: Final = "transformer"
 STACKED: Final = "stacked"
 FAMILIES: Final = (LINEAR, POLYNOMIAL, TREES, TRANSFORMER)
 """The families that a stack weighs."""
+WINDOWED: Final = frozenset({TRANSFORMER, STACKED})
+"""Families that read a window of feature rows; the others read the newest row alone."""
 FIRST_SHARE: Final = 0.4
 """Share of the rows that the first block's models train on."""
 VALID_SHARE: Final = 0.15
