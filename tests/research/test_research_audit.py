@@ -13,7 +13,7 @@ from hydra_core.alpha import labels
 from hydra_core.alpha.features import FeatureSet, intervals
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS, Interval
-from hydra_core.domain.market import CANDLES, INPUTS, LIQUIDATIONS, Panel
+from hydra_core.domain.market import CANDLES, INPUTS, LIQUIDATIONS, Liquidation, Panel
 from hydra_core.domain.panel import build_panel
 from hydra_core.domain.series import Bars, Series
 from hydra_core.research.audit import canary, causality, learning, suite
@@ -271,6 +271,40 @@ def test_l1_and_l8_catch_a_higher_interval_joined_one_bar_early(
     monkeypatch.setattr(intervals, "_of_rows", joined_one_bar_early)
     for found in (features_then(*recorded, chosen), causality.audit_features(market, chosen, rows=2)):
         assert {line.name for line in leaks(found)} == set(LONGER[:4])
+
+
+def test_l8_clears_every_feature_of_an_honest_panel_whose_captures_began_late() -> None:
+    """Forced orders are unknown before their capture, readings come a minute after their stamp, candles are missing."""
+    rng = np.random.default_rng(6)
+    market, _ = planted_panel(5, 10, 0.3, pairs=2)
+    start, end, step = int(market.ts[0]), int(market.close_ms[-1]), Interval.M5.ms
+    names = ("open", "high", "low", "close", "volume")
+
+    def by_pair(make: Any) -> Any:
+        return {pair: make(column) for column, pair in enumerate(market.pairs)}
+
+    def bars(column: int) -> Bars:
+        there = rng.random(len(market)) > 0.002
+        return Bars(market.ts[there], *(getattr(market, name)[there, column] for name in names))
+
+    def series(name: str, every: int) -> Any:
+        return lambda column: Series(market.ts[::every], getattr(market, name)[::every, column])
+
+    def forced(column: int) -> list[Liquidation]:
+        stamps = np.sort(rng.integers(start, end, 900))
+        return [Liquidation(market.pairs[column], int(t), bool(t % 2), 1.0, 50.0 + t % 7) for t in stamps]
+
+    readings = [by_pair(series(*one)) for one in (("funding_rate", 96), ("open_interest", 1), ("long_short", 1))]
+    sources = Sources(market.pairs, by_pair(bars), *readings, by_pair(forced))
+    panel = build_panel(
+        market.pairs, Interval.M5, start, end, sources.candles, sources.funding, sources.open_interest,
+        sources.long_short, sources.liquidations, liquidations_from_ms=start + 2_500 * step,
+    )  # fmt: skip
+    assert panel.inputs == set(INPUTS)
+    assert [str(line) for line in leaks(features_then(panel, sources, FeatureSet.every(), rows=40))] == []
+    early = replace(panel, funding_rate=np.vstack([panel.funding_rate[96:], panel.funding_rate[-96:]]))
+    found = leaks(features_then(early, sources, FeatureSet.every(), rows=4))
+    assert "funding_level" in {line.name for line in found}
 
 
 def test_l8_of_features_needs_a_history_longer_than_the_look_back(recorded: tuple[Panel, Sources]) -> None:

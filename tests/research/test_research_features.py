@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_names_families_and_the_two_special_names() -> None:
     told = families()
     assert not {"usual", "all", *(name for group in told.values() for name in group)} & set(told)
     assert sum(len(group) for group in told.values()) == len(features()) == len(every)
+
+
+def test_the_table_for_people_is_that_of_the_registry() -> None:
+    by_name = {member.name: member for member in features()}
+    expected = []
+    for name, members in families().items():
+        needs = sorted(frozenset().union(*(by_name[one].inputs for one in members)) - {CANDLES})
+        expected.append((name, len(members), sum(by_name[one].usual for one in members), ", ".join(needs)))
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    section = page.partition("## Features")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| (\w*) ?\|", section, re.MULTILINE)
+    assert [(name, int(count), int(usual), needs) for name, count, usual, needs in rows] == expected
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"| {len(by_name)} registered features" in readme
 
 
 def test_what_does_not_exist_is_an_error_that_lists_what_does() -> None:
