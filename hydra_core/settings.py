@@ -115,6 +115,10 @@ class ForecasterSettings(Part):
         description="5m bars ahead that further heads learn beside the horizon: return, direction, quantiles",
     )
     warm_start: bool = Field(default=False, description="each fold's network starts from the one before")
+    refit: Literal["fresh", "warm"] = Field(
+        default="fresh",
+        description="warm: networks start from the standing champion's weights, at a fifth of the learning rate",
+    )
     device: Literal["cpu", "auto"] = Field(default="cpu", description="auto: a GPU where there is one")
     label: Literal["return", "barrier", "quintile"] = Field(
         default="return",

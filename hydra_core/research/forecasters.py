@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from hydra_core.alpha.models import FORECASTER, Forecast
 from hydra_core.alpha.registry import Estimate
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import CANDLES, Bools, Floats
+from hydra_core.research.ancestry import DESCENT, FRESH, Descent, descent_of
 from hydra_core.research.bench import (
     Bench,
     Candidate,
@@ -50,8 +51,12 @@ from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
 from hydra_core.research.lessons import judged_heads, lesson, more_labels, taught
 from hydra_core.research.outofsample import calibrated, forecast_arrays, forecast_of, spread_out
+from hydra_core.research.searchspace import first_parameters, suggested, swept_family
 from hydra_core.research.sweeps import StudyResult, TrialFailed, sweep
 from hydra_core.research.trials import trials_of
+
+if TYPE_CHECKING:
+    from hydra_core.alpha.forecaster.network import NetworkHyper
 
 TRIAL_STRIDE: Final = 3
 """Bars between two forecasts of a trial; each is held until the next."""
@@ -96,10 +101,10 @@ def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
     made = sweep(
         bench.home.studies,
         name,
-        _first_parameters(bench, family),
-        lambda trial: _suggested(trial, family),
+        first_parameters(training, family),
+        lambda trial: suggested(trial, family),
         objective,
-        training.forecaster_trials if _first_parameters(bench, family) else 1,
+        training.forecaster_trials if first_parameters(training, family) else 1,
         seed=training.seed,
         progress=bench.progress,
         shared=bench.studies_url,
@@ -110,44 +115,6 @@ def sweep_forecaster(bench: Bench, dataset: Dataset) -> StudyResult:
             forecasts(int(trial["number"]), partial(refit, int(trial["number"]), trial["parameters"]))
     # A horizon that was looked at was tried as much as a configuration was.
     return replace(made, trials=made.trials + len(dataset.horizons.get("tried", [])))
-
-
-_NETWORK_SWEPT: Final = ("width", "layers", "dropout", "learning_rate", "weight_decay")
-_TREES_SWEPT: Final = ("leaves", "learning_rate", "least_share", "rounds")
-
-
-def swept_family(family: str) -> str:
-    """The family that a sweep varies: the network of a stack, else the family itself."""
-    return TRANSFORMER if family == STACKED else family
-
-
-def _first_parameters(bench: Bench, family: str) -> dict[str, Any]:
-    """The defaults that a sweep begins with; empty where a family has nothing to vary."""
-    if family == TRANSFORMER:
-        from hydra_core.alpha.forecaster.network import NetworkHyper
-
-        first = NetworkHyper(epochs=bench.training.epochs)
-        return {key: getattr(first, key) for key in _NETWORK_SWEPT}
-    return {key: getattr(TreesHyper(), key) for key in _TREES_SWEPT} if family == TREES else {}
-
-
-def _suggested(trial: Any, family: str) -> dict[str, Any]:
-    if family == TRANSFORMER:
-        return {
-            "width": trial.suggest_categorical("width", [16, 32]),
-            "layers": trial.suggest_int("layers", 1, 2),
-            "dropout": trial.suggest_float("dropout", 0.0, 0.3),
-            "learning_rate": trial.suggest_float("learning_rate", 3e-4, 3e-3, log=True),
-            "weight_decay": trial.suggest_float("weight_decay", 0.01, 0.5, log=True),
-        }
-    if family == TREES:
-        return {
-            "leaves": trial.suggest_int("leaves", 4, 16),
-            "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.2, log=True),
-            "least_share": trial.suggest_float("least_share", 0.003, 0.03, log=True),
-            "rounds": trial.suggest_int("rounds", 8, 64),
-        }
-    return {}
 
 
 def require_known_features(dataset: Dataset) -> None:
@@ -171,7 +138,7 @@ def _loss(dataset: Dataset, model: FamilyModel, fold: Fold) -> float:
 def study_name(bench: Bench, dataset: Dataset) -> str:
     """Name of the forecaster's study: what it is about, and of which data and settings."""
     training = bench.training
-    key = content_key(training.epochs, training.stride_bars, training.seed, training.forecaster.model_dump())
+    key = content_key(training.epochs, training.stride_bars, training.seed, _taught_key(bench))
     return f"forecaster-{dataset.version[:12]}-{key[:8]}"
 
 
@@ -187,10 +154,13 @@ def trial_raw(dataset: Dataset, study: StudyResult) -> dict[int, Floats]:
     return found
 
 
-def walk_forward(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> tuple[Floats, Floats]:
+def walk_forward(
+    bench: Bench, dataset: Dataset, parameters: dict[str, Any], descent: Descent = FRESH
+) -> tuple[Floats, Floats]:
     """Raw forecasts (T, P) of the family and of ridge regression alone on every test block, each by its own fold's model.
 
-    With ``warm_start`` a fold's network starts from the one of the fold before: what a weekly refit does.
+    A fold's network starts from the ``descent``'s ancestor where that has seen none of its rows; else, with ``warm_start``,
+    from the one of the fold before; else afresh.
     """
     raw = np.full((len(dataset.panel), len(dataset.panel.pairs)), np.nan)
     ridge = raw.copy()
@@ -198,8 +168,8 @@ def walk_forward(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> 
     made: dict[str, Any] = {}
     for number, fold in enumerate(folds):
         bench.progress("walk-forward", number, len(folds))
-        stage = dataset.stage("fold", number, _hyper_key(bench, parameters))
-        before = state_of(made)
+        stage = _fold_stage(bench, dataset, number, parameters, descent)
+        before = descent.start(dataset, fold) or state_of(made)
 
         def forecasts(fold: Fold = fold, number: int = number, before: Any = before, stage: Path = stage) -> Any:
             return _fold_forecasts(bench, dataset, fold, parameters, number, before, stage.with_suffix(".pt"))
@@ -214,21 +184,27 @@ def walk_forward(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> 
 def train_forecaster_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candidate:
     """Walk the best configuration forward, calibrate, train on all of development, seal."""
     left_out = selected_features(dataset.panel.inputs, bench.training).left_out
-    key = (study.best, study.trials, _hyper_key(bench, study.best), bench.limits.round_trip, *left_out)
+    descent = descent_of(bench, dataset, network_hyper(bench, study.best))
+    hyper = _hyper_key(bench, study.best)
+    key: tuple[object, ...] = (study.best, study.trials, hyper, bench.limits.round_trip, *left_out)
+    if bench.training.forecaster.refit != "fresh":
+        key = (*key, descent.why, *descent.key(dataset, dataset.folds.final))
+    stage = dataset.stage(FORECASTER, *key)
+    return remembered_candidate(bench, stage, lambda: _make_candidate(bench, dataset, study, descent))
 
-    return remembered_candidate(bench, dataset.stage(FORECASTER, *key), lambda: _make_candidate(bench, dataset, study))
 
-
-def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candidate:
+def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult, descent: Descent) -> Candidate:
     from hydra_core.alpha.forecaster import artifact
 
-    raw, ridge = walk_forward(bench, dataset, study.best)
+    raw, ridge = walk_forward(bench, dataset, study.best, descent)
     forecast, calibration = calibrated(dataset, raw, bench.limits.round_trip)
     bench.progress("final forecaster", 0, 1)
-    key = content_key(study.best, _hyper_key(bench, study.best))
+    final = dataset.folds.final
+    key = content_key(study.best, _hyper_key(bench, study.best), *descent.key(dataset, final))
     model = fitted(
-        bench, dataset, dataset.folds.final, study.best, bench.training.seed,
-        start=last_state(bench, dataset, study.best), checkpoint=dataset.stage("checkpoint", "final", key),
+        bench, dataset, final, study.best, bench.training.seed,
+        start=descent.start(dataset, final) or last_state(bench, dataset, study.best, descent),
+        checkpoint=dataset.stage("checkpoint", "final", key),
     )  # fmt: skip
     span = dataset.folds.out_of_sample
     part = slice(span.start, span.end)
@@ -243,6 +219,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
     settings = {"family": model.family, "weights": dict(model.weights), "parameters": study.best}
     settings["taught"] = taught(dataset, bench.training.forecaster)
     settings["features"] = list(features)
+    settings[DESCENT] = descent.to_json(dataset)
     if model.network is not None:
         settings["network"] = model.network.hyper.to_dict()
     card = card_of(bench, dataset, FORECASTER, sorted(_inputs(dataset)), dataset.folds.warm_up, settings, study.trials)
@@ -252,13 +229,14 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult) -> Candi
             "notes": (
                 *model.notes,
                 *selected_features(dataset.panel.inputs, bench.training).left_out,
+                *_words_on(descent),
                 *(f"trial {number} of the sweep: {reason}" for number, reason in study.failed.items()),
                 f"calibrated slope {calibration.slope:.2f} (t {calibration.slope_t:.1f}) on walk-forward forecasts",
             ),
         }
     )
     width = conformal_width(np.abs(dataset.label[part] - calibration.expected(raw[part])))
-    word = walked_heads(bench, dataset, study.best)
+    word = walked_heads(bench, dataset, study.best, descent)
     shift, told = judged_heads(dataset, word)
     card = card.model_copy(
         update={"metrics": {**card.metrics, **{name: Estimate(value=v) for name, v in told.items()}}}
@@ -344,10 +322,26 @@ def state_of(made: Mapping[str, Any]) -> dict[str, Any] | None:
     return found or None
 
 
-def last_state(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> dict[str, Any] | None:
+def last_state(
+    bench: Bench, dataset: Dataset, parameters: dict[str, Any], descent: Descent = FRESH
+) -> dict[str, Any] | None:
     """Weights of the last fold's network, for a warm start; None without warm starts."""
-    number = len(dataset.folds.folds) - 1
-    return state_of(load_arrays(dataset.stage("fold", number, _hyper_key(bench, parameters)).with_suffix(".npz")))
+    stage = _fold_stage(bench, dataset, len(dataset.folds.folds) - 1, parameters, descent)
+    return state_of(load_arrays(stage.with_suffix(".npz")))
+
+
+def _fold_stage(bench: Bench, dataset: Dataset, number: int, parameters: dict[str, Any], descent: Descent) -> Path:
+    """File of a block's forecasts; with ``warm_start`` they hang on what the blocks before started from, too."""
+    folds = dataset.folds.folds
+    first = 0 if bench.training.forecaster.warm_start else number
+    ancestors = [key for fold in folds[first : number + 1] for key in descent.key(dataset, fold)]
+    return dataset.stage("fold", number, _hyper_key(bench, parameters), *ancestors)
+
+
+def _words_on(descent: Descent) -> tuple[str, ...]:
+    if descent.ancestor is not None:
+        return (f"networks start from the champion {descent.ancestor.version[:12]}",)
+    return (f"networks start afresh: {descent.why}",) if descent.why else ()
 
 
 def _fold_forecasts(
@@ -356,7 +350,7 @@ def _fold_forecasts(
     fold: Fold,
     parameters: dict[str, Any],
     number: int,
-    before: dict[str, Any] | None,
+    before: Mapping[str, Any] | None,
     checkpoint: Path,
 ) -> dict[str, Any]:
     model = fitted(bench, dataset, fold, parameters, bench.training.seed + number, start=before, checkpoint=checkpoint)
@@ -389,15 +383,8 @@ def fitted(
     training = bench.training
     chosen = training.forecaster
     asked = family or chosen.family
-    network = None
     trees = TreesHyper(**parameters) if asked == TREES else TreesHyper()
-    if asked in (TRANSFORMER, STACKED):
-        from hydra_core.alpha.forecaster.network import NetworkHyper
-
-        first = NetworkHyper(
-            epochs=training.epochs, batch_rows=chosen.batch_rows, cross_layers=chosen.cross_layers
-        )  # fmt: skip
-        network = replace(first, **parameters)
+    network = network_hyper(bench, parameters, asked)
     train, valid = fold.train.rows(training.stride_bars), fold.valid.rows(training.stride_bars)
     target, weights = lesson(dataset, chosen, np.concatenate([train, valid]))
     return fit_family(
@@ -418,12 +405,27 @@ def fitted(
     )
 
 
-def walked_heads(bench: Bench, dataset: Dataset, parameters: dict[str, Any]) -> HeadsWord | None:
+def network_hyper(bench: Bench, parameters: Mapping[str, Any], family: str = "") -> NetworkHyper | None:
+    """The network of the settings (or of a family) with a sweep's parameters; None where the family has none."""
+    if (family or bench.training.forecaster.family) not in (TRANSFORMER, STACKED):
+        return None
+    from hydra_core.alpha.forecaster.network import NetworkHyper
+
+    chosen = bench.training.forecaster
+    first = NetworkHyper(
+        epochs=bench.training.epochs, batch_rows=chosen.batch_rows, cross_layers=chosen.cross_layers
+    )  # fmt: skip
+    return replace(first, **parameters)
+
+
+def walked_heads(
+    bench: Bench, dataset: Dataset, parameters: dict[str, Any], descent: Descent = FRESH
+) -> HeadsWord | None:
     """What the further heads said of every test block, each by its own fold's networks; None without such heads."""
     horizons = bench.training.forecaster.more_horizons
     said: Floats | None = None
     for number, fold in enumerate(dataset.folds.folds):
-        made = load_arrays(dataset.stage("fold", number, _hyper_key(bench, parameters)).with_suffix(".npz"))
+        made = load_arrays(_fold_stage(bench, dataset, number, parameters, descent).with_suffix(".npz"))
         if _MORE in made:
             if said is None:
                 said = np.full((*dataset.label.shape, *made[_MORE].shape[2:]), np.nan)
@@ -439,9 +441,12 @@ def _runtime(device: str, threads: int) -> Any:
 
 def _hyper_key(bench: Bench, parameters: dict[str, Any]) -> str:
     training = bench.training
-    return content_key(
-        parameters, training.epochs, training.stride_bars, training.seed, training.forecaster.model_dump()
-    )
+    return content_key(parameters, training.epochs, training.stride_bars, training.seed, _taught_key(bench))
+
+
+def _taught_key(bench: Bench) -> dict[str, Any]:
+    """Settings that change what a fold comes to; what it starts from is part of its stage's own key."""
+    return bench.training.forecaster.model_dump(exclude={"refit"})
 
 
 def _inputs(dataset: Dataset) -> frozenset[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 from html import escape
+from typing import Any
 
 from hydra_core.alpha.registry import Card
 from hydra_core.domain.intervals import iso
+from hydra_core.research.ancestry import DESCENT
 from hydra_core.research.bench import Validation
 
 _STYLE = (
@@ -33,10 +35,23 @@ def card_facts(card: Card) -> dict[str, str]:
         "libraries": ", ".join(f"{name} {version}" for name, version in card.libraries.items()),
     }
     facts |= {f"taught: {name}": str(word) for name, word in card.settings.get("taught", {}).items()}
+    facts |= _descent(card.settings.get(DESCENT, {}))
     for name, seen in card.metrics.items():
         interval = "" if seen.low is None or seen.high is None else f" ({seen.low:.4f} to {seen.high:.4f})"
         facts[name.replace("_", " ")] = f"{seen.value:.4f}{interval}"
     return facts
+
+
+def _descent(told: dict[str, Any]) -> dict[str, str]:
+    """What the networks started from, for people; nothing where nobody asked for a warm start."""
+    if told.get("ancestor"):
+        blocks = ", ".join(str(number) for number in told["blocks"])
+        return {
+            "started from": told["ancestor"],
+            "lineage": ", ".join(each[:12] for each in told["lineage"]),
+            "blocks started from there": blocks or "none: all of them were trained afresh",
+        }
+    return {"started from": f"afresh: {told['why']}"} if told.get("why") else {}
 
 
 def _cell(value: object) -> str:

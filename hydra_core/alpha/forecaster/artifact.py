@@ -326,11 +326,34 @@ def _export(file: Path, model: TrainedForecaster, features: int) -> None:
     export(Export(), example, file, given="windows", returned=returned, free=len(leading))
 
 
-def warm_state(folder: Path) -> dict[str, Any] | None:
-    """Weights of a sealed forecaster's first network to start a refit from; None where it has none."""
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A sealed forecaster's first network to start a refit from, and what it reads and speaks of.
+
+    Parameters
+    ----------
+    state : as ``TrainedForecaster.state`` gives it
+    features : names, in the order that the network reads them
+    heads : horizons of its further heads, bars
+    """
+
+    state: dict[str, Any]
+    features: tuple[str, ...]
+    shape: WindowShape
+    horizon_bars: int
+    heads: tuple[int, ...]
+
+
+def warm_state(folder: Path) -> Weights | None:
+    """What a refit starts from; None where the forecaster has no network.
+
+    Raises
+    ------
+    ArtifactInvalid : there are weights, and they cannot be read
+    """
     try:
-        entries = json.loads((folder / SETTINGS).read_text()).get("parts", [])
-        shapes = next((one["state"] for one in entries if "state" in one), None)
+        settings = json.loads((folder / SETTINGS).read_text())
+        shapes = next((one["state"] for one in settings.get("parts", []) if "state" in one), None)
         if shapes is None:
             return None
         flat = np.load(folder / WEIGHTS, allow_pickle=False)
@@ -338,7 +361,13 @@ def warm_state(folder: Path) -> dict[str, Any] | None:
         if sum(sizes) != flat.size:
             raise ValueError(f"{flat.size} weights for {sum(sizes)}")
         parts = np.split(flat, np.cumsum(sizes)[:-1])
-        return {name: part.reshape(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
+        return Weights(
+            {name: part.reshape(shape) for (name, shape), part in zip(shapes, parts, strict=True)},
+            tuple(settings["features"]),
+            WindowShape(**settings["window"]),
+            int(settings["horizon_bars"]),
+            tuple(int(each) for each in settings.get("heads", {}).get("horizons", ())),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactInvalid(f"{folder / WEIGHTS} holds no weights: {error}", "Train the model again") from error
 

@@ -168,7 +168,7 @@ def fit_family(
     seed : of everything drawn
     progress : epochs of a network, as its training tells them
     checkpoint : file (its name is extended) that a network's training goes on from
-    start : weights that the network starts from
+    start : weights that the network starts from; a stack's out-of-fold blocks never do, for these may have seen them
     weights : array (T, P), what each training value counts; None: all the same. What chooses is never weighed
     more_labels, runtime : of a network's training, as it takes them
 
@@ -313,7 +313,7 @@ class _Fit:
     def stacked(self, train: Ints, valid: Ints, start: Mapping[str, Any] | None) -> FamilyModel:
         """Weights from out-of-fold blocks, then every family on all rows."""
         families = self.recipe.families
-        weights, carried = self._weights(np.concatenate([train, valid]), start)
+        weights, carried = self._weights(np.concatenate([train, valid]))
         named = dict(zip(families, weights, strict=True))
         self.said = tuple(f"{family} weighs {weight:.2f}" for family, weight in named.items())
         linear, most = self.linear(train, valid), np.inf
@@ -322,17 +322,20 @@ class _Fit:
             parts.append((LINEAR, 0.0, linear))
         for family, weight in named.items():
             if weight and family == TRANSFORMER:
-                networks, most = self.networks(train, valid, carried)
+                networks, most = self.networks(train, valid, carried if start is None else start)
                 parts += [(kind, weight * share, part) for kind, share, part in self.shares(networks)]
             elif weight:
                 parts += [(kind, weight, part) for kind, _, part in self.parts(family, linear, train, valid)]
         return FamilyModel(STACKED, tuple(parts), self.recipe.shape, most, named, self.said)
 
-    def _weights(
-        self, rows: Ints, start: Mapping[str, Any] | None
-    ) -> tuple[tuple[float, ...], Mapping[str, Any] | None]:
-        """Weights of the families from what each said of blocks it had not seen, and the last network's own weights."""
+    def _weights(self, rows: Ints) -> tuple[tuple[float, ...], Mapping[str, Any] | None]:
+        """Weights of the families from what each said of blocks it had not seen, and the last network's own weights.
+
+        The first block's network begins afresh whatever the final one starts from: weights from elsewhere may have seen
+        the blocks that are told here.
+        """
         families = self.recipe.families
+        start: Mapping[str, Any] | None = None
         voices: dict[str, list[Floats]] = {family: [] for family in families}
         told: list[Floats] = []
         common = 1.0

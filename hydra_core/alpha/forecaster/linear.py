@@ -82,9 +82,7 @@ def fit_linear(
     count = features.shape[2]
     if values.shape[0] < 10 * count:
         raise InputMissing(f"{values.shape[0]} usable training values for {count} features", "Collect more history")
-    center = np.median(values, axis=0).astype(np.float64)
-    scale = values.std(axis=0, dtype=np.float64)
-    scale = np.where(scale > 1e-9, scale, 1.0)
+    center, scale = standardisation(values)
     weight = common_weight(np.where(known[train], labels[train], np.nan))
     x, y = _white(features, labels, known, train, center, scale, weight)
     x_valid, y_valid = _white(features, labels, known, valid, center, scale, weight)
@@ -101,6 +99,13 @@ def fit_linear(
             best = (loss, penalty, found)
     assert best is not None
     return LinearModel(center, scale, best[2], 0.0, weight, best[1])
+
+
+def standardisation(values: Features) -> tuple[Floats, Floats]:
+    """Median and standard deviation (1 where nothing moves) of finite values (n, F), shape (F,) each."""
+    center = np.median(values, axis=0).astype(np.float64)
+    scale = values.std(axis=0, dtype=np.float64)
+    return center, np.where(scale > 1e-9, scale, 1.0)
 
 
 def _white(

@@ -2,8 +2,8 @@
 
 Each refit sees the newest rows of a fixed span that ended a gap earlier; a network starts from the one before at a fifth of
 its learning rate. Renewed calibration asks what the forecasts of the last weeks were worth: where a signal has died or turned,
-its slope is gone within weeks, long before a refit has forgotten the old rows. Not here: one fit (``families``), the
-schedule of retraining (the orchestrator's).
+its slope is gone within weeks, long before a refit has forgotten the old rows. For study of a rhythm over a history: the weekly
+job makes one refit a run (``research.ancestry`` says from what). Not here: one fit (``families``).
 """
 
 from __future__ import annotations

@@ -137,9 +137,8 @@ def train_forecaster(
     network = ForecastNetwork(
         shape, features.shape[2], hyper, linear, 0 if more_labels is None else more_labels.shape[2]
     ).to(runtime.device)
-    if start is not None:
-        kept_weights = {name: torch.as_tensor(value) for name, value in start.items() if name not in _FROM_RIDGE}
-        network.load_state_dict({**network.state_dict(), **kept_weights})
+    before = {name: np.asarray(value) for name, value in (start or {}).items() if name not in _FROM_RIDGE}
+    network.load_state_dict({**network.state_dict(), **{name: torch.as_tensor(one) for name, one in before.items()}})
     data = Batches(
         features, labels, usable, shape, linear.common, more=more_labels, keep_gaps=bool(hyper.cross_layers),
         weights=weights, runtime=runtime,
@@ -148,7 +147,7 @@ def train_forecaster(
     if checkpoint is not None:
         key = checkpoints.training_key(
             hyper, seed, shape, runtime, train, valid, labels, np.asarray(features[train[:: max(1, train.size // 512)]]),
-            *(() if weights is None else (weights,)),
+            *(() if weights is None else (weights,)), *before.values(),
         )  # fmt: skip
     loop = _Loop(network, data, hyper, train, valid, seed, warm=start is not None)
     loop.resume(None if checkpoint is None else checkpoints.found(checkpoint, key))
