@@ -1,10 +1,9 @@
 """Errors of means of hanging-together series in closed form: what overlapping labels leave of a t statistic.
 
 Here: the long-run variance and the tests that need nothing else. Not here: resampling (``bootstrap``), which returns come
-from what (``metrics``).
+from what (``metrics``), which of two forecasts is better (``statistics.comparison``).
 
-Sources: Newey and West (1987); Diebold and Mariano (1995) with the small-sample correction of Harvey, Leybourne and
-Newbold (1997); Lo, "The statistics of Sharpe ratios" (2002).
+Sources: Newey and West (1987); Lo, "The statistics of Sharpe ratios" (2002).
 """
 
 from __future__ import annotations
@@ -55,34 +54,6 @@ def mean_test(values: Floats, lags: int) -> MeanTest:
     mean = float(values.mean())
     t = mean / error if error > 0 else 0.0
     return MeanTest(mean, error, t, math.erfc(abs(t) / math.sqrt(2)))
-
-
-def diebold_mariano(loss: Floats, benchmark: Floats, horizon: int) -> MeanTest:
-    """Whether two forecasts of the same rows differ in mean loss; a negative mean says that the first is better.
-
-    Lags are horizon - 1, with rectangular weights as in the original test where that gives a positive variance, else
-    Bartlett's; the statistic carries the correction of Harvey, Leybourne and Newbold and is read off Student's t.
-
-    Parameters
-    ----------
-    loss, benchmark : (n,), losses of both forecasts in order of time
-    horizon : rows that one forecast spans
-    """
-    from scipy.special import stdtr
-
-    if loss.shape != benchmark.shape:
-        raise InputMissing(f"losses of {loss.size} and {benchmark.size} rows", "Score both forecasts on the same rows")
-    gap = loss - benchmark
-    count, lags = gap.size, horizon - 1
-    variance = long_run_variance(gap, lags)
-    centred = gap - gap.mean()
-    full = float(centred @ centred) + 2 * sum(float(centred[lag:] @ centred[:-lag]) for lag in range(1, lags + 1))
-    if full > 0:
-        variance = full / count
-    error = math.sqrt(variance / count)
-    shrink = max(count + 1 - 2 * horizon + horizon * (horizon - 1) / count, 0.0) / count
-    t = float(gap.mean()) / error * math.sqrt(shrink) if error > 0 else 0.0
-    return MeanTest(float(gap.mean()), error, t, 2.0 * float(stdtr(count - 1, -abs(t))))
 
 
 def sharpe_error(returns: Floats, lags: int = 0) -> float:

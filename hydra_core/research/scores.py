@@ -10,6 +10,7 @@ Sources: Brier (1950); Cox (1958) for the slope of log odds; Davis and Goadrich 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +21,8 @@ from hydra_core.alpha.crowd.score import average_precision
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints
 from hydra_core.research.bootstrap import Interval, day_block_interval, day_ratio_interval
-from hydra_core.research.hac import MeanTest, diebold_mariano
+from hydra_core.research.hac import MeanTest
+from hydra_core.statistics.comparison import diebold_mariano
 from hydra_core.statistics.volatility import qlike
 
 BINS: Final = 15
@@ -97,17 +99,40 @@ def calibration_error(said: Floats, happened: Floats, bins: int = BINS, *, seed:
     -------
     (error, usual, limit) : usual and limit are mean and 99 % quantile of 200 draws of outcomes from the words themselves
     """
+    of = _gaps(said, bins)
+    rng = np.random.default_rng(seed)
+    drawn = [of((rng.random(said.size) < said).astype(np.float64)) for _ in range(200)]
+    return of(happened), float(np.mean(drawn)), float(np.quantile(drawn, 0.99))
+
+
+def _gaps(said: Floats, bins: int) -> Callable[[Floats], float]:
+    """The mean gap between these words and outcomes, over bins of equal count."""
     order = np.argsort(said, kind="stable")
     edges = np.linspace(0, said.size, bins + 1).astype(int)[:-1]
     count = np.diff(np.append(edges, said.size))
     word = np.add.reduceat(said[order], edges) / count
+    return lambda outcome: float(
+        (count * np.abs(np.add.reduceat(outcome[order], edges) / count - word)).sum() / said.size
+    )
 
-    def of(outcome: Floats) -> float:
-        return float((count * np.abs(np.add.reduceat(outcome[order], edges) / count - word)).sum() / said.size)
 
-    rng = np.random.default_rng(seed)
-    drawn = [of((rng.random(said.size) < said).astype(np.float64)) for _ in range(200)]
-    return of(happened), float(np.mean(drawn)), float(np.quantile(drawn, 0.99))
+def calibration_intervals(
+    said: Floats, happened: Floats, days: Ints, *, draws: int = 200, seed: int = 7
+) -> tuple[Interval, Interval]:
+    """Calibration error and slope with their 95 % intervals when whole days are drawn in blocks.
+
+    Parameters
+    ----------
+    said, happened : (n,), as :func:`probabilities` takes them
+    """
+    clipped = np.clip(said, _EDGE, 1 - _EDGE)
+    error = day_block_interval(
+        days, lambda rows: _gaps(clipped[rows], BINS)(happened[rows]), draws, seed=seed, block_days=2.0
+    )
+    slope = day_block_interval(
+        days, lambda rows: calibration_slope(clipped[rows], happened[rows]), draws, seed=seed, block_days=2.0
+    )
+    return error, slope
 
 
 def calibration_slope(said: Floats, happened: Floats) -> float:
@@ -172,7 +197,9 @@ def variance_score(realised: Floats, forecast: Floats, benchmark: Floats, horizo
     if known.sum() < 30:
         raise InputMissing(f"{int(known.sum())} variances to judge", "Judge 30 at least")
     own, other = qlike(realised[known], forecast[known]), qlike(realised[known], benchmark[known])
-    return VarianceScore(float(own.mean()), float(other.mean()), diebold_mariano(own, other, horizon))
+    found = diebold_mariano(own, other, horizon)
+    test = MeanTest(-found.gain, found.error, -found.statistic, found.two_sided)
+    return VarianceScore(float(own.mean()), float(other.mean()), test)
 
 
 def _skill(loss: Floats, usual: Floats, days: Ints, seed: int) -> Interval:

@@ -26,15 +26,25 @@ class Comparison:
     gain : mean loss of the second forecast less that of the first; above 0 the first is better
     statistic : the gain in standard errors
     p_value : chance of so large a statistic if the first were not better (one-sided)
+    error : standard error of the gain, before the small-sample correction
     """
 
     gain: float
     statistic: float
     p_value: float
+    error: float = 0.0
+
+    @property
+    def two_sided(self) -> float:
+        """Chance of a statistic as far from 0 on either side if both were equally good."""
+        return 2.0 * min(self.p_value, 1.0 - self.p_value)
 
 
 def diebold_mariano(first: Floats, second: Floats, horizon: int = 1) -> Comparison:
     """Whether the first forecast's losses are lower than the second's.
+
+    Lags are horizon - 1, with rectangular weights as in the original test where that gives a positive variance, else
+    Bartlett's; the statistic carries the correction of Harvey, Leybourne and Newbold and is read off Student's t.
 
     Parameters
     ----------
@@ -53,15 +63,17 @@ def diebold_mariano(first: Floats, second: Floats, horizon: int = 1) -> Comparis
         )
     d = second - first
     n, centred = d.size, d - d.mean()
-    # Bartlett's weights keep the variance above zero where the plain sum of autocovariances need not be.
-    variance = float(centred @ centred) / n
-    for lag in range(1, horizon):
-        variance += 2.0 * (1.0 - lag / horizon) * float(centred[lag:] @ centred[:-lag]) / n
+    own = float(centred @ centred) / n
+    lagged = [float(centred[lag:] @ centred[:-lag]) / n for lag in range(1, horizon)]
+    variance = own + 2.0 * sum(lagged)
+    if variance <= 0.0:
+        variance = own + 2.0 * sum((1.0 - lag / horizon) * each for lag, each in enumerate(lagged, 1))
     if variance <= 0.0:
         return Comparison(float(d.mean()), 0.0, 0.5)
-    small = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    value = float(d.mean()) / math.sqrt(variance / n) * small
-    return Comparison(float(d.mean()), value, float(student.sf(value, n - 1)))
+    error = math.sqrt(variance / n)
+    small = math.sqrt(max(n + 1 - 2 * horizon + horizon * (horizon - 1) / n, 0.0) / n)
+    value = float(d.mean()) / error * small
+    return Comparison(float(d.mean()), value, float(student.sf(value, n - 1)), error)
 
 
 def confidence_set(losses: dict[str, Floats], size: float = 0.1, block: int = 10, seed: int = 0) -> tuple[str, ...]:
