@@ -11,6 +11,7 @@ from hydra_core.alpha.models import FORECASTER, KINDS
 from hydra_core.alpha.registry import ModelRegistry
 from hydra_core.home import Home
 from hydra_core.research.drift import newest
+from hydra_core.research.information import FURTHER
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Research:
 
     Parameters
     ----------
-    candidates : newest candidate of each kind: kind, version, passed, gates (name, passed, value, limit, note)
+    candidates : newest candidate of each kind: kind, version, passed, gates (name, passed, value, limit, note), further (name
+        -> rows of a table that informs and decides nothing)
     champions : kind -> version
     backtest : trades, net_return, sharpe, max_drawdown of the forecaster on the lock-box; empty where nothing was judged
     curves : name -> ts (epoch ms) and value
@@ -55,7 +57,13 @@ def latest_research(home: Home) -> Research:
         judged[kind] = found
         gates = list(found.get("gates", []))
         candidates.append(
-            {"kind": kind, "version": version, "passed": bool(found.get("passed", False)), "gates": gates}
+            {
+                "kind": kind,
+                "version": version,
+                "passed": bool(found.get("passed", False)),
+                "gates": gates,
+                "further": {name: found["tables"][name] for name in FURTHER if found.get("tables", {}).get(name)},
+            }
         )
     champions = registry.champions()
     forecaster = judged.get(FORECASTER, {})

@@ -102,6 +102,10 @@ def research_sections(home: Home, research: Research, settings: Settings) -> lis
             f"{candidate['kind']} {candidate['version'][:12]}: {'promoted' if candidate['passed'] else 'not promoted'}"
         )
         tables.append(Table(("gate", "verdict", "value", "limit", "meaning"), rows, title))
+        tables += [
+            Table(tuple(lines[0]), [tuple(line.values()) for line in lines], f"{candidate['kind']}: {name}")
+            for name, lines in candidate.get("further", {}).items()
+        ]
     for name, points in research.curves.items():
         plots.append(_line(name, [utc(int(ts)) for ts in points["ts"]], {name: points["value"]}, "USDT"))
     if research.calibration:

@@ -227,6 +227,34 @@ def _product_t(raw: Floats, realised: Floats, horizon: int) -> float:
     return mean_test(product, lags).t
 
 
+def rank_correlation(raw: Floats, realised: Floats, horizon: int) -> tuple[float, float]:
+    """Spearman correlation over the values that both know, and its Newey-West error over the overlap of the labels.
+
+    The mean over rows of the product of standardised ranks is the pooled correlation; its error is that of a mean.
+
+    Parameters
+    ----------
+    raw, realised : arrays (n, P) of consecutive rows
+    horizon : rows that a label reaches ahead
+
+    Raises
+    ------
+    InputMissing : fewer than 100 values known to both
+    """
+    known = np.isfinite(raw) & np.isfinite(realised)
+    if known.sum() < 100:
+        raise InputMissing(f"{int(known.sum())} forecasts to judge", "Judge a longer span")
+    x, y = (_ranks(values[known]) for values in (raw, realised))
+    if x.std() <= 0.0 or y.std() <= 0.0:
+        return 0.0, 0.0
+    product = np.zeros(raw.shape)
+    product[known] = (x - x.mean()) / x.std() * (y - y.mean()) / y.std()
+    told = known.any(axis=1)
+    rows = product.sum(axis=1)[told] * (told.sum() / known.sum())
+    seen = mean_test(rows, min(horizon - 1, rows.size // 2))
+    return seen.mean, seen.error
+
+
 def _rise_skill(raw: Floats, realised: Floats, days: Ints, seed: int) -> Interval:
     """Skill in nats of Phi(forecast) as the probability of a rise, over even odds; rows without a move do not count."""
     from scipy.special import ndtr

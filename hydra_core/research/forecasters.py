@@ -49,6 +49,7 @@ from hydra_core.research.dataset import (
 from hydra_core.research.drift import references_of
 from hydra_core.research.evaluation import skill
 from hydra_core.research.folds import Fold, Span
+from hydra_core.research.information import PATHS, combinatorial_paths
 from hydra_core.research.lessons import judged_heads, lesson, more_labels, taught
 from hydra_core.research.outofsample import calibrated, forecast_arrays, forecast_of, spread_out
 from hydra_core.research.searchspace import first_parameters, suggested, swept_family
@@ -220,6 +221,9 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult, descent:
     settings["taught"] = taught(dataset, bench.training.forecaster)
     settings["features"] = list(features)
     settings[DESCENT] = descent.to_json(dataset)
+    diagnosed = combinatorial_paths(dataset)
+    if diagnosed is not None:
+        settings[PATHS] = diagnosed.to_json()
     if model.network is not None:
         settings["network"] = model.network.hyper.to_dict()
     card = card_of(bench, dataset, FORECASTER, sorted(_inputs(dataset)), dataset.folds.warm_up, settings, study.trials)

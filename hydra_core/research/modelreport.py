@@ -10,6 +10,7 @@ from hydra_core.alpha.registry import Card
 from hydra_core.domain.intervals import iso
 from hydra_core.research.ancestry import DESCENT
 from hydra_core.research.bench import Validation
+from hydra_core.research.information import PATHS
 
 _STYLE = (
     "body{font:14px system-ui;margin:2rem auto;max-width:60rem}table{border-collapse:collapse}"
@@ -36,6 +37,8 @@ def card_facts(card: Card) -> dict[str, str]:
     }
     facts |= {f"taught: {name}": str(word) for name, word in card.settings.get("taught", {}).items()}
     facts |= _descent(card.settings.get(DESCENT, {}))
+    if card.settings.get(PATHS):
+        facts["ridge over combinatorial paths"] = _paths(card.settings[PATHS])
     for name, seen in card.metrics.items():
         interval = "" if seen.low is None or seen.high is None else f" ({seen.low:.4f} to {seen.high:.4f})"
         facts[name.replace("_", " ")] = f"{seen.value:.4f}{interval}"
@@ -54,7 +57,17 @@ def _descent(told: dict[str, Any]) -> dict[str, str]:
     return {"started from": f"afresh: {told['why']}"} if told.get("why") else {}
 
 
+def _paths(told: dict[str, list[float]]) -> str:
+    whole = ", ".join(f"{each:.3f}" for each in sorted(told["paths"]))
+    return (
+        f"IC {whole} over {len(told['paths'])} paths, {min(told['splits']):.3f} to {max(told['splits']):.3f} over "
+        f"{len(told['splits'])} purged splits of development: a diagnosis, never a gate"
+    )
+
+
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

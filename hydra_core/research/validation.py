@@ -15,7 +15,7 @@ from hydra_core.alpha.models import FORECASTER, KINDS, Forecast, Models, load_mo
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import iso
 from hydra_core.domain.market import Floats
-from hydra_core.research import plots
+from hydra_core.research import information, plots
 from hydra_core.research.audit.lines import leaks
 from hydra_core.research.audit.suite import audit_candidate
 from hydra_core.research.bench import Bench, Candidate, Validation
@@ -111,12 +111,14 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
         dataset.stage("origins", version, bench.settings_key),
         lambda: origins(dataset.panel, forecast, bench.limits, _lockbox(dataset)),
     )
+    further = _information(bench, dataset, version, forecast, own, [development, *trials.values()], evidence.trials)
     return Validation(
         kind=FORECASTER,
         version=version,
         dataset=dataset.version,
         gates=gates,
         metrics={
+            **further.metrics,
             "correlation": seen.correlation.value,
             "correlation_low": seen.correlation.low,
             "correlation_high": seen.correlation.high,
@@ -149,8 +151,43 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
             **({"paths": plots.paths_picture(whence["paths"])} if whence["paths"] else {}),
             "gates": plots.gates_picture(gates),
         },
-        tables={WALK_FORWARD: walk_forward_table(dataset, forecast, ridge, own)},
+        tables={WALK_FORWARD: walk_forward_table(dataset, forecast, ridge, own), **further.tables},
     )
+
+
+def _information(
+    bench: Bench, dataset: Dataset, version: str, forecast: Forecast, own: Book, traded: list[Book], counted: int
+) -> information.Information:
+    """What informs and decides nothing, kept: a day's draws take seconds."""
+    span, lockbox, horizon = judged_span(dataset), dataset.folds.lockbox.start, dataset.horizon
+    rows = slice(span.start, span.end)
+
+    def lines() -> dict[str, Any]:
+        scale = dataset.sigma * math.sqrt(horizon)
+        said = {information.OWN: forecast.volatility}
+        model = load_forecaster(bench, version)
+        if horizon in model.heads:
+            after = np.arange(lockbox, len(dataset.panel))
+            word = model.more(dataset.features, after)
+            if word is not None:
+                said[information.HEADS] = np.full(scale.shape, np.nan)
+                said[information.HEADS][after] = word.volatility(horizon) * scale[after]
+        return {
+            "figures": {
+                **information.rank_lines(forecast.z[rows], dataset.label[rows], horizon),
+                **information.calibration_lines(
+                    forecast.rows(rows), (dataset.label * scale)[rows], bench.limits.round_trip, dataset.days[rows],
+                    horizon, lockbox - span.start,
+                ),
+                **information.track_lines(own.daily, aligned(traded), counted),
+            },
+            "volatility": information.volatility_lines(
+                dataset.panel, said, horizon, dataset.folds.development.end, lockbox
+            ),
+        }  # fmt: skip
+
+    found = remembered(dataset.stage("information", version, counted, bench.settings_key), lines)
+    return information.gathered(found["figures"], found["volatility"])
 
 
 def walk_forward_table(dataset: Dataset, forecast: Forecast, ridge: Floats, book: Book) -> list[dict[str, Any]]:

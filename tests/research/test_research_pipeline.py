@@ -20,6 +20,7 @@ from hydra_core.home import Home
 from hydra_core.research import pipeline
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.dataset import build_dataset
+from hydra_core.research.information import FURTHER, PATHS
 from hydra_core.research.trials import lockbox_ledger
 from hydra_core.risk.limits import Limits
 from hydra_core.settings import TrainingSettings
@@ -59,9 +60,15 @@ def test_a_run_ends_with_sealed_candidates_and_their_verdicts(
     version = result.candidates[FORECASTER].version
     folder = bench.registry.path(FORECASTER, version)
     assert json.loads((folder / "validation.json").read_text())["version"] == version
-    assert b"Gates" in (folder / "report.html").read_bytes()
+    page = (folder / "report.html").read_bytes()
+    assert b"Gates" in page
+    assert all(name.encode() in page for name in FURTHER)
+    assert {"rank_ic", "calibration_error", "brier_skill", "track_days", "effective_trials"} <= set(seen.metrics)
+    assert seen.metrics["qlike_candidate"] < seen.metrics["qlike_random_walk"]
+    assert not {"rank_ic", "track_days", "effective_trials"} & {gate.name for gate in seen.gates}
     card = bench.registry.card(FORECASTER, version)
     assert card.trials == 1
+    assert len(card.settings[PATHS]["paths"]) == 5
     assert card.data_hashes["dataset"] == dataset.version
     assert card.trained_until_ms <= dataset.lockbox_ms[0]
     assert all(0 < len(png) <= 50_000 for png in seen.pictures.values())
