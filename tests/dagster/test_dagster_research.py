@@ -20,9 +20,11 @@ from hydra_core.alpha.registry import RENEWS, Card, write_card
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.research import featuretable, pipeline
+from hydra_core.research.ancestry import DESCENT
 from hydra_core.research.audit.lines import AuditLine
 from hydra_core.research.bench import Candidate, Validation
 from hydra_core.research.gates import GateVerdict
+from hydra_core.research.information import FIGURES, PATHS, gathered, track_lines
 from hydra_core.research.sweeps import StudyResult
 from hydra_core.research.validation import committee_version
 from hydra_dagster import keys
@@ -41,6 +43,10 @@ SUMMARY = {
     "features": ["return_1", "hour_sin"],
     "folds": [{"train": 10, "valid": 5, "test": 5}],
     "lockbox_start_ms": 200_000_000,
+}
+SETTINGS = {
+    DESCENT: {"ancestor": "a" * 64, "lineage": ["a" * 64, "b" * 64], "blocks": [], "why": ""},
+    PATHS: {"paths": [0.2, 0.1], "splits": [0.05, 0.3]},
 }
 STUDY = StudyResult("forecaster-d", {"width": 16}, 0, np.float64(0.99), 3, (0, 1, 2))
 
@@ -61,7 +67,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
         folder = tmp_path / kind
         folder.mkdir(exist_ok=True)
         (folder / "model.txt").write_text(plan.content)
-        write_card(folder, Card(kind=kind, inputs=("candles",), lookback=10, horizon_bars=48))
+        write_card(folder, Card(kind=kind, inputs=("candles",), lookback=10, horizon_bars=48, settings=SETTINGS))
         version = workshop.registry.save(kind, folder)
         return Candidate(
             kind, version, data.version, {"slope": np.float64(0.5), "undefined": float("nan")}, ("a note",)
@@ -80,7 +86,10 @@ def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
         )
         return Validation(
             made.kind, made.version, dataset.version, gates, {"ic": np.float64(0.3)}, pictures={"gates": b"png"},
-            tables={"walk-forward": [{"block": "1", "IC": np.float64(0.2)}, {"block": "lock-box", "IC": 0.1}]},
+            tables={
+                "walk-forward": [{"block": "1", "IC": np.float64(0.2)}, {"block": "lock-box", "IC": 0.1}],
+                **gathered(track_lines(np.full(9, -0.01), np.zeros((9, 2)), 3), []).tables,
+            },
         )  # fmt: skip
 
     def committee(bench, dataset, validations, trials):
@@ -210,6 +219,11 @@ def test_a_person_finds_figures_gates_and_pictures_in_the_metadata(instance, res
     page = told(instance, keys.candidate(FORECASTER))["model card"]
     assert "| inputs | candles |" in page
     assert "| horizon | 48 bars of 5m |" in page
+    assert f"| lineage | {'a' * 12}, {'b' * 12} |" in page
+    assert "IC 0.100, 0.200 over 2 paths, 0.050 to 0.300 over 2 purged splits" in page
+    figures = {row.data["figure"]: row.data["value"] for row in seen[FIGURES].records}
+    assert figures["days of its track, out of sample"] == 9
+    assert figures["days from which on its Sharpe ratio is above 0 at 95 %"] is None
     assert told(instance, keys.FORECASTER_SWEEP)["trials"] == 3
     store = told(instance, keys.DATASET)
     assert [column.name for column in store["dagster/column_schema"].columns] == ["return_1", "hour_sin"]

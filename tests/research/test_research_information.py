@@ -18,7 +18,7 @@ from hydra_core.research.dataset import Dataset, build_dataset
 from hydra_core.research.evaluation import rank_correlation
 from hydra_core.research.folds import Span
 from hydra_core.research.metrics import DAYS_A_YEAR, psr
-from hydra_core.settings import TrainingSettings
+from hydra_core.settings import Settings, TrainingSettings
 
 HORIZON = 12
 
@@ -130,6 +130,8 @@ def test_paths_are_of_development_alone_and_say_how_much_the_ic_hangs_on_the_par
 
 def test_the_tables_come_back_from_a_file_in_their_order(tmp_path: Path) -> None:
     from hydra_core.alpha.registry import Card
+    from hydra_core.report.research import Research
+    from hydra_core.report.sections import research_sections
     from hydra_core.research.dataset import remembered
     from hydra_core.research.modelreport import card_facts, write_report
 
@@ -155,6 +157,10 @@ def test_the_tables_come_back_from_a_file_in_their_order(tmp_path: Path) -> None
     )  # fmt: skip
     assert "IC 0.100, 0.200 over 2 paths" in card_facts(card)["ridge over combinatorial paths"]
     assert "never a gate" in card_facts(card)["ridge over combinatorial paths"]
+    report = [{"kind": "forecaster", "version": "", "passed": False, "gates": [], "further": one.tables}]
+    shown = research_sections(None, Research(candidates=report), Settings())[0].tables
+    assert [table.title for table in shown[1:]] == [f"forecaster: {name}" for name in information.FURTHER]
+    assert shown[2].rows == [tuple(rows[0].values())]
     seen = replace(Validation.none(Candidate("forecaster", "", "d")), tables=one.tables)
     page = write_report(card, seen).decode()
     assert "volatility (no gate)" in page
