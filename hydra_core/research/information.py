@@ -43,6 +43,8 @@ FURTHER: Final = (FIGURES, VOLATILITY)
 """The tables, in the order that they are shown in."""
 ROWS_A_HORIZON: Final = 8
 """Rows of one horizon that calibration is measured on: those between say nearly the same, and each costs a draw."""
+LEAST_OUTCOMES: Final = 100
+"""Of either outcome; with fewer a draw of days may hold one alone, and no slope."""
 MOST_LOSS: Final = 10.0
 """Losses are drawn in here: one bar of a crash would else decide alone."""
 GROUPS: Final = 6
@@ -109,7 +111,9 @@ def gathered(lines: Mapping[str, Line], volatility: list[Line]) -> Information:
 def calibration_lines(
     forecast: Forecast, realised_return: Floats, round_trip: float, days: Ints, horizon: int, first: int
 ) -> dict[str, Line]:
-    """Whether the lock-box confidences are what happens; empty where there are too few.
+    """Whether the lock-box confidences are what happens; empty where there are too few, or one outcome alone.
+
+    Where no return is expected, as on noise, there is no side that could win and nothing is judged.
 
     Parameters
     ----------
@@ -119,16 +123,17 @@ def calibration_lines(
     days : array (n,)
     first : row from which on is judged; the rows before say how often the event usually comes
     """
-    known = np.isfinite(forecast.confidence) & np.isfinite(realised_return)
+    known = np.isfinite(forecast.confidence) & np.isfinite(realised_return) & (forecast.expected_return != 0)
     won = np.sign(forecast.expected_return) * realised_return > round_trip
-    if not known[:first].any():
-        return {}
     rows = np.arange(first, len(days), max(1, horizon // ROWS_A_HORIZON))
     mask = known[rows]
     said, happened = forecast.confidence[rows][mask], won[rows][mask].astype(np.float64)
     by_day = np.broadcast_to(days[rows][:, None], mask.shape)[mask]
+    before = won[:first][known[:first]]
+    if min(happened.sum(), (1 - happened).sum()) < LEAST_OUTCOMES or not before.any() or before.all():
+        return {}
     try:
-        seen = probabilities(said, happened, by_day, float(won[:first][known[:first]].mean()))
+        seen = probabilities(said, happened, by_day, float(before.mean()))
         error, slope = calibration_intervals(said, happened, by_day)
     except InputMissing:
         return {}
@@ -191,8 +196,8 @@ def volatility_lines(
     -------
     list : one row a forecast; empty where there are too few rows
     """
-    from hydra_core.statistics.har import future_variance
-    from hydra_core.statistics.league import LEAST, har_windows, log_har_by_pair
+    from hydra_core.statistics.har import fit_log_har, future_variance
+    from hydra_core.statistics.league import LEAST, har_windows
     from hydra_core.statistics.rolling import change, rolling_mean
     from hydra_core.statistics.volatility import qlike
 
@@ -200,7 +205,8 @@ def volatility_lines(
     rows = np.arange(first, len(panel), stride)
     square = change(np.log(panel.close), 1) ** 2
     try:
-        har = log_har_by_pair(square[:taught_until], har_windows(horizon), horizon, square, rows)
+        # Of all pairs together, so that one that was listed late has a forecast too.
+        har = fit_log_har(square[:taught_until], har_windows(horizon), horizon).predict(square)[rows]
     except InputMissing:
         return []
     plain = {"random walk": rolling_mean(square, horizon)[rows], "log-HAR": har}

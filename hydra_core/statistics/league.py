@@ -109,7 +109,7 @@ def _models(
         "EWMA": exponential_mean(square, half_life, int(10 * half_life))[test],
         "t-GARCH": _garch(log_return, horizon, int(train[-1]), test),
         "HAR in levels": fit_har(past, windows, horizon).predict(square)[test],
-        "log-HAR": log_har_by_pair(past, windows, horizon, square, test),
+        "log-HAR": _by_pair(past, windows, horizon, square, test),
         "log-HAR + clock": _with_clock(square, outcome, windows, hours, train, test),
         "pooled log-HAR": linear.predict(panel, test),
         "pooled trees": _plain_trees(panel, horizon, outcome, train, test),
@@ -128,8 +128,7 @@ def har_windows(horizon: int) -> tuple[int, ...]:
     return (12, 48, 288, 2016) if horizon < DAY_BARS else (288, 2016, 8640)
 
 
-def log_har_by_pair(past: Floats, windows: tuple[int, ...], horizon: int, square: Floats, test: Ints) -> Floats:
-    """Variance per bar (n, P) that a log-HAR of each pair, fitted on ``past`` (t, P), says for rows of ``square`` (T, P)."""
+def _by_pair(past: Floats, windows: tuple[int, ...], horizon: int, square: Floats, test: Ints) -> Floats:
     fits = [fit_log_har(past[:, p], windows, horizon) for p in range(past.shape[1])]
     return np.stack([fit.predict(square[:, p])[test] for p, fit in enumerate(fits)], axis=1)
 

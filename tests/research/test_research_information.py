@@ -70,6 +70,9 @@ def test_honest_confidences_are_told_from_bold_ones() -> None:
     assert bold["calibration_error"]["low"] > honest["calibration_error"]["high"]
     assert bold["brier_skill"]["high"] < honest["brier_skill"]["low"]
     assert information.calibration_lines(told(true[:150]), came[:150], 0.001, days[:150], 1, 140) == {}
+    silent = replace(told(true), expected_return=np.zeros(true.shape))
+    assert information.calibration_lines(silent, came, 0.001, days, 1, 6_000) == {}
+    assert information.calibration_lines(told(true), np.full(came.shape, -0.02), 0.001, days, 1, 6_000) == {}
 
 
 def test_the_track_is_told_beside_the_length_that_it_needs() -> None:
