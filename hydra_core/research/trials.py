@@ -1,7 +1,7 @@
 """What was tried and what was looked at: every trial of every sweep, every reading of a lock-box. Append-only.
 
-Both are JSON lines, one record a line under a key; writing a key again changes nothing. Nothing is ever removed: a trial
-that failed or was pruned was a trial, and a lock-box that was read twice was read twice.
+Both are JSON lines, one record a line under a key. Writing a trial again changes nothing, a reading again is another record.
+Nothing is ever removed: a trial that failed or was pruned was a trial, and a lock-box that was read twice was read twice.
 Not here: what follows from the counts (``gates``).
 """
 
@@ -18,6 +18,10 @@ from hydra_core.domain.errors import DataCorrupt
 
 TRIALS: Final = "trials.jsonl"
 READINGS: Final = "lockbox.jsonl"
+VALIDATION: Final = "validation"
+COMPARISON: Final = "champion comparison"
+BACKTEST: Final = "backtest"
+"""Why a lock-box was read."""
 
 
 class Journal:
@@ -31,14 +35,23 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, key: str, record: Mapping[str, Any]) -> bool:
-        """Append a record unless its key is there; returns whether it was appended."""
+    def add(self, key: str, record: Mapping[str, Any], *, again: bool = False) -> bool:
+        """Append a record unless its key is there; returns whether it was appended.
+
+        Parameters
+        ----------
+        again : append in any case, under the key and the number of the time (``key#2``) from the second on
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             text = file.read()
-            if any(row["key"] == key for row in self._parse(text)):
+            keys = {row["key"] for row in self._parse(text)}
+            if again:
+                time = 1 + sum(one == key or one.startswith(f"{key}#") for one in keys)
+                key = key if time == 1 else f"{key}#{time}"
+            elif key in keys:
                 return False
             if text and not text.endswith("\n"):
                 file.write("\n")
@@ -82,23 +95,28 @@ def lockbox_ledger(studies: Path) -> Journal:
     return Journal(studies / READINGS)
 
 
-def read_lockbox(studies: Path, *, span_ms: tuple[int, int], kind: str, version: str) -> int:
-    """Write down that a candidate is about to be judged on a lock-box.
+def read_lockbox(studies: Path, *, span_ms: tuple[int, int], kind: str, version: str, reason: str = VALIDATION) -> int:
+    """Write down that a model is about to be traded or judged on a lock-box, each time anew.
 
     Parameters
     ----------
-    span_ms : first and last bar of the lock-box, epoch ms
+    span_ms : first and last bar that is read, epoch ms; of a backtest the whole span, as a lock-box may come to lie in it
+    reason : :data:`VALIDATION`, :data:`COMPARISON` or :data:`BACKTEST`
 
     Returns
     -------
-    int : how many candidates of that kind have been judged on an overlapping lock-box so far, this one included
+    int : how many versions of that kind have read an overlapping span for that reason so far, this one included: as often
+        as one is looked at, it is one candidate that luck may have chosen
     """
     ledger = lockbox_ledger(studies)
-    record = {"kind": kind, "version": version, "start_ms": span_ms[0], "end_ms": span_ms[1]}
-    ledger.add(f"{kind}/{version}/{span_ms[0]}-{span_ms[1]}", record)
+    record = {"kind": kind, "version": version, "start_ms": span_ms[0], "end_ms": span_ms[1], "reason": reason}
+    ledger.add(f"{kind}/{version}/{span_ms[0]}-{span_ms[1]}", record, again=True)
     readers = {
         row["version"]
         for row in ledger.records()
-        if row["kind"] == kind and row["start_ms"] < span_ms[1] and span_ms[0] < row["end_ms"]
+        if row["kind"] == kind
+        and row.get("reason", VALIDATION) == reason
+        and row["start_ms"] < span_ms[1]
+        and span_ms[0] < row["end_ms"]
     }
     return len(readers)

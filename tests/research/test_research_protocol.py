@@ -31,7 +31,15 @@ from hydra_core.research.gates import (
     why_refused,
 )
 from hydra_core.research.sweeps import TrialPruned, sweep
-from hydra_core.research.trials import Journal, lockbox_ledger, read_lockbox, trials_of
+from hydra_core.research.trials import (
+    BACKTEST,
+    COMPARISON,
+    VALIDATION,
+    Journal,
+    lockbox_ledger,
+    read_lockbox,
+    trials_of,
+)
 
 HORIZON = 48
 
@@ -105,7 +113,20 @@ def test_the_lockbox_remembers_who_read_it(tmp_path: Path) -> None:
     assert read_lockbox(tmp_path, span_ms=(150, 250), kind="forecaster", version="b") == 2
     assert read_lockbox(tmp_path, span_ms=(300, 400), kind="forecaster", version="c") == 1
     assert read_lockbox(tmp_path, span_ms=(100, 200), kind="crowd", version="d") == 1
-    assert len(lockbox_ledger(tmp_path).records()) == 4
+    records = lockbox_ledger(tmp_path).records()
+    assert [row["version"] for row in records] == ["a", "a", "b", "c", "d"], "the second reading is one, too"
+    assert len({row["key"] for row in records}) == 5
+
+
+def test_a_backtest_or_a_champions_comparison_is_a_reading_and_no_candidate(tmp_path: Path) -> None:
+    assert read_lockbox(tmp_path, span_ms=(100, 200), kind="forecaster", version="a", reason=BACKTEST) == 1
+    assert read_lockbox(tmp_path, span_ms=(150, 200), kind="forecaster", version="b", reason=COMPARISON) == 1
+    assert read_lockbox(tmp_path, span_ms=(100, 200), kind="forecaster", version="c") == 1
+    older = {"kind": "forecaster", "version": "d", "start_ms": 100, "end_ms": 200}  # of a version that told no reason
+    lockbox_ledger(tmp_path).add("forecaster/d/100-200", older)
+    assert read_lockbox(tmp_path, span_ms=(100, 200), kind="forecaster", version="c") == 2
+    reasons = [row.get("reason") for row in lockbox_ledger(tmp_path).records()]
+    assert reasons == [BACKTEST, COMPARISON, VALIDATION, None, VALIDATION]
 
 
 def test_a_half_written_last_line_is_dropped_a_broken_one_is_corruption(tmp_path: Path) -> None:

@@ -112,8 +112,6 @@ def measure(plan: Plan, folder: Path, *, jobs: int = 2, fresh: bool = False, pro
     jobs : processes at once; with one everything is done here
     fresh : forget earlier readings
     """
-    if plan.later is not None:
-        read_lockbox(folder, span_ms=span_of(plan.later), kind="recorded history", version=content_key(__version__))
     journal = Journal(folder / READINGS)
     if fresh and journal.path.exists():
         journal.path.unlink()
@@ -122,6 +120,8 @@ def measure(plan: Plan, folder: Path, *, jobs: int = 2, fresh: bool = False, pro
     wanted = [(spec, seed) for spec in ROWS if spec.key in sources for seed in plan.seeds_of(spec)]
     todo = [(spec, seed) for spec, seed in wanted if _key(plan, spec, seed) not in known]
     done = len(wanted) - len(todo)
+    if plan.later is not None and todo:
+        read_lockbox(folder, span_ms=span_of(plan.later), kind="recorded history", version=content_key(__version__))
     progress("readings", done, len(wanted))
 
     def keep(spec: Spec, seed: int, reading: Reading) -> None:
