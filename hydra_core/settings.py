@@ -10,6 +10,7 @@ import hashlib
 import json
 from decimal import Decimal
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -87,15 +88,34 @@ class RiskSettings(Part):
     max_heartbeat_age_s: float = Field(default=10.0, gt=0, description="wall seconds")
 
 
+class FeeTier(Part):
+    """Fees of a step of an exchange's schedule, bp of notional."""
+
+    volume: float = Field(gt=0, description="USDT traded in the last 30 UTC days from which the step holds")
+    taker_bp: float
+    maker_bp: float
+
+
 class CostSettings(Part):
     """Costs of trading, in basis points of notional (a side) unless said."""
 
     taker_fee_bp: float = 5.0
     maker_fee_bp: float = 2.0
+    fee_tiers: tuple[FeeTier, ...] = Field(
+        default=(),
+        description="steps that backtests pay by, ascending; below the first, and in what decisions expect, the fees above",
+    )
     half_spread_bp: float = 1.0
     slippage_bp: float = 1.0
     impact_coefficient: float = Field(default=1.0, description="Y of the square-root law I = Y sigma_D sqrt(Q / V_D)")
     latency_ms: int = Field(default=250, ge=0, description="market time from decision to fill on paper")
+
+    @field_validator("fee_tiers")
+    @classmethod
+    def _ascending(cls, value: tuple[FeeTier, ...]) -> tuple[FeeTier, ...]:
+        if any(later.volume <= tier.volume for tier, later in pairwise(value)):
+            raise ValueError("the volumes of fee tiers ascend, each named once")
+        return value
 
     @property
     def side_bp(self) -> float:

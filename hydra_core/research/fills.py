@@ -33,11 +33,12 @@ class FillRules:
     ----------
     cost_factor : multiplies fees, spread, slippage and impact of fills, not what decisions expect: 1.5 is the cost
         stress
+    fee_factor, slippage_factor : multiply the fees alone; slippage and impact, not the spread; beside ``cost_factor``
     delay_bars : extra bars between a decision and its fill
     gap_share : share of the way from a stop to the bar's extreme that a stop's fill gives away
     funding_interval_ms : settlements lie on multiples of it, where the contract's own are not at hand
     fee_tiers : (USDT traded in the last :data:`money.FEE_DAYS` UTC days from which it holds, taker fee in bp), ascending
-        from 0; empty: the fee of the cost settings
+        from 0; empty: the fee and the fee tiers of the cost settings
     margin_tiers : pair -> its table of maintenance margin; others have one rate
 
     Raises
@@ -51,22 +52,32 @@ class FillRules:
     funding_interval_ms: int = 8 * 3_600_000
     fee_tiers: tuple[tuple[float, float], ...] = ()
     margin_tiers: Mapping[Pair, Sequence[Tier]] = field(default_factory=dict)
+    fee_factor: float = 1.0
+    slippage_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.delay_bars < 0 or self.cost_factor < 0 or self.funding_interval_ms <= 0 or not 0 <= self.gap_share <= 1:
+        factors = self.cost_factor, self.fee_factor, self.slippage_factor
+        if self.delay_bars < 0 or min(factors) < 0 or self.funding_interval_ms <= 0 or not 0 <= self.gap_share <= 1:
             raise UsageError(
-                f"fill rules: delay {self.delay_bars}, cost factor {self.cost_factor}, gap share {self.gap_share}, "
-                f"funding interval {self.funding_interval_ms}",
-                "Delay and factor are not negative, the interval is positive, the share lies in [0, 1]",
+                f"fill rules: delay {self.delay_bars}, factors of costs, fees and slippage {factors}, "
+                f"gap share {self.gap_share}, funding interval {self.funding_interval_ms}",
+                "Delay and factors are not negative, the interval is positive, the share lies in [0, 1]",
             )
         floors = [floor for floor, _ in self.fee_tiers]
         if floors and (floors[0] != 0 or any(later <= floor for floor, later in pairwise(floors))):
             raise UsageError(f"fee tiers must ascend from 0: {floors}")
 
     def fees(self, costs: CostSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Floors (USDT) and taker fees (fraction of notional, the cost factor included)."""
-        tiers = self.fee_tiers or ((0.0, costs.taker_fee_bp),)
-        return tuple(floor for floor, _ in tiers), tuple(bp * 1e-4 * self.cost_factor for _, bp in tiers)
+        """Floors (USDT) and taker fees (fraction of notional, the factors included)."""
+        scheduled = ((0.0, costs.taker_fee_bp), *((tier.volume, tier.taker_bp) for tier in costs.fee_tiers))
+        tiers = self.fee_tiers or scheduled
+        factor = self.cost_factor * self.fee_factor
+        return tuple(floor for floor, _ in tiers), tuple(bp * 1e-4 * factor for _, bp in tiers)
+
+    def crossing(self, costs: CostSettings) -> tuple[float, float]:
+        """Half the spread and slippage (fraction of price), and Y of the square-root law, the cost factor left out."""
+        crossing = (costs.half_spread_bp + costs.slippage_bp * self.slippage_factor) * 1e-4
+        return crossing, costs.impact_coefficient * self.slippage_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +163,7 @@ class Account:
         self.trades: list[Trade] = []
         self.liquidations = 0
         self._open: list[_Open | None] = [None] * count
-        self._costs = costs
+        self._crossing = rules.crossing(costs)
         self._rules = rules
         self._rates = [[tier.rate for tier in table] for table in margin]
         self._cums = [[tier.cum for tier in table] for table in margin]
@@ -193,16 +204,9 @@ class Account:
         change = target - quantity
         if change == 0.0:
             return
-        costs = self._costs
-        crossing = (costs.half_spread_bp + costs.slippage_bp) * 1e-4
+        crossing, coefficient = self._crossing
         fill = money.fill_price(
-            price,
-            change,
-            crossing,
-            day_notional,
-            day_volatility,
-            costs.impact_coefficient,
-            self._rules.cost_factor,
+            price, change, crossing, day_notional, day_volatility, coefficient, self._rules.cost_factor
         )
         if quantity * target < 0:
             self._fill(i, -quantity, fill, row, ts_ms, why)

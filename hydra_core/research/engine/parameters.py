@@ -197,6 +197,6 @@ def _guards(limits: Limits) -> Guards:
 
 
 def _costs(variant: Variant) -> Costs:
-    costs, fills = variant.limits.costs, variant.fills
-    crossing = (costs.half_spread_bp + costs.slippage_bp) * 1e-4
-    return Costs(crossing, costs.impact_coefficient, fills.cost_factor, fills.gap_share, float(fills.delay_bars))
+    fills = variant.fills
+    crossing, coefficient = fills.crossing(variant.limits.costs)
+    return Costs(crossing, coefficient, fills.cost_factor, fills.gap_share, float(fills.delay_bars))
