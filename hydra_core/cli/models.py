@@ -99,12 +99,15 @@ def backtest_command(
 ) -> None:
     """Trade the newest days of the lake with the standing champions, through the whole decision chain.
 
-    Days that a champion was trained on flatter it: the report's lock-box figures are the honest ones.
+    Days that a champion was trained on flatter it: the report's lock-box figures are the honest ones. Days of a lock-box are
+    read by it, which is written down.
     """
     from hydra_core.alpha.models import load_models
     from hydra_core.alpha.registry import ModelRegistry
     from hydra_core.research.backtest import backtest
+    from hydra_core.research.conditions import conditions_of
     from hydra_core.research.metrics import annual_sharpe, max_drawdown
+    from hydra_core.research.trials import BACKTEST, read_lockbox
     from hydra_core.risk.limits import Limits
 
     with reporting_errors():
@@ -113,13 +116,26 @@ def backtest_command(
             raise UsageError(f"--days {days} is not positive")
         if not balance > 0:
             raise UsageError(f"--balance {balance:g} is not positive", "Give --balance 10000, for example")
-        panel = newest_panel(open_lake(home.lake, settings.exchange, settings.lake_url), settings.pairs, days)
+        lake = open_lake(home.lake, settings.exchange, settings.lake_url)
+        panel = newest_panel(lake, settings.pairs, days)
+        conditions = conditions_of(home, lake, panel)
         registry = ModelRegistry(home.models)
         models = load_models(registry, registry.champions())
         horizon = models.horizon_bars(settings.training.horizon_bars)
-        limits = Limits(settings.decision, settings.risk, settings.costs, horizon)
+        limits = conditions.limits(Limits(settings.decision, settings.risk, settings.costs, horizon))
         first = min(MAX_LOOKBACK_BARS, len(panel) - 1)
-        result = backtest(panel, models, limits, first, initial_equity=balance)
+        span_ms = int(panel.ts[first]), int(panel.close_ms[-1])
+        for kind, version in models.versions.items():
+            read_lockbox(home.studies, span_ms=span_ms, kind=kind, version=version, reason=BACKTEST)
+        result = backtest(
+            panel,
+            models,
+            limits,
+            first,
+            initial_equity=balance,
+            rules=conditions.rules,
+            settlements=conditions.settlements,
+        )
         _, daily = result.daily()
         found = {
             "from": iso(int(result.ts[0])),
@@ -131,7 +147,9 @@ def backtest_command(
             "fees": float(result.fees.sum()),
             "funding": float(result.funding.sum()),
             "liquidations": result.liquidations,
+            "complete": result.complete,
             "absent": dict(models.absent),
+            "traded by": {line["what"]: line["traded by"] for line in conditions.told(limits)},
         }
         if as_json:
             say_json(found)

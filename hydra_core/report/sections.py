@@ -144,6 +144,10 @@ def _origins(told: Mapping[str, Any]) -> Section:
         Table(("layer", "USDT"), [*parts["layers"].items(), ("net", parts["net"])], "by layer"),
         Table(("pair", "net", "round trips", "fees", "funding"), rows, "by pair"),
     ]
+    if stress := told.get("stress"):  # validations of an older version have none
+        tables.append(Table(("costs", "net return"), list(stress.items()), "under dearer costs, as information"))
+    if by := told.get("conditions"):
+        tables.append(Table(("what", "traded by"), [(line["what"], line["traded by"]) for line in by], "traded by"))
     text = (
         f"The forecaster on the lock-box with {told['capital']:,.0f} USDT, the other seats approving. Each layer's share is "
         "what switching it on added to those before it; a regime is the one a pair was most probably in when the bar began."

@@ -17,10 +17,12 @@ from pydantic import SecretStr
 from hydra_core import __version__
 from hydra_core.alpha.registry import Card, Estimate, ModelRegistry, write_card
 from hydra_core.domain.errors import ArtifactInvalid
+from hydra_core.domain.market import Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.home import Home
 from hydra_core.lake.store import Lake, open_lake
 from hydra_core.research.bootstrap import Interval
+from hydra_core.research.conditions import Conditions, conditions_of
 from hydra_core.research.dataset import Dataset, content_key, remembered
 from hydra_core.research.gates import GateVerdict, passed, plausible_correlation
 from hydra_core.research.outofsample import Progress, quiet
@@ -77,6 +79,10 @@ class Bench:
     def lake(self) -> Lake:
         """The home's tables."""
         return open_lake(self.home.lake, self.exchange, self.lake_url)
+
+    def conditions(self, panel: Panel) -> Conditions:
+        """What the home knows of the contracts of a panel: settlements, filters, margin."""
+        return conditions_of(self.home, self.lake, panel)
 
     def at_horizon(self, bars: int) -> Bench:
         """The same bench for a dataset whose signals span that many bars; itself where its limits say so already."""

@@ -12,11 +12,13 @@ from typing import Any, Final
 import numpy as np
 
 from hydra_core.alpha.models import Forecast, Models
-from hydra_core.decision.assessment import assemble, assess
+from hydra_core.decision.assessment import Assessment, assemble, assess
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.execution.committee import ANALYST, CROWD, POLICY
 from hydra_core.research.backtest import BacktestResult, FillRules, backtest
+from hydra_core.research.conditions import ASSUMED, Conditions
+from hydra_core.research.engine.inputs import Settlements
 from hydra_core.research.engine.results import Prepared, trade
 from hydra_core.research.folds import Span
 from hydra_core.risk.limits import Limits
@@ -77,27 +79,53 @@ class Book:
         return cls(**{**arrays, "complete": bool(arrays["complete"])})
 
 
-def trade_forecast(panel: Panel, forecast: Forecast, limits: Limits, span: Span, *, cost_factor: float = 1.0) -> Book:
+def trade_forecast(
+    panel: Panel,
+    forecast: Forecast,
+    limits: Limits,
+    span: Span,
+    *,
+    cost_factor: float = 1.0,
+    conditions: Conditions = ASSUMED,
+) -> Book:
     """Trade a forecast of shape (T, P) over a span of a panel's rows with the other seats approving."""
-    part = panel.rows(slice(0, span.end))
-    assessment = assemble(part, limits, forecast.rows(slice(span.start, span.end)))
+    prepared, limits, _ = prepared_forecast(panel, forecast, limits, span, conditions)
     fills = FillRules(cost_factor=cost_factor)
-    prepared = Prepared.of(part, assessment, limits, span.start, span.end, fills=fills)
-    return book_of(trade(prepared, limits, CAPITAL, fills=fills, assume_approvals=OTHER_SEATS).result, part)
+    result = trade(prepared, limits, CAPITAL, fills=fills, assume_approvals=OTHER_SEATS).result
+    return book_of(result, prepared.panel)
 
 
-def trade_models(panel: Panel, models: Models, limits: Limits, span: Span, *, cost_factor: float = 1.0) -> Book:
+def prepared_forecast(
+    panel: Panel, forecast: Forecast, limits: Limits, span: Span, conditions: Conditions = ASSUMED
+) -> tuple[Prepared, Limits, Assessment]:
+    """A forecast of shape (T, P) ready to be traded over a span, the limits it is sized by, and the assessment behind it."""
+    part, limits = panel.rows(slice(0, span.end)), conditions.limits(limits)
+    assessment = assemble(part, limits, forecast.rows(slice(span.start, span.end)))
+    more: Any = {"rules": conditions.rules, "settlements": conditions.until(span.end)}
+    return Prepared.of(part, assessment, limits, span.start, span.end, **more), limits, assessment
+
+
+def trade_models(
+    panel: Panel,
+    models: Models,
+    limits: Limits,
+    span: Span,
+    *,
+    cost_factor: float = 1.0,
+    conditions: Conditions = ASSUMED,
+) -> Book:
     """Trade a set of models over a span, every seat voting for itself.
 
     A policy must be asked bar by bar, as its word depends on what is held; without one the compiled engine serves.
     """
-    part = panel.rows(slice(0, span.end))
+    part, limits = panel.rows(slice(0, span.end)), conditions.limits(limits)
     fills = FillRules(cost_factor=cost_factor)
+    more: Any = {"fills": fills, "rules": conditions.rules, "settlements": conditions.until(span.end)}
     if models.policy is None:
         assessment = assess(part, models, limits, last=span.end - span.start)
-        prepared = Prepared.of(part, assessment, limits, span.start, span.end, fills=fills)
+        prepared = Prepared.of(part, assessment, limits, span.start, span.end, **more)
         return book_of(trade(prepared, limits, CAPITAL, fills=fills).result, part)
-    return book_of(backtest(part, models, limits, span.start, span.end, CAPITAL, fills=fills), part)
+    return book_of(backtest(part, models, limits, span.start, span.end, CAPITAL, **more), part)
 
 
 def book_of(result: BacktestResult, panel: Panel) -> Book:
@@ -107,21 +135,22 @@ def book_of(result: BacktestResult, panel: Panel) -> Book:
     return Book(result.ts, result.equity, days, daily, panel.close_ms[entered], result.complete)
 
 
-def buy_and_hold(panel: Panel, span: Span, side_cost: float, funding_interval_ms: int = 28_800_000) -> Book:
+def buy_and_hold(panel: Panel, span: Span, side_cost: float, settlements: Settlements | None = None) -> Book:
     """Equal parts of every pair, bought at the span's second open and held; funding is paid where it is known.
 
     Parameters
     ----------
     side_cost : of buying, fraction of notional
+    settlements : over the panel's rows; None: every 8 h
     """
     rows = slice(span.start, span.end)
+    funding = (settlements or Settlements.on_grid(panel, FillRules().funding_interval_ms)).rows(rows)
     close, ts = panel.close[rows], panel.close_ms[rows]
     known = np.where(np.isfinite(close), np.arange(len(close))[:, None], 0)
     filled = np.take_along_axis(close, np.maximum.accumulate(known, axis=0), axis=0)
     first = np.where(np.isfinite(filled[0]), filled[0], np.nanmean(filled, axis=0))
     worth = np.nan_to_num(filled / first, nan=1.0)
-    settles = (ts % funding_interval_ms == 0)[:, None]
-    paid = np.cumsum(np.where(settles, np.nan_to_num(panel.funding_rate[rows]) * worth, 0.0), axis=0)
+    paid = np.cumsum(np.where(funding.due, np.nan_to_num(funding.rate) * worth, 0.0), axis=0)
     equity = CAPITAL * ((worth - paid).mean(axis=1) - side_cost)
     day = (ts - 1) // DAY_MS
     last = np.flatnonzero(np.append(day[1:] != day[:-1], True))

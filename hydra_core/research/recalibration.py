@@ -191,7 +191,11 @@ def _evidence(
     def forecast(calibration: Calibration) -> Forecast:
         return to_forecast(weeks.raw, weeks.sigma, calibration, horizon)
 
-    old, new = (trade_forecast(weeks.panel, forecast(each), limits, weeks.judged) for each in (before, after))
+    conditions = bench.conditions(weeks.panel)
+    old, new = (
+        trade_forecast(weeks.panel, forecast(each), limits, weeks.judged, conditions=conditions)
+        for each in (before, after)
+    )
     file = bench.registry.path(FORECASTER, champion) / VALIDATION
     return RecalibrationEvidence(
         won=mean_interval(by_day, mean_block=2.0, level=LEVEL),

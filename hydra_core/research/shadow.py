@@ -189,6 +189,7 @@ def _look(bench: Bench, kind: str, champion: str, until_ms: int) -> Watch:
 
 def _judge_forecaster(bench: Bench, panel: Panel, span: Span, champion: str, challenger: str) -> dict[str, Any]:
     books, shown, inside = {}, {}, {}
+    conditions = bench.conditions(panel)
     for name, version in (("champion", champion), ("challenger", challenger)):
         model = _opened(bench, FORECASTER, version)
         if model is None:
@@ -198,7 +199,7 @@ def _judge_forecaster(bench: Bench, panel: Panel, span: Span, champion: str, cha
         if isinstance(model, SealedForecaster):
             inside[name] = _inside(panel, span, model)
         limits = bench.at_horizon(model.horizon_bars).limits
-        books[name] = trade_forecast(panel, _spread(forecast, len(panel), span), limits, span)
+        books[name] = trade_forecast(panel, _spread(forecast, len(panel), span), limits, span, conditions=conditions)
     return {
         "live": shown["champion"],
         "shadow": shown.get("challenger"),

@@ -20,6 +20,7 @@ from hydra_core.research.audit.lines import leaks
 from hydra_core.research.audit.suite import audit_candidate
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.books import Book, aligned, buy_and_hold, trade_forecast, trade_models
+from hydra_core.research.conditions import Conditions
 from hydra_core.research.dataset import Dataset, content_key, remembered, remembered_arrays
 from hydra_core.research.evaluation import correlation, likeness, reliability, skill
 from hydra_core.research.folds import Span
@@ -34,14 +35,16 @@ from hydra_core.research.gates import (
 )
 from hydra_core.research.hac import sharpe_error
 from hydra_core.research.metrics import DAYS_A_YEAR, annual_sharpe, at_equal_risk, dsr, max_drawdown, psr, sharpe
-from hydra_core.research.origins import origins
+from hydra_core.research.origins import STRESSES, origins
 from hydra_core.research.outofsample import baseline_raw, calibrated
 from hydra_core.research.sweeps import StudyResult
 from hydra_core.research.trackrecord import good_periods, overfitting, superiority, until
-from hydra_core.research.trials import read_lockbox
+from hydra_core.research.trials import COMPARISON, read_lockbox
 
 COMMITTEE: Final = "committee"
 WALK_FORWARD: Final = "walk-forward"
+CONDITIONS: Final = "traded by"
+COST_STRESS: Final = "cost stress"
 STRESS: Final = 1.5
 CURVE_POINTS: Final = 300
 
@@ -53,15 +56,16 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
     version = candidate.version
     readings = read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=FORECASTER, version=version)
     forecast, _, ridge = recorded_forecasts(bench, dataset, version)
-    books = _forecaster_books(bench, dataset, version, forecast, ridge)
+    conditions = bench.conditions(dataset.panel)
+    books = _forecaster_books(bench, dataset, conditions, version, forecast, ridge)
     own = books["candidate"]
     lockbox_ms = dataset.lockbox_ms[0]
     inside = own.since(lockbox_ms)
     stressed = _book(
-        bench, dataset, f"stressed-{version}", lambda: trade_forecast(
-            dataset.panel, forecast, bench.limits, _lockbox(dataset), cost_factor=STRESS)
+        bench, dataset, conditions, f"stressed-{version}", lambda: trade_forecast(
+            dataset.panel, forecast, bench.limits, _lockbox(dataset), cost_factor=STRESS, conditions=conditions)
     )  # fmt: skip
-    trials = _trial_books(bench, dataset, study)
+    trials = _trial_books(bench, dataset, conditions, study)
     bench.progress("gates", 0, 1)
     span = judged_span(dataset)
     rows = slice(span.start, span.end)
@@ -99,7 +103,7 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
         mean_daily=float(own.daily.mean()),
         baselines={name: at_equal_risk(books[name].daily, own.daily) for name in _PLAIN_RULES},
         ridge_correlation=correlation(ridge[rows], realised),
-        champion_daily=_against_champion(bench, dataset, version, inside),
+        champion_daily=_against_champion(bench, dataset, conditions, version, inside),
         causal=(word.clean, word.detail),
         leaks=tuple(str(line) for line in leaks(audit)),
         caps=plausible_caps(bench.home.market, horizon_ms),
@@ -108,10 +112,11 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
     gates = tuple(forecaster_gates(evidence))
     bench.progress("gates", 1, 1)
     whence = remembered(
-        dataset.stage("origins", version, bench.settings_key),
-        lambda: origins(dataset.panel, forecast, bench.limits, _lockbox(dataset)),
+        dataset.stage("origins", version, bench.settings_key, conditions.key, sorted(STRESSES)),
+        lambda: origins(dataset.panel, forecast, bench.limits, _lockbox(dataset), conditions=conditions),
     )
     further = _information(bench, dataset, version, forecast, own, [development, *trials.values()], evidence.trials)
+    dearer = {f"stress_{name.replace(' ', '_')}": value for name, value in whence["stress"].items()}
     return Validation(
         kind=FORECASTER,
         version=version,
@@ -139,6 +144,7 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
             "lockbox_readings": float(readings),
             "trials": float(study.trials),
             **{f"daily_{name}": float(book.daily.mean()) for name, book in books.items()},
+            **dearer,
         },
         backtest=_summary(inside),
         curves=_curves({"forecaster": own, **{name: books[name] for name in _RULES}}),
@@ -151,7 +157,12 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
             **({"paths": plots.paths_picture(whence["paths"])} if whence["paths"] else {}),
             "gates": plots.gates_picture(gates),
         },
-        tables={WALK_FORWARD: walk_forward_table(dataset, forecast, ridge, own), **further.tables},
+        tables={
+            WALK_FORWARD: walk_forward_table(dataset, forecast, ridge, own),
+            CONDITIONS: conditions.told(bench.limits),
+            COST_STRESS: [{"costs": name, "lock-box net return": value} for name, value in whence["stress"].items()],
+            **further.tables,
+        },
     )
 
 
@@ -240,14 +251,15 @@ def validate_committee(bench: Bench, dataset: Dataset, versions: Mapping[str, st
     if lost:
         raise ArtifactInvalid("; ".join(f"{kind}: {why}" for kind, why in lost.items()), "Train them again")
     readings = read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=COMMITTEE, version=version)
-    span = _lockbox(dataset)
+    span, conditions = _lockbox(dataset), bench.conditions(dataset.panel)
 
     def traded(cost: float) -> Book:
         return _book(
             bench,
             dataset,
+            conditions,
             f"committee-{version}-{cost}",
-            lambda: trade_models(dataset.panel, models, bench.limits, span, cost_factor=cost),
+            lambda: trade_models(dataset.panel, models, bench.limits, span, cost_factor=cost, conditions=conditions),
         )
 
     bench.progress("committee", 0, 2)
@@ -282,6 +294,7 @@ def validate_committee(bench: Bench, dataset: Dataset, versions: Mapping[str, st
             "equity": plots.equity_picture({"committee": own, "at costs x 1.5": stressed}, dataset.lockbox_ms[0]),
             "gates": plots.gates_picture(gates),
         },
+        tables={CONDITIONS: conditions.told(bench.limits)},
     )
 
 
@@ -295,30 +308,33 @@ _RULES: Final = (*_PLAIN_RULES, "ridge")
 
 
 def _forecaster_books(
-    bench: Bench, dataset: Dataset, version: str, forecast: Forecast, ridge: Floats
+    bench: Bench, dataset: Dataset, conditions: Conditions, version: str, forecast: Forecast, ridge: Floats
 ) -> dict[str, Book]:
     """The candidate and the plain rules, traded alike over every row that some model had not seen."""
     panel, limits, span = dataset.panel, bench.limits, judged_span(dataset)
 
+    def traded(seen: Forecast) -> Book:
+        return trade_forecast(panel, seen, limits, span, conditions=conditions)
+
     def by_rule(raw: Floats) -> Book:
-        return trade_forecast(panel, calibrated(dataset, raw, limits.round_trip)[0], limits, span)
+        return traded(calibrated(dataset, raw, limits.round_trip)[0])
 
     makers: dict[str, Any] = {
-        "candidate": (f"candidate-{version}", lambda: trade_forecast(panel, forecast, limits, span)),
+        "candidate": (f"candidate-{version}", lambda: traded(forecast)),
         "ridge": (f"ridge-{version}", lambda: by_rule(ridge)),
         "momentum": ("momentum", lambda: by_rule(baseline_raw(dataset, "momentum"))),
         "reversal": ("reversal", lambda: by_rule(baseline_raw(dataset, "reversal"))),
-        "buy and hold": ("hold", lambda: buy_and_hold(panel, span, limits.side_cost)),
+        "buy and hold": ("hold", lambda: buy_and_hold(panel, span, limits.side_cost, conditions.settlements)),
     }
     books = {}
     for number, (name, (key, make)) in enumerate(makers.items()):
         bench.progress("trading the rules", number, len(makers))
-        books[name] = _book(bench, dataset, key, make)
+        books[name] = _book(bench, dataset, conditions, key, make)
     bench.progress("trading the rules", len(makers), len(makers))
     return books
 
 
-def _trial_books(bench: Bench, dataset: Dataset, study: StudyResult) -> dict[str, Book]:
+def _trial_books(bench: Bench, dataset: Dataset, conditions: Conditions, study: StudyResult) -> dict[str, Book]:
     """Every finished trial of the sweep, traded over the out-of-sample part of development."""
     span = dataset.folds.out_of_sample
     books: dict[str, Book] = {}
@@ -327,17 +343,16 @@ def _trial_books(bench: Bench, dataset: Dataset, study: StudyResult) -> dict[str
         bench.progress("trading the trials", len(books), len(found))
 
         def make(raw: Floats = raw) -> Book:
-            return trade_forecast(
-                dataset.panel, calibrated(dataset, raw, bench.limits.round_trip)[0], bench.limits, span
-            )
+            seen = calibrated(dataset, raw, bench.limits.round_trip)[0]
+            return trade_forecast(dataset.panel, seen, bench.limits, span, conditions=conditions)
 
-        books[f"trial {number}"] = _book(bench, dataset, f"trial-{study.study}-{number}", make)
+        books[f"trial {number}"] = _book(bench, dataset, conditions, f"trial-{study.study}-{number}", make)
     bench.progress("trading the trials", len(found), len(found))
     return books
 
 
-def _book(bench: Bench, dataset: Dataset, key: str, make: Any) -> Book:
-    stage = dataset.stage("book", key, bench.settings_key)
+def _book(bench: Bench, dataset: Dataset, conditions: Conditions, key: str, make: Any) -> Book:
+    stage = dataset.stage("book", key, bench.settings_key, conditions.key)
     return Book.of_arrays(remembered_arrays(stage, lambda: make().arrays()))
 
 
@@ -345,8 +360,13 @@ def _lockbox(dataset: Dataset) -> Span:
     return Span(dataset.folds.lockbox.start, len(dataset.panel))
 
 
-def _against_champion(bench: Bench, dataset: Dataset, version: str, own: Book) -> tuple[float, float] | None:
-    """Mean daily lock-box return of candidate and standing champion on days that neither was trained on; None without one."""
+def _against_champion(
+    bench: Bench, dataset: Dataset, conditions: Conditions, version: str, own: Book
+) -> tuple[float, float] | None:
+    """Mean daily lock-box return of candidate and standing champion on days that neither was trained on; None without one.
+
+    The champion reads the lock-box with it, which is written down.
+    """
     champion = bench.registry.champion(FORECASTER)
     if champion is None or champion == version:
         return None
@@ -365,10 +385,13 @@ def _against_champion(bench: Bench, dataset: Dataset, version: str, own: Book) -
         seen = model.forecast(dataset.panel, len(span))
         for name in ("expected_return", "confidence", "adverse_excursion", "volatility"):
             getattr(forecast, name)[first:] = getattr(seen, name)
-        return trade_forecast(dataset.panel, forecast, bench.at_horizon(model.horizon_bars).limits, span)
+        limits = bench.at_horizon(model.horizon_bars).limits
+        return trade_forecast(dataset.panel, forecast, limits, span, conditions=conditions)
 
+    read_ms = int(dataset.panel.ts[first]), int(dataset.panel.close_ms[-1])
+    read_lockbox(bench.home.studies, span_ms=read_ms, kind=FORECASTER, version=champion, reason=COMPARISON)
     try:
-        book = _book(bench, dataset, f"champion-{champion}", make)
+        book = _book(bench, dataset, conditions, f"champion-{champion}", make)
     except InputMissing:
         return None
     both = aligned([own, book])

@@ -17,11 +17,13 @@ from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import Panel
 from hydra_core.domain.panel import build_panel
 from hydra_core.home import Home
-from hydra_core.research import pipeline
+from hydra_core.research import pipeline, validation
 from hydra_core.research.bench import Bench, Candidate, Validation
+from hydra_core.research.books import buy_and_hold
+from hydra_core.research.conditions import ASSUMED
 from hydra_core.research.dataset import build_dataset
 from hydra_core.research.information import FURTHER, PATHS
-from hydra_core.research.trials import lockbox_ledger
+from hydra_core.research.trials import COMPARISON, lockbox_ledger
 from hydra_core.risk.limits import Limits
 from hydra_core.settings import TrainingSettings
 
@@ -73,6 +75,9 @@ def test_a_run_ends_with_sealed_candidates_and_their_verdicts(
     assert card.trained_until_ms <= dataset.lockbox_ms[0]
     assert all(0 < len(png) <= 50_000 for png in seen.pictures.values())
     assert {"sweep", "walk-forward", "trading the rules"} <= set(told)
+    assert {"stress_as_assumed", "stress_fees_x1.5", "stress_slippage_x2", "stress_one_bar_later"} <= set(seen.metrics)
+    assert [line["what"] for line in seen.tables[validation.CONDITIONS]] == ["funding", "contracts", "fees"]
+    assert b"cost stress" in (folder / "report.html").read_bytes()
     assert {row["kind"] for row in lockbox_ledger(bench.home.studies).records()} >= {FORECASTER}
 
 
@@ -120,6 +125,25 @@ def test_a_validation_of_another_candidate_promotes_nobody(
     other = Candidate(FORECASTER, "0" * 64, "d")
     with pytest.raises(ArtifactInvalid, match="this very candidate"):
         pipeline.promote(bench, other, result.validations[FORECASTER], at_ms=1)
+
+
+def test_a_champion_that_a_candidate_is_compared_with_reads_the_lock_box(run: Run) -> None:
+    bench, dataset, result, _ = run
+    version = result.candidates[FORECASTER].version
+    stood = bench.registry.champion(FORECASTER)
+    if stood is None:
+        bench.registry.promote(FORECASTER, version, {}, at_ms=1)
+    span = validation._lockbox(dataset)
+    other = buy_and_hold(dataset.panel, span, 0.0)
+    for _ in range(2):
+        both = validation._against_champion(bench, dataset, ASSUMED, "0" * 64, other)
+    if stood is None:
+        bench.registry.demote(FORECASTER, "it sat for a test", at_ms=2)
+    assert both is not None
+    assert both[0] == pytest.approx(float(other.daily.mean()))
+    compared = [row for row in lockbox_ledger(bench.home.studies).records() if row["reason"] == COMPARISON]
+    assert [(row["kind"], row["version"]) for row in compared] == 2 * [(FORECASTER, version)]
+    assert {(row["start_ms"], row["end_ms"]) for row in compared} == {dataset.lockbox_ms}
 
 
 def test_a_killed_stage_leaves_nothing_and_the_next_run_goes_on(tmp_path: Path) -> None:
