@@ -17,7 +17,7 @@ import polars as pl
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import HOUR_MS, iso
-from hydra_core.domain.market import FUNDING, MarketRules, Panel
+from hydra_core.domain.market import FUNDING, Floats, MarketRules, Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.panel import reading_start_ms
 from hydra_core.domain.series import Series
@@ -27,6 +27,7 @@ from hydra_core.lake.listings import Listings
 from hydra_core.lake.panel import series_of
 from hydra_core.lake.store import Lake
 from hydra_core.ledger.livestate import LiveStateReader
+from hydra_core.research.dataset import content_key
 from hydra_core.research.engine.inputs import LONGEST_INTERVAL_MS, Settlements
 from hydra_core.risk.limits import Limits
 from hydra_core.risk.sizing import MAINTENANCE_RATE
@@ -56,11 +57,23 @@ class Conditions:
         """Content hash of everything that changes what is traded; empty where nothing is known."""
         if self.settlements is None and not self.rules:
             return ""
-        digest = hashlib.sha256(repr(sorted(self.rules.items())).encode())
-        if self.settlements is not None:
-            digest.update(np.ascontiguousarray(self.settlements.due).data)
-            digest.update(np.ascontiguousarray(self.settlements.rate).data)
+        return content_key(self.settled_key, repr(sorted(self.rules.items())))
+
+    @property
+    def settled_key(self) -> str:
+        """Content hash of the settlements alone; empty where the usual grid is taken."""
+        if self.settlements is None:
+            return ""
+        digest = hashlib.sha256(np.ascontiguousarray(self.settlements.due).data)
+        digest.update(np.ascontiguousarray(self.settlements.rate).data)
         return digest.hexdigest()[:16]
+
+    @property
+    def paid(self) -> Floats | None:
+        """What a long of notional 1 pays in each bar, (T, P), 0 where the rate is not known; None: the usual grid."""
+        if self.settlements is None:
+            return None
+        return np.where(self.settlements.due, np.nan_to_num(self.settlements.rate), 0.0)
 
     def limits(self, limits: Limits) -> Limits:
         """The limits of the live decision under these rules: sized by the exchange's own margin tables where it shows them."""

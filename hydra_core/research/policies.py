@@ -47,7 +47,8 @@ def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> Study
 
     training = bench.training
     first = PolicyHyper(steps=training.policy_steps)
-    name = f"policy-{dataset.version[:12]}-{content_key(forecaster.version, training.policy_steps, training.seed)[:8]}"
+    key = content_key(forecaster.version, training.policy_steps, training.seed, *_settled(bench, dataset))
+    name = f"policy-{dataset.version[:12]}-{key[:8]}"
     nothing = StudyResult(name, {}, -1, 0.0, 0, ())
     if not forecaster.version:
         return nothing
@@ -89,7 +90,9 @@ def train_policy_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate
         return Candidate(POLICY, "", dataset.version, absent=f"no forecaster to time: {forecaster.absent}")
     key = (forecaster.version, study.best, study.trials, bench.training.policy_steps, bench.training.seed)
     return remembered_candidate(
-        bench, dataset.stage(POLICY, *key), lambda: _make_candidate(bench, dataset, forecaster, study)
+        bench,
+        dataset.stage(POLICY, *key, *_settled(bench, dataset)),
+        lambda: _make_candidate(bench, dataset, forecaster, study),
     )
 
 
@@ -204,7 +207,13 @@ def _lanes(bench: Bench, dataset: Dataset, forecaster: str) -> Lanes:
     start = dataset.folds.out_of_sample.start
     part = forecast.rows(slice(start, len(dataset.panel)))
     seen = policy_inputs(dataset.panel, part, bench.limits.round_trip * 1e4, len(dataset.panel) - start)
-    return lanes(dataset.panel, seen, bench.limits.side_cost)
+    return lanes(dataset.panel, seen, bench.limits.side_cost, bench.conditions(dataset.panel).paid)
+
+
+def _settled(bench: Bench, dataset: Dataset) -> tuple[str, ...]:
+    """Part of a key: the settlements that a policy learns to pay at, nothing where they are the usual grid."""
+    key = bench.conditions(dataset.panel).settled_key
+    return (key,) if key else ()
 
 
 def _quiet(book: Lanes, target: Any) -> Floats:

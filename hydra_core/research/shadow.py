@@ -238,7 +238,7 @@ def _judge_policy(bench: Bench, panel: Panel, span: Span, champion: str, challen
         raise InputMissing("no forecaster's word to time", "Seat a forecaster")
     forecast = forecaster.forecast(panel, len(span))
     seen = policy_inputs(panel, forecast, bench.limits.round_trip * 1e4, len(span))
-    book = lanes(panel, seen, bench.limits.side_cost)
+    book = lanes(panel, seen, bench.limits.side_cost, bench.conditions(panel).paid)
     shown, daily = {}, {}
     for name, version in (("champion", champion), ("challenger", challenger)):
         policy = _opened(bench, POLICY, version)

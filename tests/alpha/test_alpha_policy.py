@@ -70,6 +70,11 @@ def test_lanes_trade_at_the_next_open() -> None:
     at = len(panel) - 300
     assert_allclose(book.returns[0], panel.open[at + 2] / panel.open[at + 1] - 1)
     assert seen.cost_bp_over_sigma[0, 0] == pytest.approx(14e-4 / 0.012)
+    settles = (panel.close_ms % 28_800_000 == 0)[:, None]
+    usual = np.where(settles, np.nan_to_num(panel.funding_rate), 0.0)
+    assert_array_equal(book.funding, usual[at + 1 : -1])
+    hourly = np.random.default_rng(1).normal(size=panel.close.shape)
+    assert_array_equal(lanes(panel, seen, 7e-4, hourly).funding, hourly[at + 1 : -1])
     live = policy_inputs(panel.last(2_350), forecast.rows(slice(-1, None)), 14.0, 1)
     assert_array_equal(live.displacement_z[0], seen.displacement_z[-1])
 

@@ -90,6 +90,12 @@ def test_funding_is_due_when_each_contract_settled(home: Home) -> None:
     assert found.settlements is not None
     at = np.searchsorted(panel.close_ms, START + 16 * HOUR_MS)
     assert found.settlements.rate[at, column(BTC)] == pytest.approx(3e-5)
+    assert found.paid is not None
+    assert found.paid[at, column(BTC)] == pytest.approx(3e-5)
+    assert (found.paid != 0).sum(axis=0)[[column(BTC), column(ETH)]].tolist() == [9, 46]
+    rates = np.where(found.settlements.due, found.settlements.rate, np.nan)
+    other = Conditions(Settlements(found.settlements.due, np.where(np.isnan(rates), 0.0, rates)))
+    assert len({found.settled_key, other.settled_key, ASSUMED.settled_key}) == 3
     grid = Settlements.on_grid(panel, 8 * HOUR_MS)
     np.testing.assert_array_equal(found.settlements.due[:, column(SOL)], grid.due[:, column(SOL)])
     np.testing.assert_array_equal(found.settlements.rate[:, column(SOL)], grid.rate[:, column(SOL)])
@@ -103,6 +109,7 @@ def test_where_nothing_is_known_it_is_what_a_backtest_assumes_and_says_so(home: 
     lake = Lake(home.lake, "binanceusdm")
     found = conditions_of(home, lake, panel)
     assert (found.settlements, dict(found.rules), found.key) == (None, {}, "")
+    assert (found.settled_key, found.paid) == ("", None)
     told = {line["what"]: line["traded by"] for line in found.told(LIMITS)}
     assert told["funding"] == "every 8 h at the rates of the panel: the lake has none"
     assert told["contracts"] == "none known: sizes are not rounded, maintenance margin 1.00%"

@@ -19,6 +19,8 @@ from hydra_core.alpha.models import PolicyObservation
 from hydra_core.domain.market import Floats, Panel
 
 ENTER_GRID: Final = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+USUAL_MS: Final = 28_800_000
+"""Time between two settlements of most contracts."""
 LEAVE_GRID: Final = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0)
 Target = Callable[[PolicyObservation], Floats]
 """Observation with arrays (P,) to wanted positions (P,)."""
@@ -65,15 +67,21 @@ class Lanes:
         )
 
 
-def lanes(
-    panel: Panel, observation: PolicyObservation, side_cost: float, funding_interval_ms: int = 28_800_000
-) -> Lanes:
-    """Lanes over the newest rows of a panel, as many as the observation has; the last two have no return and are dropped."""
+def lanes(panel: Panel, observation: PolicyObservation, side_cost: float, paid: Floats | None = None) -> Lanes:
+    """Lanes over the newest rows of a panel, as many as the observation has; the last two have no return and are dropped.
+
+    Parameters
+    ----------
+    paid : (T, P), what a long of notional 1 pays at the settlements of each of the panel's bars; None: the panel's rates
+        every 8 h
+    """
     n = observation.forecast_z.shape[0]
     part = panel.last(n)
     returns = np.nan_to_num(part.open[2:] / part.open[1:-1] - 1.0)
-    settles = part.ts[2:] % funding_interval_ms == 0
-    paid = np.where(settles[:, None], np.nan_to_num(part.funding_rate[1:-1]), 0.0)
+    if paid is None:
+        settles = part.close_ms % USUAL_MS == 0
+        paid = np.where(settles[:, None], np.nan_to_num(part.funding_rate), 0.0)
+    paid = paid[len(paid) - n + 1 : len(paid) - 1]
     days = (part.ts[:-2] // 86_400_000).astype(np.float64)
     return Lanes(_part(observation, slice(0, n - 2)), returns, paid, side_cost, days)
 
