@@ -26,7 +26,7 @@ from hydra_core.alpha.models import KINDS
 from hydra_core.domain.errors import ArtifactInvalid
 
 CARD: Final = "card.json"
-ATTACHMENTS: Final = frozenset({"report.html", "validation.json"})
+ATTACHMENTS: Final = frozenset({"leaks.json", "report.html", "validation.json"})
 """Files that may be added to a sealed folder: they tell of the model and are no part of it."""
 CHAMPIONS: Final = "champions.json"
 RENEWS: Final = "renews"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hydra_core.alpha.crowd import evaluate_crowd, load, train_crowd
 from hydra_core.alpha.models import CROWD
 from hydra_core.alpha.registry import Estimate
 from hydra_core.domain.errors import InputMissing
 from hydra_core.research import plots
+from hydra_core.research.audit.lines import AuditLine, leaks
 from hydra_core.research.bench import (
     Bench,
     Candidate,
@@ -17,7 +20,7 @@ from hydra_core.research.bench import (
     seal,
 )
 from hydra_core.research.dataset import Dataset
-from hydra_core.research.gates import MIN_EVENTS, GateVerdict, crowd_gates
+from hydra_core.research.gates import MIN_EVENTS, GateVerdict, crowd_gates, leak_gate
 from hydra_core.research.trials import read_lockbox
 
 
@@ -28,8 +31,8 @@ def train_crowd_candidate(bench: Bench, dataset: Dataset) -> Candidate:
     )
 
 
-def validate_crowd(bench: Bench, dataset: Dataset, candidate: Candidate) -> Validation:
-    """Judge a crowd model on the lock-box against volatility alone."""
+def validate_crowd(bench: Bench, dataset: Dataset, candidate: Candidate, audit: Sequence[AuditLine]) -> Validation:
+    """Judge a crowd model on the lock-box against volatility alone, and by what the leak suite said."""
     if not candidate.version:
         return Validation.none(candidate)
     version = candidate.version
@@ -37,13 +40,14 @@ def validate_crowd(bench: Bench, dataset: Dataset, candidate: Candidate) -> Vali
     read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=CROWD, version=version)
     artifact = load(bench.registry.path(CROWD, version), version)
     usual = float(bench.registry.card(CROWD, version).settings["base_rate"])
+    clean = leak_gate(tuple(str(line) for line in leaks(audit)))
     bench.progress("judging the crowd model", 0, 1)
     try:
         seen = evaluate_crowd(artifact, dataset.panel, dataset.folds.lockbox.rows(), usual, bench.training.seed)
     except InputMissing as error:
         gate = GateVerdict("events", False, None, float(MIN_EVENTS), str(error))
-        return Validation(CROWD, version, dataset.version, (gate,))
-    gates = tuple(crowd_gates(seen))
+        return Validation(CROWD, version, dataset.version, (gate, clean))
+    gates = (*crowd_gates(seen), clean)
     bench.progress("judging the crowd model", 1, 1)
     return Validation(
         kind=CROWD,

@@ -38,6 +38,10 @@ REAL_MARKET_ACCURACY: Final = 0.56
 """The same of the share of right signs, at horizons up to :data:`SHORT_HORIZON_MS`."""
 REAL_MARKET_SHARPE: Final = 5.0
 """The same of the annual net Sharpe ratio."""
+MOST_ROC: Final = 0.95
+"""Area under the ROC curve above which a hazard is a leak until shown otherwise; volatility alone reaches about 0.8."""
+MOST_PR_RATIO: Final = 5.0
+"""The same of PR-AUC over volatility alone: who knows every liquidation price of a simulated market reaches 4.5."""
 SHORT_HORIZON_MS: Final = 3_600_000
 _SYNTHETIC: Final = re.compile(r"^synthetic-\d+-(?P<signal>\d+(\.\d+)?)$")
 
@@ -147,6 +151,20 @@ def plausible_caps(market: str, horizon_ms: int) -> Caps:
     return Caps(largest, REAL_MARKET_ACCURACY if horizon_ms <= SHORT_HORIZON_MS else math.inf, REAL_MARKET_SHARPE)
 
 
+def plausible_precision(base_rate: float) -> float:
+    """Largest believable PR-AUC at a base rate: what :data:`MOST_ROC` comes to where scores of both classes are normal.
+
+    Integrates precision over recall along the threshold, with d' = sqrt(2) Phi^-1(AUC) between the classes.
+    """
+    from scipy.special import ndtr, ndtri
+
+    apart = math.sqrt(2.0) * float(ndtri(MOST_ROC))
+    threshold = np.linspace(-8.0, 8.0 + apart, 4_001)
+    hits, alarms = base_rate * ndtr(apart - threshold), (1.0 - base_rate) * ndtr(-threshold)
+    density = np.exp(-0.5 * (threshold - apart) ** 2) / math.sqrt(2.0 * math.pi)
+    return float(np.trapezoid(hits / np.maximum(hits + alarms, 1e-300) * density, threshold))
+
+
 def independent_trades(entered_ms: Ints, horizon_ms: int, likeness: float) -> float:
     """What round trips are worth as independent ones: those of one horizon are held together, and pairs move together.
 
@@ -197,7 +215,7 @@ def forecaster_gates(seen: ForecasterEvidence) -> list[GateVerdict]:
         )
     causal, detail = seen.causal
     gates.append(GateVerdict("causal", causal, float(causal), 1.0, f"prefix invariance of its forecasts: {detail}"))
-    gates.append(_leak_gate(seen.leaks))
+    gates.append(leak_gate(seen.leaks))
     words = "every funding rate that was due is known" if seen.complete else "a funding rate that was due is missing"
     gates.append(GateVerdict("complete", seen.complete, float(seen.complete), 1.0, words))
     return gates
@@ -209,6 +227,18 @@ def crowd_gates(seen: CrowdMetrics) -> list[GateVerdict]:
         _least("events", seen.events, MIN_EVENTS, "forced exits in the lock-box"),
         _more("pr_auc_ratio", seen.ratio_low, 1.0, f"lower end of PR-AUC over volatility alone ({seen.ratio:.2f})"),
         _more("brier_skill", seen.brier_skill, 0.0, "Brier skill against the usual rate"),
+        _at_most(
+            "plausible",
+            seen.pr_auc_low,
+            plausible_precision(seen.base_rate),
+            f"lower end of PR-AUC ({seen.pr_auc:.3f}), or it is a leak",
+        ),
+        _at_most(
+            "plausible_ratio",
+            seen.ratio_low,
+            MOST_PR_RATIO,
+            "lower end of PR-AUC over volatility alone, or it is a leak",
+        ),
     ]
 
 
@@ -221,6 +251,8 @@ class PolicyEvidence:
     gain, gain_low : mean daily net return beyond the no-trade band on unit notional, and the lower end of its interval
     net : mean daily net return of the policy itself
     moves : changes of position
+    sharpe : annual Sharpe ratio of those days
+    sharpe_cap : largest believable one; inf where nothing is known to hold it
     """
 
     gain: float
@@ -228,15 +260,20 @@ class PolicyEvidence:
     net: float
     moves: int
     days: int
+    sharpe: float = 0.0
+    sharpe_cap: float = math.inf
 
 
 def policy_gates(seen: PolicyEvidence) -> list[GateVerdict]:
     """The policy on unseen days, paired with the no-trade band on the same forecasts."""
-    return [
+    gates = [
         _least("moves", seen.moves, MIN_MOVES, "changes of position on unseen days"),
         _more("net", seen.net, 0.0, "mean daily net return on unit notional"),
         _more("gain", seen.gain_low, 0.0, f"lower end of the paired gain a day over the band ({seen.gain:.5f})"),
     ]
+    if math.isfinite(seen.sharpe_cap):
+        gates.append(_at_most("plausible_sharpe", seen.sharpe, seen.sharpe_cap, "net Sharpe ratio, or it is a leak"))
+    return gates
 
 
 @dataclass(frozen=True)
@@ -270,7 +307,7 @@ class RecalibrationEvidence:
     won : squared error won over the calibration in force, horizon variances, mean over days with its 90 % interval
     reliability : of its confidences
     mean_daily, champion_daily : net return a day traded by either
-    weights_passed : whether the weights hold the verdict that they were seated with
+    weights_passed : whether the weights hold the verdict that they were seated with, the leak suite's too
     """
 
     won: Interval
@@ -285,7 +322,11 @@ def recalibration_gates(seen: RecalibrationEvidence) -> list[GateVerdict]:
     ok = seen.weights_passed
     gates = [
         GateVerdict(
-            "weights", ok, None, None, f"the weights {'passed' if ok else 'have no verdict of'} their own gates"
+            "weights",
+            ok,
+            None,
+            None,
+            f"the weights {'passed' if ok else 'have no verdict of'} their own gates and leak suite",
         ),
         _more("better", seen.won.low, 0.0, "lower end of squared error won a day over the calibration in force"),
         _least("net", seen.mean_daily - seen.champion_daily, 0.0, "net return a day less that of the one in force"),
@@ -332,7 +373,8 @@ def _accuracy_gate(skill: Skill, caps: Caps) -> list[GateVerdict]:
     return [_at_most("plausible_accuracy", low, caps.accuracy, what)]
 
 
-def _leak_gate(leaks: tuple[str, ...] | None) -> GateVerdict:
+def leak_gate(leaks: tuple[str, ...] | None) -> GateVerdict:
+    """The leak suite's word on a candidate of any kind: what it found, check by check; None where it was not run."""
     if leaks is None:
         return GateVerdict("leak_suite", False, None, 0.0, "the leak suite was not run")
     said = "; ".join(leaks[:3]) or "nothing found"

@@ -22,7 +22,7 @@ from hydra_core.domain.market import FUNDING, LIQUIDATIONS, LONG_SHORT, OPEN_INT
 from hydra_core.domain.tables import candle_table
 from hydra_core.lake.panel import load_panel
 from hydra_core.research import crowds, forecasters, horizons, policies, validation
-from hydra_core.research.audit import suite
+from hydra_core.research.audit import record, suite
 from hydra_core.research.audit.lines import AuditLine
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.dataset import SOURCES, Dataset, build_dataset, open_dataset, usable_span
@@ -108,8 +108,11 @@ def train_policy_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate
 
 
 def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tuple[AuditLine, ...]:
-    """Put a candidate to the leak suite, on development alone."""
-    return suite.audit_candidate(bench, dataset, candidate)
+    """Put a candidate to the leak suite, on development alone; what it says is kept with the model, for whoever seats it."""
+    lines = suite.audit_candidate(bench, dataset, candidate)
+    if candidate.version:
+        record.keep(bench.registry, candidate.kind, candidate.version, dataset.version, lines)
+    return lines
 
 
 def validate_candidate(
@@ -120,7 +123,7 @@ def validate_candidate(
     study: StudyResult | None = None,
     forecaster: Candidate | None = None,
 ) -> Validation:
-    """Judge a candidate of any kind; the verdict is attached to its artifact.
+    """Judge a candidate of any kind, after the leak suite; the verdict is attached to its artifact.
 
     Parameters
     ----------
@@ -132,11 +135,15 @@ def validate_candidate(
     UsageError : what that kind needs was not given
     """
     if candidate.kind == FORECASTER and study is not None:
-        made = validation.validate_forecaster(bench, dataset, candidate, study)
+        made = validation.validate_forecaster(
+            bench, dataset, candidate, study, audit_candidate(bench, dataset, candidate)
+        )
     elif candidate.kind == CROWD:
-        made = crowds.validate_crowd(bench, dataset, candidate)
+        made = crowds.validate_crowd(bench, dataset, candidate, audit_candidate(bench, dataset, candidate))
     elif candidate.kind == POLICY and forecaster is not None:
-        made = policies.validate_policy(bench, dataset, forecaster, candidate)
+        made = policies.validate_policy(
+            bench, dataset, forecaster, candidate, audit_candidate(bench, dataset, candidate)
+        )
     else:
         raise UsageError(f"cannot judge a {candidate.kind!r} with what was given", "A forecaster needs its study, a "
                          "policy its forecaster")  # fmt: skip
@@ -178,7 +185,7 @@ class Promotion:
 
 
 def promote(bench: Bench, candidate: Candidate, seen: Validation, *, at_ms: int) -> Promotion:
-    """Give a candidate its seat when exactly it passed its gates; a standing champion otherwise stays.
+    """Give a candidate its seat when exactly it passed its gates and its leak suite; a standing champion otherwise stays.
 
     Raises
     ------
@@ -192,6 +199,8 @@ def promote(bench: Bench, candidate: Candidate, seen: Validation, *, at_ms: int)
     if not seen.passed:
         failed = [gate.name for gate in seen.gates if not gate.passed]
         return Promotion(seen.kind, seen.version, False, f"did not pass: {', '.join(failed)}")
+    if refused := record.refusal(bench.registry, seen.kind, seen.version):
+        return Promotion(seen.kind, seen.version, False, refused)
     verdict = {name: value for name, value in seen.to_json().items() if name not in {"curves", "calibration"}}
     bench.registry.promote(seen.kind, seen.version, verdict, at_ms=at_ms)
     return Promotion(seen.kind, seen.version, True, f"passed {len(seen.gates)} gates")

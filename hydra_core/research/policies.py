@@ -7,6 +7,8 @@ with the no-trade band on the same forecasts. Not here: the learning itself (``a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +21,7 @@ from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import CANDLES, Floats, Ints
 from hydra_core.research import plots
+from hydra_core.research.audit.lines import AuditLine, leaks
 from hydra_core.research.bench import (
     Bench,
     Candidate,
@@ -31,14 +34,20 @@ from hydra_core.research.bench import (
 from hydra_core.research.books import Book
 from hydra_core.research.bootstrap import mean_interval
 from hydra_core.research.dataset import Dataset, content_key, load_arrays, remembered_arrays
+from hydra_core.research.evaluation import correlation, effective_count
 from hydra_core.research.folds import Span
 from hydra_core.research.forecasters import recorded_forecasts
-from hydra_core.research.gates import PolicyEvidence, policy_gates
+from hydra_core.research.gates import PolicyEvidence, leak_gate, plausible_caps, policy_gates
+from hydra_core.research.hac import sharpe_error
+from hydra_core.research.metrics import DAYS_A_YEAR, annual_sharpe
 from hydra_core.research.sweeps import StudyResult, sweep
 from hydra_core.research.trials import read_lockbox
 
 LEVEL = 0.9
 """Of the paired interval: its lower end is a one-sided test at 5 %."""
+UNSEEN = 2
+"""Format of what is kept of the newest block: what was kept in an earlier one is made again."""
+LAGS = (0, 1, 2)
 
 
 def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> StudyResult:
@@ -52,7 +61,7 @@ def sweep_policy(bench: Bench, dataset: Dataset, forecaster: Candidate) -> Study
     nothing = StudyResult(name, {}, -1, 0.0, 0, ())
     if not forecaster.version:
         return nothing
-    book = _lanes(bench, dataset, forecaster.version)
+    book = recorded_lanes(bench, dataset, forecaster.version)
     end = _newest_block(dataset).start - dataset.folds.gap
     early, late = book.rows(slice(0, end // 2)), book.rows(slice(end // 2 + dataset.folds.gap, end))
 
@@ -88,7 +97,7 @@ def train_policy_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate
     """Learn on all out-of-sample forecasts of development and seal; without usable forecasts there is no candidate."""
     if not forecaster.version:
         return Candidate(POLICY, "", dataset.version, absent=f"no forecaster to time: {forecaster.absent}")
-    key = (forecaster.version, study.best, study.trials, bench.training.policy_steps, bench.training.seed)
+    key = (forecaster.version, study.best, study.trials, bench.training.policy_steps, bench.training.seed, UNSEEN)
     return remembered_candidate(
         bench,
         dataset.stage(POLICY, *key, *_settled(bench, dataset)),
@@ -96,8 +105,10 @@ def train_policy_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate
     )
 
 
-def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candidate: Candidate) -> Validation:
-    """Judge a policy on the lock-box, day by day beside the band on the same forecasts."""
+def validate_policy(
+    bench: Bench, dataset: Dataset, forecaster: Candidate, candidate: Candidate, audit: Sequence[AuditLine]
+) -> Validation:
+    """Judge a policy on the lock-box, day by day beside the band on the same forecasts, and by what the leak suite said."""
     from hydra_core.alpha.policy.artifact import load
 
     if not candidate.version:
@@ -105,26 +116,26 @@ def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candi
     _require_same(bench, dataset, forecaster.version, candidate.version)
     read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=POLICY, version=candidate.version)
     policy = load(bench.registry.path(POLICY, candidate.version), candidate.version)
-    book = _lanes(bench, dataset, forecaster.version)
+    book = recorded_lanes(bench, dataset, forecaster.version)
     unseen = book.rows(slice(dataset.folds.lockbox.start - dataset.folds.out_of_sample.start, len(book)))
     bench.progress("judging the policy", 0, 1)
     days, daily, beside, moves = paired(unseen, policy.target, policy.band)
-    earlier = load_arrays(dataset.stage("policy-unseen", candidate.version).with_suffix(".npz"))
+    earlier = unseen_block(dataset, candidate.version)
     days = np.concatenate([earlier["days"], days])
     daily, beside = np.concatenate([earlier["policy"], daily]), np.concatenate([earlier["band"], beside])
     bench.progress("judging the policy", 1, 1)
     gain = mean_interval(daily - beside, mean_block=2.0, level=LEVEL)
-    gates = tuple(
-        policy_gates(
-            PolicyEvidence(
-                gain=gain.value,
-                gain_low=gain.low,
-                net=float(daily.mean()),
-                moves=moves + int(earlier["moves"]),
-                days=daily.size,
-            )
-        )
+    caps = plausible_caps(bench.home.market, dataset.horizon * dataset.panel.interval.ms)
+    evidence = PolicyEvidence(
+        gain=gain.value,
+        gain_low=gain.low,
+        net=float(daily.mean()),
+        moves=moves + int(earlier["moves"]),
+        days=daily.size,
+        sharpe=annual_sharpe(daily),
+        sharpe_cap=caps.sharpe,
     )
+    gates = (*policy_gates(evidence), leak_gate(tuple(str(line) for line in leaks(audit))))
     ts = days * DAY_MS
     curves = {name: 1 + np.cumsum(values) for name, values in (("policy", daily), ("no-trade band", beside))}
     drawn = {name: Book(ts, values, ts, np.diff(values, prepend=1.0), ts[:0]) for name, values in curves.items()}
@@ -141,6 +152,8 @@ def validate_policy(bench: Bench, dataset: Dataset, forecaster: Candidate, candi
             "policy_bp_a_day": float(daily.mean()) * 1e4,
             "band_enter": policy.band.enter,
             "band_leave": policy.band.leave,
+            "sharpe": evidence.sharpe,
+            "sharpe_error": sharpe_error(daily, 1) * math.sqrt(DAYS_A_YEAR),
         },
         curves={
             name: {"ts": [float(t) for t in ts], "value": [float(v) for v in values]} for name, values in curves.items()
@@ -158,7 +171,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study
 
     training = bench.training
     hyper = replace(PolicyHyper(steps=training.policy_steps), **study.best)
-    book = _lanes(bench, dataset, forecaster.version).rows(slice(0, len(dataset.folds.out_of_sample)))
+    book = recorded_lanes(bench, dataset, forecaster.version).rows(slice(0, len(dataset.folds.out_of_sample)))
     newest = _newest_block(dataset)
 
     def learn(part: Lanes, stage: str) -> TrainedPolicy:
@@ -171,7 +184,9 @@ def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study
         policy = learn(book, "policy")
     except InputMissing as error:
         return Candidate(POLICY, "", dataset.version, absent=str(error))
-    days, daily, beside, moves = paired(book.rows(slice(newest.start, newest.end)), before.target, before.band)
+    block = book.rows(slice(newest.start, newest.end))
+    traded = trade(block, before.target)
+    days, daily, beside, moves = _beside(block, traded, before.band)
     settings = {"learning": hyper.to_dict(), "forecaster": forecaster.version}
     card = card_of(bench, dataset, POLICY, (CANDLES,), LOOKBACK, settings, study.trials).model_copy(
         update={
@@ -182,8 +197,15 @@ def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study
     )
     version = seal(bench, card, lambda folder: artifact.write(folder, policy))
     remembered_arrays(
-        dataset.stage("policy-unseen", version),
-        lambda: {"days": days, "policy": daily, "band": beside, "moves": np.array(moves)},
+        dataset.stage("policy-unseen", version, UNSEEN),
+        lambda: {
+            "days": days,
+            "policy": daily,
+            "band": beside,
+            "moves": np.array(moves),
+            "by_lag": held_by_lag(block, traded[1]),
+            "error": np.array(1 / math.sqrt(max(effective_count(block.returns, 1), 2.0))),
+        },
     )
     gain = float((daily - beside).mean()) * 1e4
     metrics = {"walk_forward_gain_bp_a_day": gain, "band_enter": policy.band.enter, "band_leave": policy.band.leave}
@@ -201,7 +223,7 @@ def _require_same(bench: Bench, dataset: Dataset, forecaster: str, version: str)
         )
 
 
-def _lanes(bench: Bench, dataset: Dataset, forecaster: str) -> Lanes:
+def recorded_lanes(bench: Bench, dataset: Dataset, forecaster: str) -> Lanes:
     """Recorded forecasts from the first test block to the end of the lock-box."""
     forecast, _, _ = recorded_forecasts(bench, dataset, forecaster)
     start = dataset.folds.out_of_sample.start
@@ -232,7 +254,32 @@ def _newest_block(dataset: Dataset) -> Span:
 
 def paired(book: Lanes, target: Target, band: Band) -> tuple[Ints, Floats, Floats, int]:
     """UTC days, daily net returns of a policy and of the band (sum over bars, mean over pairs), and the policy's moves."""
-    own, held = trade(book, target)
+    return _beside(book, trade(book, target), band)
+
+
+def held_by_lag(book: Lanes, held: Floats) -> Floats:
+    """Correlation of the positions held with what a bar earned, were each taken 0, 1 or 2 bars later, shape (3,).
+
+    Parameters
+    ----------
+    held : array (n, P), as :func:`~hydra_core.alpha.policy.band.trade` gives it
+    """
+    earned, rows = book.returns - book.funding, len(book)
+    return np.array([correlation(held[: rows - late], earned[late:]) for late in LAGS])
+
+
+def unseen_block(dataset: Dataset, version: str) -> dict[str, Any]:
+    """What is kept of a candidate's walk-forward: the newest block, traded by a policy that had not learnt on it.
+
+    Returns
+    -------
+    dict : ``days`` (n,), ``policy`` and ``band`` (n,) net return of each, ``moves``, ``by_lag`` (3,) and its ``error``
+    """
+    return load_arrays(dataset.stage("policy-unseen", version, UNSEEN).with_suffix(".npz"))
+
+
+def _beside(book: Lanes, traded: tuple[Floats, Floats], band: Band) -> tuple[Ints, Floats, Floats, int]:
+    own, held = traded
     beside, _ = trade(book, band.target)
     days, group = np.unique(book.days.astype(np.int64), return_inverse=True)
     daily, reference = (np.bincount(group, net.mean(axis=1)).astype(np.float64) for net in (own, beside))

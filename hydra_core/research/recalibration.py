@@ -30,6 +30,7 @@ from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, iso
 from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.lake.panel import load_panel
+from hydra_core.research.audit import record
 from hydra_core.research.bench import Bench
 from hydra_core.research.books import trade_forecast
 from hydra_core.research.bootstrap import mean_interval
@@ -196,7 +197,9 @@ def _evidence(
         trade_forecast(weeks.panel, forecast(each), limits, weeks.judged, conditions=conditions)
         for each in (before, after)
     )
-    file = bench.registry.path(FORECASTER, champion) / VALIDATION
+    registry = bench.registry
+    file = registry.path(FORECASTER, champion) / VALIDATION
+    clean = not record.refusal(registry, FORECASTER, registry.origin(FORECASTER, champion))
     return RecalibrationEvidence(
         won=mean_interval(by_day, mean_block=2.0, level=LEVEL),
         reliability=reliability(
@@ -208,7 +211,7 @@ def _evidence(
         ),
         mean_daily=float(new.daily.mean()),
         champion_daily=float(old.daily.mean()),
-        weights_passed=file.exists() and bool(json.loads(file.read_text()).get("passed")),
+        weights_passed=clean and file.exists() and bool(json.loads(file.read_text()).get("passed")),
     )
 
 
@@ -228,7 +231,7 @@ def _sealed(bench: Bench, champion: str, weeks: _Weeks, after: Calibration, widt
     )
     with tempfile.TemporaryDirectory(prefix=".artifact-", dir=bench.home.path) as name:
         folder = Path(name) / "renewed"
-        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(VALIDATION, "report.html"))
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(VALIDATION, record.FILE, "report.html"))
         artifact.renew(folder, after, width)
         write_card(folder, renewed)
         return registry.save(FORECASTER, folder)

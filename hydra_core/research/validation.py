@@ -6,7 +6,7 @@ Not here: training (``forecasters``, ``crowds``, ``policies``), the gates' limit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,8 +16,7 @@ from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import iso
 from hydra_core.domain.market import Floats
 from hydra_core.research import information, plots
-from hydra_core.research.audit.lines import leaks
-from hydra_core.research.audit.suite import audit_candidate
+from hydra_core.research.audit.lines import AuditLine, leaks
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.books import Book, aligned, buy_and_hold, trade_forecast, trade_models
 from hydra_core.research.conditions import Conditions
@@ -49,8 +48,10 @@ STRESS: Final = 1.5
 CURVE_POINTS: Final = 300
 
 
-def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, study: StudyResult) -> Validation:
-    """Judge a forecaster by what would be traded on its word."""
+def validate_forecaster(
+    bench: Bench, dataset: Dataset, candidate: Candidate, study: StudyResult, audit: Sequence[AuditLine]
+) -> Validation:
+    """Judge a forecaster by what would be traded on its word, and by what the leak suite said."""
     if not candidate.version:
         return Validation.none(candidate)
     version = candidate.version
@@ -82,7 +83,6 @@ def validate_forecaster(bench: Bench, dataset: Dataset, candidate: Candidate, st
     )
     development = until(own, lockbox_ms)
     ratios = [sharpe(book.daily) for book in (development, *trials.values()) if book.daily.size > 1]
-    audit = audit_candidate(bench, dataset, candidate)
     word = next(line for line in audit if line.name == "forecast")
     horizon_ms = dataset.horizon * dataset.panel.interval.ms
     evidence = ForecasterEvidence(

@@ -1,7 +1,8 @@
 """Group champions: who holds each seat.
 
-An asset of its own, because a blocking check stops only its own run: before a candidate takes a seat, the check of exactly
-that candidate is read again. The asset is made in every run; its version is the seat's holder, its metadata say why.
+An asset of its own, because a blocking check stops only its own run: before a candidate takes a seat, the gates' check of
+exactly that candidate is read again, and what the leak suite said of it. The asset is made in every run; its version is the
+seat's holder, its metadata say why.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class ChampionConfig(dg.Config):
 
     action: Literal["promote", "rollback", "vacate"] = Field(
         default="promote",
-        description="promote the candidate if its gates passed; give the seat back to the one before; empty the seat",
+        description="promote the candidate if it passed its gates and its leak suite; give the seat back to the one before; "
+        "empty the seat",
     )
     version: str = Field(default="", description="with rollback: an earlier champion's version (or its first digits)")
     reason: str = Field(default="", description="kept in the history")
@@ -55,12 +57,24 @@ def settle(instance: dg.DagsterInstance, workshop: Workshop, kind: str, config: 
         )
     validation = versions.latest(instance, keys.validation(kind))
     word = versions.word_of(instance, keys.validation(kind), keys.GATES)
-    if refusal := versions.refusal(validation, word, version) or _refused_together(instance, kind):
+    refusal = (
+        versions.refusal(validation, word, version)
+        or _leaks(workshop, kind, version)
+        or _refused_together(instance, kind)
+    )
+    if refusal:
         return Seat(standing, "refused", refusal)
     if standing is not None and version != standing and version == registry.origin(kind, standing):
         return Seat(standing, "kept", f"its weights are {version[:12]}'s, its calibration was renewed since")
     registry.promote(kind, version, dict(validation.result), at_ms=at_ms)
     return Seat(version, "promoted" if version != standing else "kept", "its gates passed")
+
+
+def _leaks(workshop: Workshop, kind: str, version: str) -> str:
+    """Why the leak suite, run whenever it was, keeps this very version from its seat; empty when it was found clean."""
+    from hydra_core.research.audit.record import refusal
+
+    return refusal(workshop.registry, kind, version)
 
 
 def _refused_together(instance: dg.DagsterInstance, kind: str) -> str:

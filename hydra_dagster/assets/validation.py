@@ -2,7 +2,8 @@
 that validation.
 
 Failing a gate is a result, not a failed run: the check is not blocking, and a seat is refused where seats are given
-(``champions``). A leak is a fault: its checks are blocking, and what they stop is never judged.
+(``champions``). A leak is a fault: its checks are blocking, and what they stop is not judged in that run; what they say is kept
+with the model, so no later run can judge or seat it past them.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import dagster as dg
 
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY
-from hydra_core.research.audit.lines import BY_KIND, CHECKS
+from hydra_core.research.audit.lines import BY_KIND, CHECKS, remedy
 from hydra_dagster import keys, reporting, versions
 from hydra_dagster.assets.research import at_hand, candidate_of, study_of
 from hydra_dagster.resources import Workshop
@@ -152,12 +153,14 @@ def _leak_result(kind: str, check: str, lines: "list[AuditLine]", version: str) 
     found = [line for line in lines if not line.clean]
     if found:
         said = "; ".join(str(line) for line in found[:4])
+    elif version and not lines:
+        said = f"{check} was not run on {version[:12]}, and what was not run is not passed. {remedy(kind)}"
     else:
-        said = f"{len(lines)} clean" if lines else "there is no candidate" if not version else "nothing to judge here"
+        said = f"{len(lines)} clean" if lines else "there is no candidate"
     return dg.AssetCheckResult(
         asset_key=keys.candidate(kind),
         check_name=leak_check(check),
-        passed=not found,
+        passed=not found and bool(lines or not version),
         severity=dg.AssetCheckSeverity.ERROR,
         description=said,
         metadata={"version": version or "none", "lines": reporting.table([line.to_json() for line in lines])},

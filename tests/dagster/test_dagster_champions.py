@@ -12,6 +12,8 @@ from dagster_moment import NOW_MS
 from hydra_core.alpha.models import CROWD, FORECASTER, KINDS
 from hydra_core.alpha.registry import Card, write_card
 from hydra_core.domain.errors import ArtifactInvalid
+from hydra_core.research.audit import record
+from hydra_core.research.audit.lines import BY_KIND, AuditLine
 from hydra_core.research.validation import committee_version
 from hydra_dagster import keys, versions
 from hydra_dagster.assets import champions
@@ -21,11 +23,18 @@ from hydra_dagster.resources import Workshop
 
 
 def saved(workshop: Workshop, folder: Path, kind: str, content: str) -> str:
-    """A sealed artifact of a kind; its version follows from its content."""
+    """A sealed artifact of a kind that its leak suite found clean; its version follows from its content."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.txt").write_text(content)
     write_card(folder, Card(kind=kind, inputs=("candles",), lookback=10, horizon_bars=48))
-    return workshop.registry.save(kind, folder)
+    version = workshop.registry.save(kind, folder)
+    record.keep(workshop.registry, kind, version, "d", suite_lines(kind))
+    return version
+
+
+def suite_lines(kind: str, *, leaking: str = "", without: str = "") -> list[AuditLine]:
+    """A line of every check of a kind's suite; one of them may have found something, or not have been run."""
+    return [AuditLine("it", check != leaking, "as asked", check) for check in BY_KIND[kind] if check != without]
 
 
 def made(instance: dg.DagsterInstance, key: dg.AssetKey, **result: object) -> int:
@@ -135,6 +144,39 @@ def test_gates_that_were_never_evaluated_are_not_passed(instance, workshop, firs
     made(instance, keys.candidate(FORECASTER), version=first)
     made(instance, keys.validation(FORECASTER), version=first, passed=True)
     assert "never evaluated" in seat(instance, workshop).why
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_its_gates_say_a_leak_of_this_very_candidate_keeps_it_from_the_seat(
+    instance, workshop, tmp_path, kind
+) -> None:
+    """The checks failed in one run; another validated the same candidate and its gates passed."""
+    version = saved(workshop, tmp_path / kind, kind, "first")
+    research_run(instance, kind, version, passed=True)
+
+    def settled():
+        return settle(instance, workshop, kind, ChampionConfig(), NOW_MS)
+
+    record.keep(workshop.registry, kind, version, "d", suite_lines(kind, leaking="L1"))
+    assert (settled().holder, settled().action) == (None, "refused")
+    assert "found: L1 it: as asked" in settled().why
+    record.keep(workshop.registry, kind, version, "d", suite_lines(kind, without="L9"))
+    assert "not run in full: L9 are missing" in settled().why
+    (workshop.registry.root / kind / version / record.FILE).unlink()
+    assert "was never run" in settled().why
+    assert f"checks of models/{kind}_candidate" in settled().why, "it says what to run"
+    record.keep(workshop.registry, kind, version, "d", suite_lines(kind))
+    assert settled().action == "promoted"
+
+
+def test_a_clean_record_of_another_version_is_none(instance, workshop, first, second) -> None:
+    research_run(instance, FORECASTER, first, passed=True)
+    folder = workshop.registry.root / FORECASTER
+    (folder / first / record.FILE).write_bytes((folder / second / record.FILE).read_bytes())
+    assert f"the record beside it is of forecaster {second[:12]}" in seat(instance, workshop).why
+    (folder / first / record.FILE).write_text("{")
+    assert "no readable record" in seat(instance, workshop).why
+    assert workshop.registry.champion(FORECASTER) is None
 
 
 def test_a_kind_that_could_not_be_trained_keeps_its_champion(instance, workshop, first) -> None:

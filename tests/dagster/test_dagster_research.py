@@ -21,13 +21,15 @@ from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.pairs import DEFAULT_PAIRS
 from hydra_core.research import featuretable, pipeline
 from hydra_core.research.ancestry import DESCENT
-from hydra_core.research.audit.lines import AuditLine
+from hydra_core.research.audit import suite
+from hydra_core.research.audit.lines import BY_KIND, AuditLine
 from hydra_core.research.bench import Candidate, Validation
 from hydra_core.research.gates import GateVerdict
 from hydra_core.research.information import FIGURES, PATHS, gathered, track_lines
 from hydra_core.research.sweeps import StudyResult
 from hydra_core.research.validation import committee_version
 from hydra_dagster import keys
+from hydra_dagster.assets import champions, validation
 from hydra_dagster.build import build_research_defs
 from hydra_dagster.partitions import range_tags
 from hydra_dagster.schedules import collect_config
@@ -54,7 +56,9 @@ STUDY = StudyResult("forecaster-d", {"width": 16}, 0, np.float64(0.99), 3, (0, 1
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
     """The pipeline's stages as quick stand-ins; ``passing`` and ``absent`` name kinds and can be changed by a test."""
-    plan = SimpleNamespace(passing=set(KINDS), absent=set(), asked=[], content="first", leaks=())
+    plan = SimpleNamespace(
+        passing=set(KINDS), absent=set(), asked=[], content="first", leaks=(), leaky=FORECASTER, unrun=set()
+    )
     data = SimpleNamespace(version=SUMMARY["version"], horizon=48, summary=lambda: SUMMARY)
 
     def prepare(bench, as_of_ms, start_ms=None):
@@ -109,9 +113,18 @@ def stages(monkeypatch: pytest.MonkeyPatch, workshop, tmp_path: Path):
     monkeypatch.setattr(pipeline, "train_crowd_candidate", lambda bench, dataset: candidate(CROWD))
     monkeypatch.setattr(pipeline, "train_policy_candidate", lambda bench, dataset, forecaster, study: candidate(POLICY))
     monkeypatch.setattr(pipeline, "validate_candidate", validate)
-    monkeypatch.setattr(
-        pipeline, "audit_candidate", lambda bench, data, made: plan.leaks if made.kind == FORECASTER else ()
-    )
+
+    def audited(bench, data, made):
+        if not made.version:
+            return ()
+        clean = (
+            AuditLine("all of it", True, "", check)
+            for check in BY_KIND[made.kind]
+            if (made.kind, check) not in plan.unrun
+        )
+        return (*clean, *(plan.leaks if made.kind == plan.leaky else ()))
+
+    monkeypatch.setattr(suite, "audit_candidate", audited)
     monkeypatch.setattr(pipeline, "validate_committee", committee)
     return plan
 
@@ -165,6 +178,42 @@ def test_a_leak_stops_the_run_before_the_candidate_is_judged(instance, resource,
     assert failed == {(keys.candidate(FORECASTER), "leaks_L1_prefix_invariance")}
     made = {event.asset_key for event in done.get_asset_materialization_events()}
     assert keys.validation(FORECASTER) not in made
+
+
+def test_a_leak_found_in_one_run_keeps_the_candidate_from_its_seat_in_every_other(
+    instance, resource, workshop, stages
+) -> None:
+    """The blocking check stopped its run; validation and champion are then made by themselves, as the web UI offers it."""
+    stages.leaky, stages.leaks = CROWD, (AuditLine("hazard", False, "long at row 7 changed", "L1"),)
+    defs = build_research_defs(resource, automation=False)
+    config = {"ops": {keys.op_name(keys.DATASET): {"config": {"as_of_ms": 300_000_000}}}}
+    job = defs.resolve_job_def("research")
+    assert not job.execute_in_process(instance=instance, run_config=config, raise_on_error=False).success
+    stages.leaks = ()  # whatever the suite would say now, it is not asked again
+    late = [keys.validation(kind) for kind in KINDS] + [keys.COMMITTEE] + [keys.champion(kind) for kind in KINDS]
+    assets = [each for each in [*validation.ASSETS, *champions.ASSETS] if each.key in late]
+    assert dg.materialize(assets, instance=instance, resources={"workshop": resource}).success
+    assert told(instance, keys.validation(CROWD))["passed"]
+    seat = told(instance, keys.champion(CROWD))
+    assert (seat["holder"], seat["action"]) == ("vacant", "refused")
+    assert "found: L1 hazard: long at row 7 changed" in seat["why"]
+    assert set(workshop.registry.champions()) == {FORECASTER, POLICY}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_check_that_was_not_run_is_not_passed(instance, resource, workshop, stages, kind) -> None:
+    stages.unrun = {(kind, "L9")}
+    defs = build_research_defs(resource, automation=False)
+    done = defs.resolve_job_def("research").execute_in_process(
+        instance=instance,
+        run_config={"ops": {keys.op_name(keys.DATASET): {"config": {"as_of_ms": 300_000_000}}}},
+        raise_on_error=False,
+    )
+    assert not done.success
+    failed = {(e.asset_key, e.check_name): e for e in done.get_asset_check_evaluations() if not e.passed}
+    assert set(failed) == {(keys.candidate(kind), "leaks_L9_plausibility")}
+    assert "was not run" in failed[keys.candidate(kind), "leaks_L9_plausibility"].description
+    assert kind not in workshop.registry.champions()
 
 
 def test_a_worse_candidate_leaves_the_champion_in_its_seat(instance, resource, workshop, stages) -> None:

@@ -26,6 +26,8 @@ from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.market import FIELD_NAMES, Panel
 from hydra_core.home import Home
 from hydra_core.research import pipeline, recalibration
+from hydra_core.research.audit import record
+from hydra_core.research.audit.lines import BY_KIND, AuditLine
 from hydra_core.research.bench import Bench
 from hydra_core.research.trials import trial_ledger
 from hydra_core.risk.limits import Limits
@@ -71,6 +73,8 @@ def seated(folder: Path, panel: Panel, monkeypatch: pytest.MonkeyPatch) -> tuple
     version = bench.registry.save(FORECASTER, made)
     verdict = {"passed": True, "gates": [], "metrics": {"correlation": 0.3}, "version": version}
     bench.registry.attach(FORECASTER, version, "validation.json", json.dumps(verdict).encode())
+    clean = [AuditLine("forecast", True, "", check) for check in BY_KIND[FORECASTER]]
+    record.keep(bench.registry, FORECASTER, version, "d", clean)
     bench.registry.promote(FORECASTER, version, {}, at_ms=until + DAY_MS)
 
     def held(lake: object, pairs: object, start_ms: int, end_ms: int) -> Panel:
@@ -128,6 +132,13 @@ def test_a_calibration_that_still_holds_stays_and_without_new_weeks_nothing_is_t
     assert early is not None
     assert "never saw" in early.why
     assert bench.registry.champion(FORECASTER) == before
+    file = bench.registry.path(FORECASTER, before) / record.FILE
+    told = file.read_bytes()
+    file.unlink()
+    unseen = recalibration.recalibrate(bench, int(same.close_ms[-1]))
+    assert unseen is not None
+    assert "weights: the weights have no verdict of their own gates and leak suite" in unseen.why
+    file.write_bytes(told)
     monkeypatch.setenv("HYDRA_DATA_ROOT", str(bench.home.root))
     monkeypatch.setenv("HYDRA_DECISION__MAX_CHAMPION_AGE_DAYS", "100")
     monkeypatch.setattr(pipeline, "newest_close", lambda bench: int(same.close_ms[-1]))

@@ -25,6 +25,7 @@ class CrowdMetrics:
     rows, events : sampled rows of both sides, and those followed by a forced exit
     base_rate : events / rows
     pr_auc, baseline_pr_auc : average precision of the model and of volatility alone
+    pr_auc_low : lower end of the 99 % interval of ``pr_auc``
     ratio, ratio_low, ratio_high : their quotient with its 99 % day-block bootstrap interval
     brier_skill : 1 - Brier score / Brier score of the training base rate
     brier_skill_over_baseline : the same against volatility alone
@@ -48,6 +49,7 @@ class CrowdMetrics:
     calibration_slope: float
     mean_hazard: float
     top_decile_rate: float
+    pr_auc_low: float
 
     def to_json(self) -> dict[str, float]:
         """Plain numbers by name."""
@@ -101,11 +103,11 @@ def score_hazard(
     loss = (hazard - label) ** 2
     usual_loss = (usual_rate - label) ** 2
     rng = np.random.default_rng(seed)
-    ratios, skills = np.empty(DRAWS), np.empty(DRAWS)
+    precisions, ratios, skills = np.empty(DRAWS), np.empty(DRAWS), np.empty(DRAWS)
     for draw in range(DRAWS):
         weight = np.bincount(rng.integers(0, days.size, days.size), minlength=days.size)[place].astype(np.float64)
         model, base = (_ordered_precision(labels[i], weight[orders[i]], ends[i]) for i in (0, 1))
-        ratios[draw] = model / base
+        precisions[draw], ratios[draw] = model, model / base
         skills[draw] = 1.0 - (weight * loss).sum() / (weight * usual_loss).sum()
     ordinary = np.ones(label.size)
     model, base = (_ordered_precision(labels[i], ordinary, ends[i]) for i in (0, 1))
@@ -126,4 +128,5 @@ def score_hazard(
         calibration_slope=slope,
         mean_hazard=float(hazard.mean()),
         top_decile_rate=float(label[top].mean()),
+        pr_auc_low=float(np.nanquantile(precisions, tail)),
     )

@@ -106,7 +106,7 @@ def train_crowd(
     train = _thinned(np.asarray(train_rows, np.int64), stride)
     valid = _thinned(np.asarray(valid_rows, np.int64), stride)
     train = train[~_near(train, valid, 2 * horizon)]
-    labels = _labels(panel, horizon) if labels is None else labels
+    labels = exit_labels(panel, horizon) if labels is None else labels
     habits = _habits(panel, train, labels, horizon)
     chosen, values = _known_enough(panel, train, habits)
     names = tuple(column.name for column in chosen)
@@ -156,7 +156,7 @@ def evaluate_crowd(
     values = crowd_columns.compute(panel, chosen, habits=artifact.habits)
     names = artifact.hazard_model.names
     levelled(values, names, artifact.levels(panel))
-    labels = _labels(panel, artifact.horizon_bars) if labels is None else labels
+    labels = exit_labels(panel, artifact.horizon_bars) if labels is None else labels
     later = _samples(values, labels, chosen, _thinned(np.asarray(rows, np.int64), stride))
     narrow = [names.index(name) for name in artifact.baseline_model.names]
     return _score(panel, later, artifact.hazard_model, artifact.baseline_model, narrow, base_rate, seed)
@@ -224,7 +224,7 @@ def _habits(panel: Panel, train: Ints, labels: Labels, horizon: int) -> Habits:
     return best
 
 
-def _labels(panel: Panel, horizon: int) -> Labels:
+def exit_labels(panel: Panel, horizon: int) -> Labels:
     """Labels of longs and shorts, NaN also where the side was forced out within the last horizon."""
     out = []
     for event, label in zip(forced_exit_events(panel), forced_exit(panel, horizon), strict=True):

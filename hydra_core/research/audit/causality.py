@@ -6,13 +6,14 @@ Not here: leaks between sources and panel (``sources``), leaks that show as too 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import numpy as np
 
 from hydra_core.alpha.features import FeatureSet
-from hydra_core.alpha.models import CrowdModel, ForecasterModel
+from hydra_core.alpha.models import CrowdModel, ForecasterModel, PolicyModel, PolicyObservation
+from hydra_core.alpha.policy.observation import LOOKBACK, policy_inputs
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import (
     CANDLES,
@@ -33,6 +34,8 @@ from hydra_core.statistics.registry import statistics
 AFTER: Final = 48
 """Rows of noise that follow the judged one: a four-hour bar that is under way there closes within them, so that one joined
 before its close shows."""
+SEEN: Final = tuple(each.name for each in fields(PolicyObservation) if each.name != "position")
+"""What a policy observes of the market."""
 _NEAR: Final = 1e-5
 """Features of listed pairs may differ by so much (float32) when a silent column is left out of the sums."""
 
@@ -122,6 +125,46 @@ def forecast_ignores_the_future(model: ForecasterModel, panel: Panel, *, rows: i
 def hazard_ignores_the_future(model: CrowdModel, panel: Panel, *, rows: int = 6, seed: int = 7) -> AuditLine:
     """The same of a crowd model's hazard."""
     return _newest_word("hazard", ("long", "short"), model.hazard, model.lookback, panel, rows, seed)
+
+
+def decisions_ignore_the_future(
+    policy: PolicyModel,
+    forecaster: ForecasterModel,
+    panel: Panel,
+    round_trip_bp: float,
+    *,
+    rows: int = 4,
+    seed: int = 7,
+) -> AuditLine:
+    """Whether what a policy sees of a row, and what it then wants to hold, stay the same when every later row becomes noise.
+
+    All rows are asked for at once, noise included: whoever looks over the rows of a batch gives himself away.
+
+    Parameters
+    ----------
+    forecaster : whose word it times
+    round_trip_bp : cost of entering and leaving, basis points of notional
+    """
+    last = AFTER + 2
+
+    def decided(part: Panel) -> dict[str, Any]:
+        seen = policy_inputs(part, forecaster.forecast(part, last), round_trip_bp, last)
+        told = {name: getattr(seen, name) for name in SEEN}
+        for held in (-1.0, 0.0, 1.0):
+            told[f"decision holding {held:+.0f}"] = policy.target(
+                replace(seen, position=np.full_like(seen.confidence, held))
+            )
+        return told
+
+    for row, part in _cuts(panel, max(forecaster.lookback, LOOKBACK), rows, seed):
+        before, after = (
+            decided(part),
+            decided(noise_after(part, len(part) - AFTER, np.random.default_rng((seed, row)))),
+        )
+        for name, values in before.items():
+            if not _same(values[:2], after[name][:2]).all():
+                return AuditLine("decision", False, f"{name} at row {row} changed with what came after it")
+    return AuditLine("decision", True, f"{rows} rows bit for bit the same, whatever is held")
 
 
 def late_listing(panel: Panel, chosen: FeatureSet | None = None, *, rows: int = 3, seed: int = 7) -> list[AuditLine]:

@@ -92,7 +92,7 @@ def permuted_labels(problem: Problem, *, learners: Sequence[str] = ("ridge", "tr
     Blocks are a few horizons long, so labels still overlap within them as real ones do: a test row whose neighbours were
     trained on gives itself away.
     """
-    label = _shuffled_blocks(problem.label, 4 * problem.horizon, np.random.default_rng(seed))
+    label = shuffled_blocks(problem.label, 4 * problem.horizon, np.random.default_rng(seed))
     found = []
     for name in learners:
         made = LEARNERS[name](problem.features, label, problem.train, problem.test)
@@ -183,7 +183,8 @@ def _skill(made: Floats, label: Floats, horizon: int) -> tuple[float, float]:
     return correlation(made, label), 1 / math.sqrt(max(effective_count(label, horizon), 2.0))
 
 
-def _shuffled_blocks(label: Floats, block: int, rng: np.random.Generator) -> Floats:
+def shuffled_blocks(label: Floats, block: int, rng: np.random.Generator) -> Floats:
+    """Labels (T, P) with blocks of so many rows in another order, all pairs together."""
     edges = np.arange(0, len(label), block)
     parts = [label[start : start + block] for start in edges]
     return np.concatenate([parts[number] for number in rng.permutation(len(parts))])

@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from hydra_core.alpha import labels
-from hydra_core.alpha.crowd import load as load_crowd
 from hydra_core.alpha.features import FeatureSet
-from hydra_core.alpha.models import CROWD, FORECASTER
+from hydra_core.alpha.models import CROWD, FORECASTER, POLICY
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Panel
 from hydra_core.domain.pairs import Pair
@@ -23,12 +22,14 @@ from hydra_core.research.audit.causality import (
     audit_features,
     audit_statistics,
     forecast_ignores_the_future,
-    hazard_ignores_the_future,
     late_listing,
     with_drawn_inputs,
 )
+from hydra_core.research.audit.crowd import audit_crowd
 from hydra_core.research.audit.learning import Problem, extra_lag, permuted_labels, ridge
-from hydra_core.research.audit.lines import AuditLine
+from hydra_core.research.audit.lines import BY_KIND, AuditLine
+from hydra_core.research.audit.plausibility import plausible
+from hydra_core.research.audit.policy import audit_policy
 from hydra_core.research.audit.sources import (
     Sources,
     buildable_then,
@@ -39,9 +40,9 @@ from hydra_core.research.audit.sources import (
 )
 from hydra_core.research.bench import Bench, Candidate
 from hydra_core.research.dataset import Dataset, load_arrays, remembered
-from hydra_core.research.evaluation import Skill, correlation, effective_count, skill
+from hydra_core.research.evaluation import correlation, effective_count, skill
 from hydra_core.research.forecasters import load_forecaster
-from hydra_core.research.gates import Caps, plausible_caps
+from hydra_core.research.gates import plausible_caps
 from hydra_core.research.outofsample import Progress, quiet
 
 HISTORY_ROWS: Final = 200
@@ -105,7 +106,8 @@ def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tup
     """
     if not candidate.version:
         return ()
-    key = (candidate.kind, candidate.version, bench.home.market)
+    # What an earlier version of the suite left out is not taken for having been run.
+    key = (candidate.kind, candidate.version, bench.home.market, BY_KIND[candidate.kind])
     found = remembered(
         dataset.stage("audit", *key),
         lambda: {"lines": [line.to_json() for line in _audit_candidate(bench, dataset, candidate)]},
@@ -113,35 +115,35 @@ def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tup
     return tuple(AuditLine(**line) for line in found["lines"])
 
 
-def plausible(seen: Skill, caps: Caps) -> AuditLine:
-    """L9: figures too good to be true quarantine a run."""
-    low = seen.accuracy - 1.96 * seen.accuracy_error
-    clean = seen.correlation.low <= caps.correlation and low <= caps.accuracy
-    said = f"correlation {seen.correlation.value:.3f} (believable {caps.correlation:.3f}), accuracy {seen.accuracy:.3f}"
-    return AuditLine("figures", clean, said, "L9")
-
-
 def _audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> list[AuditLine]:
-    bench.progress(f"leak audit of the {candidate.kind}", 0, 4)
-    panel, version = dataset.panel, candidate.version
-    made: list[AuditLine] = []
-    if candidate.kind == FORECASTER:
-        made.append(forecast_ignores_the_future(load_forecaster(bench, version), panel))
-    elif candidate.kind == CROWD:
-        made.append(hazard_ignores_the_future(load_crowd(bench.registry.path(CROWD, version), version), panel))
-    bench.progress(f"leak audit of the {candidate.kind}", 1, 4)
-    if candidate.kind == FORECASTER:
-        made += _forecaster_skill(bench, dataset, version)
-    bench.progress(f"leak audit of the {candidate.kind}", 2, 4)
+    bench.progress(f"leak audit of the {candidate.kind}", 0, 3)
+    judge = {FORECASTER: _audit_forecaster, CROWD: audit_crowd, POLICY: audit_policy}[candidate.kind]
+    made = judge(bench, dataset, candidate.version)
+    bench.progress(f"leak audit of the {candidate.kind}", 1, 3)
     made += _inputs(dataset)
-    bench.progress(f"leak audit of the {candidate.kind}", 3, 4)
-    if dataset.sources:
-        lake = bench.lake
-        sources = sources_of_lake(lake, panel.pairs, int(panel.ts[0]), int(panel.close_ms[-1]))
-        made += _published(panel, sources, FeatureSet(dataset.feature_names))
-        made.append(universe_as_of(panel, traded_in(lake)))
-    bench.progress(f"leak audit of the {candidate.kind}", 4, 4)
+    bench.progress(f"leak audit of the {candidate.kind}", 2, 3)
+    made += _joins(bench, dataset)
+    bench.progress(f"leak audit of the {candidate.kind}", 3, 3)
     return made
+
+
+def _joins(bench: Bench, dataset: Dataset) -> list[AuditLine]:
+    """L8 and L10 of the panel against the lake that it was joined from."""
+    panel, lake = dataset.panel, bench.lake
+    traded = traded_in(lake)
+    if not dataset.sources and not traded:
+        return [
+            AuditLine("joins", True, "the panel was handed over whole: there is no lake that it was joined from", "L8")
+        ]
+    sources = sources_of_lake(lake, panel.pairs, int(panel.ts[0]), int(panel.close_ms[-1]))
+    published = _published(panel, sources, FeatureSet(dataset.feature_names))
+    return [*published, universe_as_of(panel, traded)]
+
+
+def _audit_forecaster(bench: Bench, dataset: Dataset, version: str) -> list[AuditLine]:
+    """L1, L2, L5, L6 and L9 of a sealed forecaster."""
+    said = forecast_ignores_the_future(load_forecaster(bench, version), dataset.panel)
+    return [said, *_forecaster_skill(bench, dataset, version)]
 
 
 def _inputs(dataset: Dataset) -> list[AuditLine]:
