@@ -21,6 +21,7 @@ from hydra_core.lake.store import Lake
 if TYPE_CHECKING:
     from hydra_core.domain.market import Panel
     from hydra_core.domain.pairs import Pair
+    from hydra_core.research.audit.lines import AuditLine
     from hydra_core.research.audit.sources import Sources
     from hydra_core.research.truth.bench import Plan
 
@@ -43,8 +44,11 @@ def audit_leaks(
     market: MarketOption = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Put every registered feature and statistic, and how they are joined, to the leak suite on this data."""
+    """Put every registered feature and statistic, and how they are joined, to the leak suite on this data, and the figures
+    that the home's champions were seated with to the caps of what is believable (with --data there are none)."""
+    from hydra_core.alpha.registry import ModelRegistry
     from hydra_core.research.audit.lines import CHECKS, leaks
+    from hydra_core.research.audit.plausibility import recorded_figures
     from hydra_core.research.audit.sources import sources_of_lake, traded_in
     from hydra_core.research.audit.suite import audit_history
 
@@ -52,6 +56,7 @@ def audit_leaks(
         reporting_errors(),
         Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err) as bar,
     ):
+        figures: list[AuditLine] = []
         if data is not None:
             panel, sources, traded = recorded(data)
         else:
@@ -60,6 +65,7 @@ def audit_leaks(
             panel = newest_panel(lake, settings.pairs, AUDITED_DAYS)
             sources = sources_of_lake(lake, panel.pairs, int(panel.ts[0]), int(panel.close_ms[-1]))
             traded = traded_in(lake)
+            figures = recorded_figures(ModelRegistry(home.models), home.market)
         task = bar.add_task("audit", total=None)
         lines = audit_history(
             panel,
@@ -68,12 +74,16 @@ def audit_leaks(
             rows=rows,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
+    lines += figures
     found = leaks(lines)
+    # A history has no figures of its own: L9 judges what a model is claimed to be worth.
+    unjudged = {} if figures else {"L9": "no champion" if data is None else "a folder has no champions"}
     if as_json:
         say_json(
             {
                 "features": sum(line.check == "L1" for line in lines),
                 "checks": sorted({line.check for line in lines}),
+                "not_judged": unjudged,
                 "leaks": [str(line) for line in found],
                 "lines": [line.to_json() for line in lines],
             }
@@ -82,6 +92,8 @@ def audit_leaks(
         for line in lines:
             word = "[green]clean[/]" if line.clean else "[red]leak [/]"
             out.print(f"{word} {line.check:3} {CHECKS[line.check]:17} {line.name}: {line.detail}", soft_wrap=True)
+        for check, why in unjudged.items():
+            out.print(f"not judged: {check} {CHECKS[check]}: {why}; every candidate is held to it before it is seated")
         out.print(f"{len(lines)} checks, {len(found)} leaks")
     if found:
         raise typer.Exit(1)

@@ -11,17 +11,22 @@ import numpy as np
 import pytest
 from planted_panel import planted_panel
 
-from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY, load_models
+from hydra_core.alpha.crowd import CrowdArtifact
+from hydra_core.alpha.models import CROWD, FORECASTER, KINDS, POLICY, Hazard, load_models
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import Panel
 from hydra_core.domain.panel import build_panel
 from hydra_core.home import Home
 from hydra_core.research import pipeline, validation
+from hydra_core.research.audit import crowd as crowd_audit
+from hydra_core.research.audit import record
+from hydra_core.research.audit.lines import BY_KIND
 from hydra_core.research.bench import Bench, Candidate, Validation
 from hydra_core.research.books import buy_and_hold
 from hydra_core.research.conditions import ASSUMED
 from hydra_core.research.dataset import build_dataset
+from hydra_core.research.gates import GateVerdict
 from hydra_core.research.information import FURTHER, PATHS
 from hydra_core.research.trials import COMPARISON, lockbox_ledger
 from hydra_core.risk.limits import Limits
@@ -146,6 +151,64 @@ def test_a_champion_that_a_candidate_is_compared_with_reads_the_lock_box(run: Ru
     assert {(row["start_ms"], row["end_ms"]) for row in compared} == {dataset.lockbox_ms}
 
 
+@pytest.mark.parametrize("kind", [FORECASTER, POLICY])
+def test_a_seat_needs_the_leak_suite_of_its_very_version(run: Run, kind: str) -> None:
+    """Whatever its gates say: the suite's record is read again, and a version without one stays where it is."""
+    bench, dataset, result, _ = run
+    candidate = result.candidates[kind]
+    assert candidate.version, candidate.absent
+    assert next(gate for gate in result.validations[kind].gates if gate.name == "leak_suite").passed
+    file = bench.registry.path(kind, candidate.version) / record.FILE
+    kept = file.read_bytes()
+    lines = json.loads(kept)["lines"]
+    assert {line["check"] for line in lines} == set(BY_KIND[kind])
+    assert all(line["clean"] for line in lines)
+    passed = Validation(kind, candidate.version, dataset.version, (GateVerdict("all", True, 1.0, 0.0, ""),))
+    leaky = [line if line["check"] != "L9" else {**line, "clean": False} for line in lines]
+    try:
+        file.unlink()
+        assert "was never run" in pipeline.promote(bench, candidate, passed, at_ms=1).reason
+        file.write_text(json.dumps({**json.loads(kept), "lines": leaky}))
+        refused = pipeline.promote(bench, candidate, passed, at_ms=1)
+        assert not refused.promoted
+        assert "found: L9" in refused.reason
+    finally:
+        file.write_bytes(kept)
+    assert not record.refusal(bench.registry, kind, candidate.version)
+
+
+def test_a_crowd_model_that_peeks_is_refused_by_its_leak_suite_and_an_honest_one_seated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = synthetic_panel(7, 0.3, 60, pairs=6)
+    bench = bench_in(tmp_path, panel, SMALL, "synthetic-7-0.3")
+    dataset = build_dataset(bench.datasets, panel, SMALL)
+    candidate = pipeline.train_crowd_candidate(bench, dataset)
+    assert candidate.version, candidate.absent
+    honest = CrowdArtifact.hazard
+
+    def early(self: CrowdArtifact, panel: Panel, last: int) -> Hazard:
+        said = honest(self, panel, last)
+        return Hazard(*(np.roll(side, -1, axis=0) for side in (said.long, said.short)))
+
+    with monkeypatch.context() as peeking:
+        peeking.setattr(CrowdArtifact, "hazard", early)
+        peeking.setattr(crowd_audit, "shuffled_exits", lambda *_: [])  # the slow part, which knows nothing of this peek
+        seen = pipeline.validate_candidate(bench, dataset, candidate)
+    refused = next(gate for gate in seen.gates if gate.name == "leak_suite")
+    assert not refused.passed
+    assert "L1 hazard: long at row" in refused.note
+    sure = Validation(CROWD, candidate.version, dataset.version, (GateVerdict("all", True, 1.0, 0.0, ""),))
+    assert "found: L1 hazard" in pipeline.promote(bench, candidate, sure, at_ms=1).reason
+    for stage in (dataset.folder / "stages").glob("audit-*"):
+        stage.unlink()
+    seen = pipeline.validate_candidate(bench, dataset, candidate)
+    assert next(gate for gate in seen.gates if gate.name == "leak_suite").passed
+    lines = pipeline.audit_candidate(bench, dataset, candidate)
+    assert {line.check for line in lines} == set(BY_KIND[CROWD])
+    assert pipeline.promote(bench, candidate, sure, at_ms=1).promoted
+
+
 def test_a_killed_stage_leaves_nothing_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """The run dies when the second fold of the walk-forward is under way: the first fold is found, nothing is half there."""
     panel, _ = planted_panel(12, 45, 0.3, pairs=3)
@@ -189,17 +252,18 @@ def test_a_short_history_is_refused_in_words(tmp_path: Path) -> None:
         build_dataset(tmp_path, panel, SMALL)
 
 
-def synthetic_panel(seed: int, signal: float, days: int) -> Panel:
+def synthetic_panel(seed: int, signal: float, days: int, *, pairs: int | None = None) -> Panel:
     from hydra_core.simulation.synthetic import SyntheticMarket
 
     market = SyntheticMarket(seed, signal)
     start, end = market.origin_ms, market.origin_ms + days * DAY_MS
+    chosen = market.pairs[:pairs]
     return build_panel(
-        market.pairs, Interval.M5, start, end,
-        {pair: market.candles(pair, Interval.M5, start, end) for pair in market.pairs},
-        {pair: market.funding(pair, start, end) for pair in market.pairs},
-        {pair: market.open_interest(pair, start, end) for pair in market.pairs},
-        {pair: market.long_short(pair, start, end) for pair in market.pairs},
+        chosen, Interval.M5, start, end,
+        {pair: market.candles(pair, Interval.M5, start, end) for pair in chosen},
+        {pair: market.funding(pair, start, end) for pair in chosen},
+        {pair: market.open_interest(pair, start, end) for pair in chosen},
+        {pair: market.long_short(pair, start, end) for pair in chosen},
         None,
     )  # fmt: skip
 
