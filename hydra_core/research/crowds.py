@@ -20,7 +20,7 @@ from hydra_core.research.bench import (
     seal,
 )
 from hydra_core.research.dataset import Dataset
-from hydra_core.research.gates import MIN_EVENTS, GateVerdict, crowd_gates, leak_gate
+from hydra_core.research.gates import MIN_EVENTS, GateVerdict, crowd_gates, leak_gate, plausible_pr_ratio
 from hydra_core.research.trials import read_lockbox
 
 
@@ -47,7 +47,7 @@ def validate_crowd(bench: Bench, dataset: Dataset, candidate: Candidate, audit: 
     except InputMissing as error:
         gate = GateVerdict("events", False, None, float(MIN_EVENTS), str(error))
         return Validation(CROWD, version, dataset.version, (gate, clean))
-    gates = (*crowd_gates(seen), clean)
+    gates = (*crowd_gates(seen, plausible_pr_ratio(bench.home.market)), clean)
     bench.progress("judging the crowd model", 1, 1)
     return Validation(
         kind=CROWD,

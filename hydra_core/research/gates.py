@@ -148,7 +148,13 @@ def plausible_caps(market: str, horizon_ms: int) -> Caps:
     largest = plausible_correlation(market)
     if _SYNTHETIC.match(market):
         return Caps(largest, 0.5 + math.asin(min(1.0, largest)) / math.pi)
-    return Caps(largest, REAL_MARKET_ACCURACY if horizon_ms <= SHORT_HORIZON_MS else math.inf, REAL_MARKET_SHARPE)
+    accuracy = REAL_MARKET_ACCURACY if horizon_ms <= SHORT_HORIZON_MS else math.inf
+    return Caps(largest, accuracy, REAL_MARKET_SHARPE)
+
+
+def plausible_pr_ratio(market: str) -> float:
+    """Largest believable PR-AUC over volatility alone; inf on a synthetic market, where what crowding adds is planted."""
+    return math.inf if _SYNTHETIC.match(market) else MOST_PR_RATIO
 
 
 def plausible_precision(base_rate: float) -> float:
@@ -221,9 +227,14 @@ def forecaster_gates(seen: ForecasterEvidence) -> list[GateVerdict]:
     return gates
 
 
-def crowd_gates(seen: CrowdMetrics) -> list[GateVerdict]:
-    """The crowd model on the lock-box, against volatility alone."""
-    return [
+def crowd_gates(seen: CrowdMetrics, ratio_cap: float = math.inf) -> list[GateVerdict]:
+    """The crowd model on the lock-box, against volatility alone.
+
+    Parameters
+    ----------
+    ratio_cap : largest believable PR-AUC over volatility alone; inf where nothing is known to hold it
+    """
+    gates = [
         _least("events", seen.events, MIN_EVENTS, "forced exits in the lock-box"),
         _more("pr_auc_ratio", seen.ratio_low, 1.0, f"lower end of PR-AUC over volatility alone ({seen.ratio:.2f})"),
         _more("brier_skill", seen.brier_skill, 0.0, "Brier skill against the usual rate"),
@@ -233,13 +244,11 @@ def crowd_gates(seen: CrowdMetrics) -> list[GateVerdict]:
             plausible_precision(seen.base_rate),
             f"lower end of PR-AUC ({seen.pr_auc:.3f}), or it is a leak",
         ),
-        _at_most(
-            "plausible_ratio",
-            seen.ratio_low,
-            MOST_PR_RATIO,
-            "lower end of PR-AUC over volatility alone, or it is a leak",
-        ),
     ]
+    if math.isfinite(ratio_cap):
+        what = f"lower end of PR-AUC over volatility alone ({seen.ratio:.2f}), or it is a leak"
+        gates.append(_at_most("plausible_ratio", seen.ratio_low, ratio_cap, what))
+    return gates
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from hydra_core.research.audit.learning import extra_lag
 from hydra_core.research.audit.lines import leaks
 from hydra_core.research.audit.plausibility import plausible_hazard, plausible_sharpe
 from hydra_core.research.audit.policy import observation_canary
-from hydra_core.research.gates import MOST_PR_RATIO, Caps, crowd_gates, plausible_precision
+from hydra_core.research.gates import MOST_PR_RATIO, Caps, crowd_gates, plausible_pr_ratio, plausible_precision
 from hydra_core.research.policies import held_by_lag
 from hydra_core.simulation.synthetic import SyntheticMarket
 
@@ -308,8 +308,9 @@ def test_l9_the_believable_precision_is_that_of_normal_scores(base_rate: float, 
 )
 def test_l9_quarantines_a_crowd_model_beyond_belief(changes: dict[str, float], gate: str) -> None:
     seen = metrics(**changes)
-    assert plausible_hazard(seen).clean == (not gate)
-    assert [one.name for one in crowd_gates(seen) if not one.passed] == ([gate] if gate else [])
+    assert plausible_hazard(seen, plausible_pr_ratio("binanceusdm")).clean == (not gate)
+    assert plausible_hazard(seen, plausible_pr_ratio("synthetic-7-0.3")).clean == (gate != "plausible")
+    assert [one.name for one in crowd_gates(seen, MOST_PR_RATIO) if not one.passed] == ([gate] if gate else [])
 
 
 def test_l9_quarantines_a_net_sharpe_ratio_beyond_belief() -> None:

@@ -28,8 +28,9 @@ from hydra_core.research.audit.plausibility import plausible_hazard
 from hydra_core.research.bench import Bench
 from hydra_core.research.dataset import Dataset
 from hydra_core.research.evaluation import correlation, effective_count
+from hydra_core.research.gates import plausible_pr_ratio
 
-MOST_BARS: Final = 12_000
+MOST_BARS: Final = 8_000
 """Newest bars to learn from, and as many at most to judge on."""
 LAGS: Final = (0, 1, 2)
 
@@ -81,7 +82,7 @@ def audit_crowd(bench: Bench, dataset: Dataset, version: str) -> list[AuditLine]
         *shuffled_exits(artifact, seen),
         *column_canary(artifact, seen),
         extra_lag(skill_by_lag(*words(artifact, seen), seen.label[seen.judged]), seen.error, "skill over volatility"),
-        plausible_hazard(figures),
+        plausible_hazard(figures, plausible_pr_ratio(bench.home.market)),
     ]
 
 

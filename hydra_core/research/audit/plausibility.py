@@ -17,7 +17,7 @@ from hydra_core.alpha.registry import ModelRegistry
 from hydra_core.domain.intervals import FORECAST_INTERVAL
 from hydra_core.research.audit.lines import AuditLine
 from hydra_core.research.evaluation import Skill
-from hydra_core.research.gates import MOST_PR_RATIO, Caps, plausible_caps, plausible_precision
+from hydra_core.research.gates import Caps, plausible_caps, plausible_pr_ratio, plausible_precision
 
 FIGURES: Final = "figures"
 _SURE: Final = 1.96
@@ -28,9 +28,9 @@ def plausible(seen: Skill, caps: Caps) -> AuditLine:
     return _skill(seen.correlation.value, seen.correlation.low, seen.accuracy, seen.accuracy_error, caps)
 
 
-def plausible_hazard(seen: CrowdMetrics) -> AuditLine:
-    """A crowd model's PR-AUC, alone and over volatility alone."""
-    return _hazard(seen.to_json())
+def plausible_hazard(seen: CrowdMetrics, ratio_cap: float) -> AuditLine:
+    """A crowd model's PR-AUC, alone and over volatility alone, which is held to a cap of its own."""
+    return _hazard(seen.to_json(), ratio_cap)
 
 
 def plausible_sharpe(sharpe: float, error: float, caps: Caps) -> AuditLine:
@@ -62,7 +62,7 @@ def recorded_figures(registry: ModelRegistry, market: str) -> list[AuditLine]:
         name = f"{kind} {version[:12]}"
         try:
             told = json.loads((registry.root / kind / version / "validation.json").read_bytes())
-            lines = _recorded(kind, told, plausible_caps(market, horizon_ms))
+            lines = _recorded(kind, told, market, horizon_ms)
         except (OSError, ValueError, KeyError, TypeError) as error:
             said = f"no recorded figures that could be judged ({error!r}). Train it again"
             lines = [AuditLine(FIGURES, False, said, "L9")]
@@ -70,14 +70,15 @@ def recorded_figures(registry: ModelRegistry, market: str) -> list[AuditLine]:
     return made
 
 
-def _recorded(kind: str, told: Mapping[str, Any], caps: Caps) -> list[AuditLine]:
+def _recorded(kind: str, told: Mapping[str, Any], market: str, horizon_ms: int) -> list[AuditLine]:
     seen: Mapping[str, float] = told["metrics"]
+    caps = plausible_caps(market, horizon_ms)
     if kind == FORECASTER:
         sharpe = plausible_sharpe(float(told["backtest"]["sharpe"]), float(seen["sharpe_error"]), caps)
         shown = _skill(seen["correlation"], seen["correlation_low"], seen["accuracy"], seen["accuracy_error"], caps)
         return [shown, sharpe]
     if kind == CROWD:
-        return [_hazard(seen)]
+        return [_hazard(seen, plausible_pr_ratio(market))]
     if kind == POLICY:
         return [plausible_sharpe(float(seen["sharpe"]), float(seen["sharpe_error"]), caps)]
     raise KeyError(kind)
@@ -89,11 +90,11 @@ def _skill(correlation: float, low: float, accuracy: float, error: float, caps: 
     return AuditLine(FIGURES, clean, said, "L9")
 
 
-def _hazard(seen: Mapping[str, float]) -> AuditLine:
+def _hazard(seen: Mapping[str, float], ratio_cap: float) -> AuditLine:
     cap = plausible_precision(float(seen["base_rate"]))
-    clean = seen["pr_auc_low"] <= cap and seen["ratio_low"] <= MOST_PR_RATIO
+    clean = seen["pr_auc_low"] <= cap and seen["ratio_low"] <= ratio_cap
     said = (
         f"PR-AUC {seen['pr_auc']:.3f} (believable {cap:.3f}), {seen['ratio']:.2f} times volatility alone "
-        f"(believable {MOST_PR_RATIO:g})"
+        f"(believable {ratio_cap:g})"
     )
     return AuditLine(FIGURES, bool(clean), said, "L9")
