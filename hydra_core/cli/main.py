@@ -7,7 +7,20 @@ import sys
 import typer
 
 import hydra_core
-from hydra_core.cli import data, exchanges, ledger, live, models, platform, portfolio, proof, research, safety, trading
+from hydra_core.cli import (
+    data,
+    exchanges,
+    ledger,
+    live,
+    models,
+    platform,
+    portfolio,
+    proof,
+    research,
+    safety,
+    study,
+    trading,
+)
 from hydra_core.cli.common import JsonFlag, log_to_stderr, out, reporting_errors, say_json
 
 app = typer.Typer(
@@ -27,6 +40,7 @@ data.register(app)
 exchanges.register(app)
 models.register(app)
 research.register(app)
+study.register(app)
 safety.register(app)
 
 

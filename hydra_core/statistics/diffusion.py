@@ -86,6 +86,33 @@ class Merton:
         """Whether the information criterion wants jumps at all."""
         return self.bic < self.gbm_bic
 
+    def standard_errors(self, log_return: Floats) -> tuple[float, float, float, float, float]:
+        """Standard errors of drift, sigma, rate, jump_mean and jump_sigma from the curvature of the likelihood at the fit.
+
+        All NaN where the likelihood does not bend downwards in every direction, as at a bound of the rate.
+
+        Parameters
+        ----------
+        log_return : array (n,), what it was fitted to
+        """
+        r = np.ascontiguousarray(log_return[np.isfinite(log_return)], np.float64)
+        at = np.array(
+            [self.drift, math.log(self.sigma), math.log(self.rate), self.jump_mean, math.log(self.jump_sigma)]
+        )
+        expected = max(r.size * self.rate, 1.0)
+        unit = np.array(
+            [
+                *(self.sigma / math.sqrt(r.size), 1.0 / math.sqrt(2.0 * r.size), 1.0 / math.sqrt(expected)),
+                *(self.jump_sigma / math.sqrt(expected), 1.0 / math.sqrt(2.0 * expected)),
+            ]
+        )
+
+        def slopes(x: Floats) -> tuple[float, Floats]:
+            return merton_slopes(r, x[0], math.exp(x[1]), math.exp(x[2]), x[3], math.exp(x[4]))  # type: ignore[no-any-return]
+
+        found = errors_at(slopes, at, unit) * np.array([1.0, self.sigma, self.rate, 1.0, self.jump_sigma])
+        return float(found[0]), float(found[1]), float(found[2]), float(found[3]), float(found[4])
+
 
 _CHUNK: Final = 512
 """Returns that are worked on at a time: their intermediate columns stay in the fastest cache."""
@@ -289,6 +316,22 @@ def curvature_of(slopes: Callable[[Floats], tuple[float, Floats]], at: Floats, s
         ahead[i] += step[i]
         found[i] = (here - slopes(ahead)[1]) / step[i]
     return np.asarray(0.5 * (found + found.T))
+
+
+def errors_at(slopes: Callable[[Floats], tuple[float, Floats]], top: Floats, unit: Floats) -> Floats:
+    """Standard errors of the parameters at the top of a log-likelihood, (k,); all NaN where it does not bend downwards.
+
+    Parameters
+    ----------
+    slopes : parameters -> log-likelihood and gradient
+    top, unit : the fit and the expected standard errors
+    """
+    curvature = curvature_of(slopes, top, 0.05 * unit)
+    # In units of the expected errors: the parameters' own differ by many orders of magnitude.
+    scaled = curvature * np.outer(unit, unit)
+    if not (np.isfinite(scaled).all() and (np.linalg.eigvalsh(scaled) > 1e-9).all()):
+        return np.full(top.size, np.nan)
+    return np.asarray(np.sqrt(np.diag(np.linalg.inv(scaled))) * unit)
 
 
 def fit_merton(log_return: Floats) -> Merton:

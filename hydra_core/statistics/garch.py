@@ -26,6 +26,8 @@ class Garch:
     mean, omega, alpha, gamma, beta : per bar; gamma is 0 for a plain GARCH
     degrees : of Student-t shocks; infinite for Gaussian ones
     log_likelihood : of the returns as they came
+    errors : standard errors of mean, omega, alpha, gamma, beta and degrees, robust to a wrong density; None where not asked
+        for, NaN for what was not fitted
     """
 
     mean: float
@@ -35,6 +37,7 @@ class Garch:
     beta: float
     degrees: float
     log_likelihood: float
+    errors: tuple[float, ...] | None = None
 
     @property
     def persistence(self) -> float:
@@ -45,6 +48,17 @@ class Garch:
     def long_run(self) -> float:
         """Long-run variance per bar; infinite at or above a persistence of 1."""
         return self.omega / (1.0 - self.persistence) if self.persistence < 1.0 else math.inf
+
+    def predictive_log_likelihood(self, log_return: Floats, start: float | None = None) -> Floats:
+        """Log density of each return given those before it, shape (T,); NaN where it is missing. ``start`` as below."""
+        ahead = self.next_variance(log_return, start)
+        variance = np.concatenate([[self.long_run if start is None else start], ahead[:-1]])
+        square = (log_return - self.mean) ** 2 / variance
+        if math.isinf(self.degrees):
+            return np.asarray(-0.5 * (np.log(2.0 * math.pi * variance) + square))
+        half = 0.5 * (self.degrees + 1.0)
+        constant = math.lgamma(half) - math.lgamma(0.5 * self.degrees) - 0.5 * math.log(math.pi * (self.degrees - 2.0))
+        return np.asarray(constant - 0.5 * np.log(variance) - half * np.log1p(square / (self.degrees - 2.0)))
 
     def next_variance(self, log_return: Floats, start: float | None = None) -> Floats:
         """Variance expected for the bar after each row, shape (T,); a missing return leaves it to revert.
@@ -100,7 +114,7 @@ class GarchStream:
         return self._v
 
 
-def fit_garch(log_return: Floats, asymmetric: bool = False, fat_tails: bool = True) -> Garch:
+def fit_garch(log_return: Floats, asymmetric: bool = False, fat_tails: bool = True, errors: bool = False) -> Garch:
     """Maximum likelihood with a constant mean.
 
     Parameters
@@ -108,6 +122,7 @@ def fit_garch(log_return: Floats, asymmetric: bool = False, fat_tails: bool = Tr
     log_return : array (T,), training rows only; missing ones are left out
     asymmetric : falls may count more than rises (GJR)
     fat_tails : Student-t shocks, else Gaussian
+    errors : also compute the standard errors (Bollerslev and Wooldridge, 1992)
 
     Raises
     ------
@@ -136,6 +151,11 @@ def fit_garch(log_return: Floats, asymmetric: bool = False, fat_tails: bool = Tr
     if fit.convergence_flag != 0:
         raise InputMissing(f"GARCH fit did not converge (flag {fit.convergence_flag})", "Give it a longer history")
     found = {str(name): float(value) for name, value in fit.params.items()}
+    known: tuple[float, ...] | None = None
+    if errors:
+        told = {str(name): float(value) for name, value in fit.std_err.items()}
+        names = (("mu", unit), ("omega", unit**2), ("alpha[1]", 1.0), ("gamma[1]", 1.0), ("beta[1]", 1.0), ("nu", 1.0))
+        known = tuple(told.get(name, math.nan) * scale for name, scale in names)
     return Garch(
         mean=found["mu"] * unit,
         omega=found["omega"] * unit**2,
@@ -144,4 +164,5 @@ def fit_garch(log_return: Floats, asymmetric: bool = False, fat_tails: bool = Tr
         beta=found["beta[1]"],
         degrees=found.get("nu", math.inf),
         log_likelihood=float(fit.loglikelihood) - r.size * math.log(unit),
+        errors=known,
     )

@@ -8,6 +8,7 @@ Source: Kou (2002); the density of a normal plus an exponential variable is the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,16 @@ import numpy as np
 from numba import njit
 
 from hydra_core.domain.market import Floats
-from hydra_core.statistics.diffusion import MAX_RATE, Gbm, Merton, climb, finite_returns, fit_gbm, fit_merton
+from hydra_core.statistics.diffusion import (
+    MAX_RATE,
+    Gbm,
+    Merton,
+    climb,
+    errors_at,
+    finite_returns,
+    fit_gbm,
+    fit_merton,
+)
 
 _ROOT_2PI: Final = math.sqrt(2.0 * math.pi)
 _ROOT2: Final = math.sqrt(2.0)
@@ -50,6 +60,21 @@ class Kou:
             *(self.drift, self.sigma, self.rate, self.up, self.up_decay, self.down_decay),
         )
         return np.asarray(out).reshape(np.shape(returns))
+
+    def standard_errors(self, log_return: Floats) -> tuple[float, float, float, float, float, float]:
+        """Standard errors of drift, sigma, rate, up, up_decay and down_decay; as for :meth:`Merton.standard_errors`."""
+        r = np.ascontiguousarray(log_return[np.isfinite(log_return)], np.float64)
+        odds = min(max(self.up, 1e-12), 1.0 - 1e-12)
+        at = np.array(
+            [
+                *(self.drift, math.log(self.sigma), math.log(self.rate), math.log(odds / (1.0 - odds))),
+                *(math.log(self.up_decay), math.log(self.down_decay)),
+            ]
+        )
+        unit = _units(r.size, self.sigma, self.rate)
+        found = errors_at(_slopes_of(r), at, unit)
+        found = found * [1.0, self.sigma, self.rate, self.up * (1.0 - self.up), self.up_decay, self.down_decay]
+        return float(found[0]), float(found[1]), float(found[2]), float(found[3]), float(found[4]), float(found[5])
 
 
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -113,6 +138,22 @@ def kou_slopes(
     return total, slopes
 
 
+def _slopes_of(r: Floats) -> Callable[[Floats], tuple[float, Floats]]:
+    def slopes(x: Floats) -> tuple[float, Floats]:
+        up = 1.0 / (1.0 + math.exp(-x[3]))
+        return kou_slopes(r, x[0], math.exp(x[1]), math.exp(x[2]), up, math.exp(x[4]), math.exp(x[5]))  # type: ignore[no-any-return]
+
+    return slopes
+
+
+def _units(count: int, sigma: float, rate: float) -> Floats:
+    """Expected standard errors of the climbed parameters."""
+    root = math.sqrt(max(count * rate, 1.0))
+    return np.array(
+        [sigma / math.sqrt(count), 1.0 / math.sqrt(2.0 * count), 1 / root, 2 / root, 1.5 / root, 1.5 / root]
+    )
+
+
 def fit_kou(log_return: Floats) -> Kou:
     """Maximum likelihood; bounds and starts as for :func:`~hydra_core.statistics.diffusion.fit_merton`.
 
@@ -137,16 +178,8 @@ def fit_kou(log_return: Floats) -> Kou:
         (-math.log(most), -math.log(0.5 * sigma)),
     ]
 
-    def slopes(x: Floats) -> tuple[float, Floats]:
-        up = 1.0 / (1.0 + math.exp(-x[3]))
-        return kou_slopes(r, x[0], math.exp(x[1]), math.exp(x[2]), up, math.exp(x[4]), math.exp(x[5]))  # type: ignore[no-any-return]
-
     start = np.array([drift, math.log(sigma), math.log(rate), 0.0, -math.log(size), -math.log(size)])
-    root = math.sqrt(max(r.size * rate, 1.0))
-    unit = np.array(
-        [sigma / math.sqrt(r.size), 1.0 / math.sqrt(2.0 * r.size), 1 / root, 2 / root, 1.5 / root, 1.5 / root]
-    )
-    x, likelihood = climb(slopes, start, unit, bounds)
+    x, likelihood = climb(_slopes_of(r), start, _units(r.size, sigma, rate), bounds)
     up = 1.0 / (1.0 + math.exp(-x[3]))
     bic = 6 * math.log(r.size) - 2 * likelihood
     return Kou(float(x[0]), math.exp(x[1]), math.exp(x[2]), up, math.exp(x[4]), math.exp(x[5]), likelihood, bic)

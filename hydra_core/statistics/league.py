@@ -83,7 +83,7 @@ def volatility_league(
     for begin, end in zip(refits_ms, (*refits_ms[1:], end_ms), strict=True):
         test = np.flatnonzero(on_grid & (close_ms >= begin) & (close_ms < end) & np.isfinite(outcome).all(axis=1))
         train = np.flatnonzero(on_grid & (close_ms + (horizon + DAY_BARS) * step <= begin))
-        train = train[train >= pooled.LOOKBACK + horizon]
+        train = train[(train >= pooled.LOOKBACK + horizon) & np.isfinite(outcome[train]).all(axis=1)]
         if not test.size or not train.size:
             raise InputMissing(f"no rows to forecast or to train on around {begin}", "Give it a longer history")
         rows.append(test)
