@@ -8,7 +8,7 @@ from hydra_dagster.resources import WorkshopResource
 
 
 def build_research_defs(workshop: WorkshopResource | None = None, *, automation: bool | None = None) -> dg.Definitions:
-    """Market tables, learning, champions and their shadows, report; their checks, jobs, schedules and the failure sensor.
+    """Market tables, learning, champions and their shadows, report, study; their checks, jobs, schedules, failure sensor.
 
     Parameters
     ----------
@@ -16,9 +16,9 @@ def build_research_defs(workshop: WorkshopResource | None = None, *, automation:
     automation : whether the schedules are on to begin with; None: the setting platform.live_sensor
     """
     from hydra_dagster import checks, drift, recalibration, seats
-    from hydra_dagster.assets import champions, external, market, models, report, research, shadow, validation
+    from hydra_dagster.assets import champions, external, market, models, report, research, shadow, study, validation
 
-    groups = (market, research, models, validation, champions, shadow, report, external)
+    groups = (market, research, models, validation, champions, shadow, report, study, external)
     return dg.Definitions(
         assets=[asset for group in groups for asset in group.ASSETS],
         asset_checks=[*checks.CHECKS, *validation.LEAK_CHECKS, *drift.CHECKS],
@@ -29,6 +29,7 @@ def build_research_defs(workshop: WorkshopResource | None = None, *, automation:
             jobs.research,
             jobs.retrain,
             jobs.watch,
+            jobs.study,
             seats.rollback,
             recalibration.recalibrate,
         ],

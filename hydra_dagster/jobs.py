@@ -65,6 +65,13 @@ watch: Final = dg.define_asset_job(
     tags=tags.lane(tags.TRAIN),
     executor_def=dg.in_process_executor,
 )
+study: Final = dg.define_asset_job(
+    "study",
+    selection=dg.AssetSelection.groups(keys.STUDY),
+    description="What the estimators of layer 2 say about the newest bars of the lake; nothing is decided by it.",
+    tags=tags.lane(tags.TRAIN),
+    executor_def=dg.in_process_executor,
+)
 live_window: Final = dg.define_asset_job(
     "live_window",
     selection=dg.AssetSelection.groups(keys.LIVE),

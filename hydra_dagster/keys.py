@@ -1,6 +1,6 @@
 """Every asset key and group, in one place, so that the lineage reads like the drawing of the platform.
 
-market → research → models → validation → champions → report; champions → shadow; live on its own.
+market → research → models → validation → champions → report; champions → shadow; market → study; live on its own.
 """
 
 from typing import Final
@@ -20,6 +20,7 @@ REPORT_GROUP: Final = "report"
 LIVE: Final = "live"
 EXTERNAL: Final = "external"
 SHADOW: Final = "shadow"
+STUDY: Final = "study"
 
 EXTRA_TABLES: Final = (REFERENCE_PRICES, CAPTURES)
 """Market assets that no model needs; the job ``reference`` keeps them."""
@@ -37,6 +38,7 @@ FORECASTER_SWEEP: Final = AssetKey([RESEARCH, "forecaster_sweep"])
 POLICY_SWEEP: Final = AssetKey([RESEARCH, "policy_sweep"])
 COMMITTEE: Final = AssetKey([VALIDATION, "committee"])
 REPORT: Final = AssetKey([REPORT_GROUP, "research"])
+MARKET_STUDY: Final = AssetKey([STUDY, "market_study"])
 DECISIONS: Final = AssetKey([LIVE, "decisions"])
 
 GATES: Final = "gates"

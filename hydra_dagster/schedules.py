@@ -1,5 +1,5 @@
-"""What happens by the calendar: a daily refresh of the open months, a daily look at the champions, a weekly retraining, and
-between two of them a renewal of the forecaster champion's calibration.
+"""What happens by the calendar: a daily refresh of the open months, a daily look at the champions, a weekly retraining,
+a weekly market study, and between two trainings a renewal of the forecaster champion's calibration.
 
 Cron runs on wall time; what is collected is decided by market time, handed to the run as ``as_of_ms``.
 """
@@ -21,6 +21,7 @@ DAILY: Final = "15 1 * * *"
 LATER: Final = "45 1 * * *"
 HOURLY: Final = "7 * * * *"
 WEEKLY: Final = "0 3 * * 0"
+STUDYING: Final = "30 5 * * 0"
 RENEWING: Final = "0 3 * * 3"
 WATCHING: Final = "30 2 * * *"
 NIGHTLY: Final = "40 4 * * *"
@@ -114,7 +115,19 @@ def make_schedules(running: bool) -> list[dg.ScheduleDefinition]:
         execution_timezone="UTC",
         default_status=status,
     )
-    return [daily_refresh, daily_reference, daily_watch, weekly_retraining, weekly_recalibration, hourly_external]
+    # On its own: a training need not wait for what no model reads.
+    weekly_study = dg.ScheduleDefinition(
+        name="weekly_study", job=jobs.study, cron_schedule=STUDYING, execution_timezone="UTC", default_status=status
+    )
+    return [
+        daily_refresh,
+        daily_reference,
+        daily_watch,
+        weekly_retraining,
+        weekly_recalibration,
+        weekly_study,
+        hourly_external,
+    ]
 
 
 def make_live_schedules(running: bool) -> list[dg.ScheduleDefinition]:

@@ -37,6 +37,7 @@ UPSTREAM = {
     "shadow/policy": {
         "market/candles", "champions/policy", "models/policy_candidate", "champions/forecaster",
     },
+    "study/market_study": {"market/candles", "market/liquidations", "market/captures"},
     "report/research": {
         "validation/committee", "champions/forecaster", "champions/crowd", "champions/policy",
     },
@@ -98,11 +99,11 @@ def test_every_market_table_has_a_freshness_policy(research: dg.Definitions) -> 
 def test_jobs_schedules_and_sensors(research: dg.Definitions) -> None:
     repository = research.get_repository_def()
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
-        "collect", "reference", "external", "research", "retrain", "watch", "rollback", "recalibrate",
+        "collect", "reference", "external", "research", "retrain", "watch", "study", "rollback", "recalibrate",
     }  # fmt: skip
     assert {each.name for each in repository.schedule_defs} == {
         "daily_refresh", "daily_reference", "daily_watch", "weekly_retraining", "weekly_recalibration",
-        "hourly_external",
+        "weekly_study", "hourly_external",
     }  # fmt: skip
     assert {each.name for each in repository.sensor_defs} == {"failed_runs"}
     live = build_live_defs(automation=False).get_repository_def()
@@ -117,7 +118,7 @@ def test_one_run_holds_the_whole_of_a_retraining(research: dg.Definitions) -> No
     """Blocking checks stop only their own run, so collecting and training are one."""
     job = research.resolve_job_def("retrain")
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == {
-        key for key in UPSTREAM if not key.startswith("shadow/")
+        key for key in UPSTREAM if not key.startswith(("shadow/", "study/"))
     } | {f"market/{table}" for table in TABLES}
 
 

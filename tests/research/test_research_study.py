@@ -35,6 +35,7 @@ from hydra_core.research.study.one_pair import (
     share_of,
     volatility_of,
 )
+from hydra_core.research.study.plots import branching_picture, volatility_picture
 from hydra_core.research.study.records import Estimate, MarketStudy, PairStudy, Unknown
 from hydra_core.research.study.study import study_market
 from hydra_core.research.study.tables import markdown, tables_of
@@ -339,6 +340,19 @@ def test_tables_hold_every_part_with_the_same_columns_in_every_row(lacking: Mark
         lines = markdown(rows).splitlines()
         assert len(lines) == len(rows) + 2
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_pictures_of_eight_pairs_stay_within_what_an_event_may_hold() -> None:
+    """Eight pairs of lively courses, each in a regime and with changes, in a PNG below 50 kB."""
+    panel = panel_of(np.random.default_rng(5).standard_t(3, (12 * DAY, 2)) * SIGMA)
+    study = study_market(panel)
+    wide = replace(study, pairs=study.pairs * 4)
+    for draw in (volatility_picture, branching_picture):
+        png = draw(wide)
+        assert png is not None
+        assert png.startswith(b"\x89PNG")
+        assert 3_000 < len(png) < 50_000
+    assert volatility_picture(replace(study, pairs=())) is None
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:

@@ -219,3 +219,27 @@ def test_returns_that_cannot_be_fitted_are_named(fit: object) -> None:
         fit(np.array([0.1, np.nan]))  # type: ignore[operator]
     with pytest.raises(InputMissing, match="never move"):
         fit(np.zeros(500))  # type: ignore[operator]
+
+
+def test_the_errors_of_both_jump_fits_are_their_spread_over_histories() -> None:
+    """Thirty histories each: the mean of the told errors is the deviation of the estimates to within a half."""
+    histories = [jump_returns(seed, 20_000, SIGMA, 0.02, -0.002, 8 * SIGMA)[0] for seed in range(30)]
+    mertons = [diffusion.fit_merton(r) for r in histories]
+    told = np.mean([fit.standard_errors(r) for fit, r in zip(mertons, histories, strict=True)], axis=0)
+    spread = np.std([(f.drift, f.sigma, f.rate, f.jump_mean, f.jump_sigma) for f in mertons], axis=0)
+    np.testing.assert_allclose(told / spread, 1.0, atol=0.5)
+    kous = [kou.fit_kou(r) for r in histories]
+    told = np.mean([fit.standard_errors(r) for fit, r in zip(kous, histories, strict=True)], axis=0)
+    spread = np.std([(f.drift, f.sigma, f.rate, f.up, f.up_decay, f.down_decay) for f in kous], axis=0)
+    np.testing.assert_allclose(told / spread, 1.0, atol=0.5)
+
+
+def test_errors_are_nan_where_the_likelihood_does_not_bend_down() -> None:
+    """A saddle has none, whatever its size."""
+
+    def saddle(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(x[1] ** 2 - x[0] ** 2), np.array([-2 * x[0], 2 * x[1]])
+
+    assert np.isnan(diffusion.errors_at(saddle, np.zeros(2), np.ones(2))).all()
+    bent = diffusion.errors_at(lambda x: (-2.0 * float(x @ x), -4.0 * x), np.zeros(2), np.array([1.0, 1e-3]))
+    np.testing.assert_allclose(bent, 0.5, rtol=1e-6)

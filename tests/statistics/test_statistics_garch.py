@@ -24,6 +24,22 @@ def garch_returns(seed: int, n: int, omega: float = 0.02, alpha: float = 0.08, b
     return out
 
 
+def test_garch_tells_its_errors_and_the_density_of_what_comes_next() -> None:
+    """The errors of forty histories cover their spread; predictive densities add up to the fit's own likelihood."""
+    r = 1e-3 * garch_returns(1, 20_000)
+    fits = [fit_garch(1e-3 * garch_returns(seed, 4_000), fat_tails=False, errors=True) for seed in range(40)]
+    for place, name in ((2, "alpha"), (4, "beta")):
+        told = np.mean([fit.errors[place] for fit in fits if fit.errors is not None])
+        assert np.std([getattr(fit, name) for fit in fits]) == pytest.approx(told, rel=0.4), name
+    assert fits[0].errors is not None
+    assert np.isnan(fits[0].errors[3])
+    fat = fit_garch(r, errors=True)
+    assert fit_garch(r).errors is None
+    for fit in (fat, fit_garch(r, fat_tails=False)):
+        told = fit.predictive_log_likelihood(r, float(r.var()))
+        assert told.sum() == pytest.approx(fit.log_likelihood, abs=10.0)
+
+
 def test_garch_comes_back_and_moves_on_as_in_batch() -> None:
     """20,000 returns a thousandth the library's size: parameters within .006, .010 and .012."""
     r = 1e-3 * garch_returns(1, 20_000)

@@ -27,7 +27,7 @@ from hydra_core.statistics.volatility import parkinson
 
 FITTED: Final = 0.7
 """Share of the rows that is fitted on; the rest judges."""
-LEAST_ROWS: Final = 4 * DAY_BARS
+LEAST_ROWS: Final = 5 * DAY_BARS
 SHORT_H: Final = 0.5
 """A state that lasts less than this is no regime but the tail of another."""
 HOUR_BARS: Final = HOUR_MS // FORECAST_INTERVAL.ms
