@@ -18,6 +18,7 @@ from hydra_core.report.quality import quality_sections
 from hydra_core.report.research import latest_research
 from hydra_core.report.sections import account_sections, research_sections, tiles
 from hydra_core.report.stress import stress_sections
+from hydra_core.report.study import study_sections
 from hydra_core.settings import Settings
 
 
@@ -39,6 +40,7 @@ def write_report(home: Home, ledger: Ledger, account: str, settings: Settings) -
         *stress_sections(home),
         *quality_sections(home, settings),
         *research_sections(home, research, settings),
+        *study_sections(home),
     ]
     return write_page(
         home.reports / f"{account}.html",

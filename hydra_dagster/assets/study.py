@@ -44,12 +44,14 @@ def market_study(
     context: dg.AssetExecutionContext, config: StudyConfig, workshop: dg.ResourceParam[Workshop]
 ) -> dg.MaterializeResult[None]:
     """Study the newest bars of the lake; what cannot be estimated is a row that says why."""
+    from hydra_core.research.study.kept import keep
     from hydra_core.research.study.sources import study_lake
 
     with reporting.plain_failures():
         pairs = [parse_pair(pair) for pair in config.pairs] or workshop.settings.pairs
         progress = reporting.progress_to(context.log)
         study = study_lake(workshop.lake, pairs, config.days, config.as_of_ms, progress)
+        keep(workshop.home, study)
     version = hashlib.sha256(json.dumps(study.to_json(), sort_keys=True).encode()).hexdigest()
     return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=_told(study))
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import dagster as dg
 import numpy as np
 import polars as pl
+import pytest
 
+from hydra_core.domain.errors import DataCorrupt
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import SCHEMAS
+from hydra_core.report.page import write_page
+from hydra_core.report.study import study_sections
+from hydra_core.research.study.kept import FILE
 from hydra_dagster import keys
 from hydra_dagster.build import build_research_defs
 from hydra_dagster.schedules import make_schedules
@@ -61,11 +66,25 @@ def test_the_study_is_made_with_tables_pictures_and_reasons(workshop, resource, 
     assert "2024-10-07" in told["table: changes of volatility"].value
     for picture in ("volatility", "branching ratios"):
         assert told[picture].value.startswith(f"![{picture}](data:image/png;base64,"), picture
+    (section,) = study_sections(workshop.home)
+    assert "no seat, gate, risk rule or order" in section.text
+    assert {table.title for table in section.tables} == {
+        name.removeprefix("table: ") for name in told if name.startswith("table: ")
+    }
+    assert all(len(row) == len(table.columns) for table in section.tables for row in table.rows)
+    page = write_page(
+        workshop.home.reports / "x.html", [section], [], market="m", subtitle="s", synthetic=True, why_flat=""
+    )
+    assert "Market study" in page.read_text()
+    (workshop.home.studies / FILE).write_text('{"tables": {"jumps": 7}}')
+    with pytest.raises(DataCorrupt, match="is no market study"):
+        study_sections(workshop.home)
     progress = [event.message for event in instance.all_logs(done.run_id) if "progress " in str(event.user_message)]
     assert progress
 
 
-def test_an_empty_lake_fails_in_one_line(resource, instance) -> None:
+def test_an_empty_lake_fails_in_one_line(workshop, resource, instance) -> None:
+    assert study_sections(workshop.home) == []
     done = run(instance, resource, [])
     assert not done.success
     (failure,) = [event for event in done.all_node_events if event.is_step_failure]

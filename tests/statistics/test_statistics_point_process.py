@@ -227,9 +227,9 @@ def test_unusable_events_are_named() -> None:
 
 
 def test_profile_intervals_hold_the_truth_nineteen_times_in_twenty() -> None:
-    """Forty histories of 300 events, half of them without any clustering, where the interval begins at zero."""
+    """Twenty-four histories of 300 events, half of them without any clustering, where the interval begins at zero."""
     held = 0
-    for seed in range(20):
+    for seed in range(12):
         end = 300 * 0.4 / 0.1
         times = hawkes_times(seed, 0.1, 0.6, 0.5, end)
         low, high = pp.fit_hawkes(times, end).branching_interval(times, end)
@@ -240,4 +240,4 @@ def test_profile_intervals_hold_the_truth_nineteen_times_in_twenty() -> None:
         low, high = fit.branching_interval(none, end, (0.01, 2.0))
         assert high > fit.alpha
         held += low == 0.0
-    assert held >= 35
+    assert held >= 21

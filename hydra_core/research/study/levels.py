@@ -40,7 +40,8 @@ FRESH: Final = 6
 """Hours within which a change cannot be told from a wild hour."""
 WINDOW: Final = 12
 """A change is dated to within so many hours on either side."""
-LEAST_SURE: Final = 0.5
+LIKELY: Final = 0.5
+"""A stretch that has more likely than this never changed has no further change; when one was may be less sure than that."""
 MOST_POINTS: Final = 5
 LEAST_HOURS: Final = 72
 OUTLIER: Final = 4.0
@@ -149,11 +150,10 @@ def changes_of(bars: PairBars) -> Changes:
         low = np.maximum(np.arange(run.size) - WINDOW, 0)
         high = np.minimum(np.arange(run.size) + WINDOW, run.size - 1)
         mass = summed[high + 1] - summed[low]
-        settled = run.copy()
-        settled[:FRESH] = 0.0
-        length = int(settled.argmax())
-        if length + WINDOW >= end or mass[length] < LEAST_SURE:
+        unchanged = end - WINDOW
+        if float(run[unchanged:].sum()) >= LIKELY:
             break
+        length = FRESH + int(run[FRESH:unchanged].argmax())
         at = end - length
         until = points[-1].at_ms if points else int(opens[-1]) + HOUR_MS
         after = square[at : int(np.searchsorted(opens, until))]
