@@ -83,7 +83,18 @@ def study_market(
 
 
 def study_pair(pair: Pair, bars: PairBars, forced: ForcedOrders | None, ticks: float | None) -> PairStudy:
-    """Every part of one pair."""
+    """Every part of one pair.
+
+    On one thread of linear algebra: the fits' matrices have a few rows, and handing them between cores takes longer than
+    they do, ten times so on busy ones.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        return _parts(pair, bars, forced, ticks)
+
+
+def _parts(pair: Pair, bars: PairBars, forced: ForcedOrders | None, ticks: float | None) -> PairStudy:
     note = NO_TICKS if ticks is None else "median of the bars whose trades were captured"
     regimes = attempt(lambda: regimes_of(bars))
     model = None if isinstance(regimes, Unknown) else regimes[1]
