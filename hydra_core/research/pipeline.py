@@ -141,6 +141,8 @@ def validate_candidate(
     elif candidate.kind == CROWD:
         made = crowds.validate_crowd(bench, dataset, candidate, audit_candidate(bench, dataset, candidate))
     elif candidate.kind == POLICY and forecaster is not None:
+        if candidate.version:
+            policies.require_same_forecaster(bench, dataset, forecaster.version, candidate.version)
         made = policies.validate_policy(
             bench, dataset, forecaster, candidate, audit_candidate(bench, dataset, candidate)
         )

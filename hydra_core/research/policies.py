@@ -113,7 +113,7 @@ def validate_policy(
 
     if not candidate.version:
         return Validation.none(candidate)
-    _require_same(bench, dataset, forecaster.version, candidate.version)
+    require_same_forecaster(bench, dataset, forecaster.version, candidate.version)
     read_lockbox(bench.home.studies, span_ms=dataset.lockbox_ms, kind=POLICY, version=candidate.version)
     policy = load(bench.registry.path(POLICY, candidate.version), candidate.version)
     book = recorded_lanes(bench, dataset, forecaster.version)
@@ -212,7 +212,7 @@ def _make_candidate(bench: Bench, dataset: Dataset, forecaster: Candidate, study
     return Candidate(POLICY, version, dataset.version, metrics, card.notes)
 
 
-def _require_same(bench: Bench, dataset: Dataset, forecaster: str, version: str) -> None:
+def require_same_forecaster(bench: Bench, dataset: Dataset, forecaster: str, version: str) -> None:
     """Raise ArtifactInvalid unless a policy's card names this dataset and this forecaster's forecasts."""
     require_same_data(bench, dataset, POLICY, version)
     learnt_on = str(bench.registry.card(POLICY, version).settings.get("forecaster", ""))

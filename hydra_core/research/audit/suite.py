@@ -38,7 +38,7 @@ from hydra_core.research.audit.sources import (
     traded_in,
     universe_as_of,
 )
-from hydra_core.research.bench import Bench, Candidate
+from hydra_core.research.bench import Bench, Candidate, require_same_data
 from hydra_core.research.dataset import Dataset, load_arrays, remembered
 from hydra_core.research.evaluation import correlation, effective_count, skill
 from hydra_core.research.forecasters import load_forecaster
@@ -103,9 +103,14 @@ def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tup
     Returns
     -------
     tuple of AuditLine : empty where there is no candidate
+
+    Raises
+    ------
+    ArtifactInvalid : it was trained on other data
     """
     if not candidate.version:
         return ()
+    require_same_data(bench, dataset, candidate.kind, candidate.version)
     # What an earlier version of the suite left out is not taken for having been run.
     key = (candidate.kind, candidate.version, bench.home.market, BY_KIND[candidate.kind])
     found = remembered(
