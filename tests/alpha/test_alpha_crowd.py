@@ -19,6 +19,8 @@ from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import FUNDING, Panel, noise_after
 from hydra_core.domain.panel import MAX_LOOKBACK_BARS, build_panel
+from hydra_core.research.audit.causality import hazard_ignores_the_future
+from hydra_core.research.audit.suite import HISTORY_ROWS
 from hydra_core.simulation.synthetic import SyntheticMarket
 
 DAYS = 75
@@ -94,6 +96,17 @@ def test_a_saved_model_serves_what_the_trained_one_did(
     ahead = served.hazard(noise_after(planted, len(planted) - 3, np.random.default_rng(1)), 500)
     np.testing.assert_array_equal(ahead.long[:-3], many.long[:-3])
     assert isinstance(many, Hazard)
+
+
+@pytest.mark.long
+def test_a_hazard_does_not_know_the_future_at_two_hundred_cuts(
+    candidate: crowd.CrowdCandidate, planted: Panel, tmp_path: Path
+) -> None:
+    """As the audit of a candidate judges it, at as many rows as a history's; bit for bit, so there is no tolerance."""
+    candidate.save(tmp_path)
+    served = crowd.load(tmp_path, "v1")
+    assert np.isfinite(served.hazard(planted, 500).long).all()
+    assert hazard_ignores_the_future(served, planted, rows=HISTORY_ROWS).clean
 
 
 def test_a_saved_model_can_be_judged_on_other_rows(candidate: crowd.CrowdCandidate, planted: Panel) -> None:

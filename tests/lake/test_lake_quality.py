@@ -13,7 +13,8 @@ from hydra_core.domain.market import FUNDING
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.tables import TRADES, TS
 from hydra_core.home import home_named
-from hydra_core.lake.crosschecks import CROSS_CHECKS, run_cross_checks
+from hydra_core.lake import crosschecks
+from hydra_core.lake.crosschecks import CROSS_CHECKS, funding_against_premium, run_cross_checks
 from hydra_core.lake.expectations import CheckLine, SuiteReport
 from hydra_core.lake.gaps import Gap, GapState
 from hydra_core.lake.quality import completeness, record, record_lines, verdicts
@@ -92,6 +93,41 @@ def test_one_table_that_says_otherwise_is_found(
     spoiled = pl.when(pl.int_range(pl.len()) == 3).then(pl.col(column) * factor).otherwise(pl.col(column))
     put(lake, table, frame.with_columns(spoiled.alias(column)))
     assert failed(lake) == found
+
+
+@pytest.mark.parametrize("hours", [8, 4, 1])
+@pytest.mark.parametrize(
+    ("early", "late", "rate"),
+    [
+        (0.0, 0.0, 0.0001),
+        (0.0002, 0.0002, 0.0001),
+        (0.0006, 0.0006, 0.0001),
+        (0.0007, 0.0007, 0.0002),
+        (0.0020, 0.0020, 0.0015),
+        (-0.0004, -0.0004, 0.0001),
+        (-0.0005, -0.0005, 0.0),
+        (-0.0020, -0.0020, -0.0015),
+        (0.0, 0.0020, None),
+    ],
+)
+def test_a_funding_rate_is_the_premium_and_the_interest_within_a_twentieth_of_a_percent(
+    monkeypatch: pytest.MonkeyPatch, early: float, late: float, rate: float | None, hours: int
+) -> None:
+    """F = P + clamp(.01 % - P, -.05 %, +.05 %) by hand, inside, at both ends and beyond, scaled to the interval; P counts each
+    bar by its number, so of n bars whose second half stands at .2 % it is .2 % x (3 n + 2) / (4 n + 4). To 1e-12, far above
+    the rounding of a mean."""
+    monkeypatch.setattr(crosschecks, "FUNDING_APART", 1e-12)
+    count = hours * 12
+    due = (late * (3 * count + 2) / (4 * count + 4) - 0.0005 if rate is None else rate) * hours / 8
+    premium = bars(np.repeat([early, late], count // 2))
+    settled = pl.Series([JUNE + hours * HOUR_MS]).cast(TS)
+
+    def said(rate: float) -> CheckLine:
+        rates = pl.DataFrame({"ts": settled, "rate": [rate], "interval_hours": [float(hours)]})
+        return funding_against_premium({FUNDING: rates, "premium_5m": premium}.__getitem__)
+
+    assert said(due).passed
+    assert [said(due + apart).unexpected for apart in (-2e-12, 2e-12)] == [1, 1]
 
 
 def test_a_bar_without_a_trade_says_nothing_of_the_mark(lake: Lake) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from planted_panel import planted_panel
 
 from hydra_core.alpha import labels
 from hydra_core.alpha.features import FeatureSet, intervals
+from hydra_core.alpha.models import Hazard
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS, Interval
 from hydra_core.domain.market import CANDLES, INPUTS, LIQUIDATIONS, Liquidation, Panel
@@ -22,6 +25,7 @@ from hydra_core.research.audit.sources import Sources, buildable_then, features_
 from hydra_core.research.bootstrap import Interval as Range
 from hydra_core.research.evaluation import Skill
 from hydra_core.research.gates import Caps, plausible_caps
+from hydra_core.statistics.registry import statistics
 
 HORIZON = 48
 
@@ -97,6 +101,32 @@ def test_l1_catches_a_centred_statistic(market: Panel) -> None:
 
     lines = causality.prefix_invariant(centred, market, 10, rows=2, seed=1)
     assert [line.name for line in leaks(lines)] == ["slope"]
+
+
+@pytest.mark.long
+def test_l1_clears_every_feature_and_statistic_at_two_hundred_cuts(market: Panel) -> None:
+    """As many as the audit of a history makes; bit for bit, so there is no tolerance."""
+    assert suite.HISTORY_ROWS == 200
+    whole, _ = causality.with_drawn_inputs(market)
+    lines = [
+        *causality.audit_features(whole, rows=suite.HISTORY_ROWS),
+        *causality.audit_statistics(whole, rows=suite.HISTORY_ROWS),
+    ]
+    assert len(lines) == len(FeatureSet.every()) + len(statistics())
+    assert not leaks(lines)
+
+
+def test_l1_catches_a_model_that_knows_the_next_bar(market: Panel) -> None:
+    """Its word on a row is the move after it; without that peep it is cleared."""
+
+    def hazard(panel: Panel, last: int, peeps: bool) -> Hazard:
+        moved = np.diff(np.log(panel.close), axis=0, prepend=np.nan)
+        shown = np.append(moved[1:], moved[-1:], axis=0) if peeps else moved
+        return Hazard(shown[-last:], -shown[-last:])
+
+    for peeps in (True, False):
+        model: Any = SimpleNamespace(lookback=10, hazard=partial(hazard, peeps=peeps))
+        assert causality.hazard_ignores_the_future(model, market).clean is not peeps
 
 
 def test_l1_needs_a_history_longer_than_the_look_back(market: Panel) -> None:

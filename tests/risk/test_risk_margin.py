@@ -45,6 +45,7 @@ def test_the_requirement_is_continuous_over_every_edge(tier, distance):
 
 @given(st.floats(0.001, 500), st.sampled_from([-1, 1]), st.floats(0.01, 100_000), st.floats(1.0, 20.0))
 def test_at_the_liquidation_price_equity_is_the_maintenance_margin(size, side, entry, leverage):
+    """To 1e-8 USDT; beyond a notional of 2.5 million to what float64 keeps of it, 4e-15 (at worst 8e-16 in 200,000 draws)."""
     quantity, wallet = side * size, size * entry / leverage
     price = liquidation_price(quantity, entry, wallet, TABLE)
     if price is None:
@@ -52,7 +53,7 @@ def test_at_the_liquidation_price_equity_is_the_maintenance_margin(size, side, e
         assert wallet - size * entry >= -1e-6 * size * entry
     else:
         equity = wallet + quantity * (price - entry)
-        assert equity == pytest.approx(maintenance(size * price, TABLE), abs=1e-8 * size * entry)
+        assert equity == pytest.approx(maintenance(size * price, TABLE), abs=max(1e-8, 4e-15 * size * entry))
 
 
 @given(st.floats(1.0, 20.0), st.sampled_from([-1, 1]))

@@ -325,6 +325,37 @@ def test_funding_is_charged_on_what_was_held_and_once(rig: Rig) -> None:
     assert rig.broker.settle(BTC, START - 1000, Decimal("0.0001")) is None, "nothing was held then"
 
 
+@pytest.mark.parametrize(("apart_ms", "held"), [(-1, "0"), (1, "0.1")])
+def test_who_closes_a_millisecond_before_a_settlement_pays_nothing_and_one_after_it_pays_all(
+    rig: Rig, apart_ms: int, held: str
+) -> None:
+    """The settlement is booked a second later; quantity x mark x rate is of what was held at its stamp, to the last digit."""
+    rig.plan(0.1, slices=1)
+    for _ in range(4):
+        rig.round()
+    now = rig.clock.market_ms()
+    settled = now + 60_000
+    close = OrderRecord(
+        "by-hand", "", rig.account, BTC, Side.SHORT, Decimal("0.1"), "market", OrderState.NEW, now, now,
+        reduce_only=True, reason="by hand",
+    )  # fmt: skip
+    assert rig.ledger.record_order(close)
+    rig.broker.submit(close)
+    rig.clock.advance(settled + apart_ms - now)
+    rig.price(60_000)
+    assert rig.broker.tick() == 1
+    assert rig.held() == 0
+    assert rig.ledger.fills(rig.account)[0].fill.event_ms == settled + apart_ms
+    rig.clock.advance(1_000)
+    rig.price(60_000)
+    cash = rig.ledger.account(rig.account).cash
+    payment = rig.broker.settle(BTC, settled, Decimal("0.0001"))
+    due = -Decimal(held) * Decimal("60000.0") * Decimal("0.0001")
+    assert (payment.amount if payment else Decimal(0)) == due
+    assert rig.ledger.account(rig.account).cash == cash + due
+    assert len(rig.ledger.funding_payments(rig.account)) == (1 if due else 0)
+
+
 def test_a_large_order_pays_more_than_the_best_price(rig: Rig) -> None:
     for step in range(24):
         rig.view.on_bar(BTC, START - (24 - step) * 300_000, 60_000 + 60 * (step % 2), 50)

@@ -12,6 +12,7 @@ from hydra_core.domain.market import MarketRules
 from hydra_core.domain.pairs import Pair
 from hydra_core.venue.account import (
     Account,
+    Bracket,
     Position,
     bracket_of,
     brackets,
@@ -22,7 +23,7 @@ from hydra_core.venue.account import (
 from hydra_core.venue.margin import pair_margin
 from hydra_core.venue.orders import AlgoOrder, Order, from_json, to_json
 
-BTC = Pair("BTCUSDT")
+BTC, ETH, SOL = Pair("BTCUSDT"), Pair("ETHUSDT"), Pair("SOLUSDT")
 RULES = MarketRules(BTC, Decimal("0.1"), Decimal("0.001"), Decimal("0.001"), Decimal(50), max_leverage=20)
 TABLE = brackets(RULES)
 
@@ -83,6 +84,7 @@ def test_maintenance_margin_is_continuous_over_the_brackets() -> None:
 def test_at_the_liquidation_price_the_balance_is_the_maintenance_margin(
     side: int, size: Decimal, wallet: Decimal
 ) -> None:
+    """To 1e-8 USDT: the account counts in decimals of 28 digits, so only the quotient is rounded."""
     account = Account(wallet)
     account.position(BTC).fill(side * size, Decimal(50_000), 0)
     marks = {BTC: Decimal(50_000)}
@@ -90,7 +92,46 @@ def test_at_the_liquidation_price_the_balance_is_the_maintenance_margin(
     step = bracket_of(TABLE, size * marks[BTC])
     if price:
         balance = wallet + account.position(BTC).unrealised(price)
-        assert balance == pytest.approx(size * price * step.maintenance - step.cumulative, abs=Decimal("1e-6"))
+        assert balance == pytest.approx(size * price * step.maintenance - step.cumulative, abs=Decimal("1e-8"))
+
+
+def one_rate(maintenance: str, cumulative: str = "0") -> tuple[Bracket, ...]:
+    return (Bracket(1, Decimal(0), Decimal(10**9), 20, Decimal(maintenance), Decimal(cumulative)),)
+
+
+OTHERS = {ETH: (Decimal(-10), Decimal(3_000), Decimal(3_100)), SOL: (Decimal(100), Decimal(150), Decimal(155))}
+"""Positions beside the one that is asked about: quantity, entry, mark. Together they have lost 1 000 - 500 USDT."""
+OTHER_RATES = {ETH: one_rate("0.01"), SOL: one_rate("0.02")}
+"""They claim 10 x 3 100 x .01 + 100 x 155 x .02 = 620 USDT."""
+
+
+@pytest.mark.parametrize(
+    ("quantity", "pairs", "equation", "price"),
+    [
+        (1, (), "(6000 + 50 - 60000) / (.005 - 1)", "54221.1055"),
+        (-1, (), "(6000 + 50 + 60000) / (.005 + 1)", "65721.3930"),
+        (1, (ETH,), "(6000 - 310 - 1000 + 50 - 60000) / (.005 - 1)", "55537.6884"),
+        (1, (ETH, SOL), "(6000 - 620 - 500 + 50 - 60000) / (.005 - 1)", "55346.7337"),
+        (-1, (ETH, SOL), "(6000 - 620 - 500 + 50 + 60000) / (.005 + 1)", "64606.9652"),
+    ],
+)
+def test_other_positions_move_the_liquidation_price_by_their_margin_and_their_profit(
+    quantity: int, pairs: tuple[Pair, ...], equation: str, price: str
+) -> None:
+    """LP = (WB - TMM1 + UPNL1 + cum - q EP) / (|q| MMR - q) of 1 BTC at 60 000 with a wallet of 6 000, MMR .5 %, cum 50,
+    by hand to its four digits; there the whole account's equity is its whole maintenance margin, to 1e-8 USDT."""
+    account = Account(Decimal(6_000))
+    account.position(BTC).fill(Decimal(quantity), Decimal(60_000), 0)
+    marks, tables = {BTC: Decimal(60_000)}, {BTC: one_rate("0.005", "50")}
+    for pair in pairs:
+        held, entry, marks[pair] = OTHERS[pair]
+        account.position(pair).fill(held, entry, 0)
+        tables[pair] = OTHER_RATES[pair]
+    found = liquidation_price(account, BTC, marks, tables)
+    assert found == pytest.approx(Decimal(price), abs=Decimal("5e-5")), equation
+    marks[BTC] = found
+    equity = account.wallet + account.unrealised(marks)
+    assert equity == pytest.approx(account.maintenance(marks, tables), abs=Decimal("1e-8"))
 
 
 def test_resting_orders_claim_margin_for_the_worse_side_only() -> None:
