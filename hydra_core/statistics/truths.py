@@ -141,7 +141,9 @@ def volatility_score(seed: int, days: int = 2470, train_days: int = 1500, per_da
     daily = rolling_mean(square, per_day)[rows]
     # A model of days sees their returns alone.
     day_return = log_return[: square.size // per_day * per_day].reshape(-1, per_day).sum(axis=1)
-    garch = fit_garch(day_return[:train_days], fat_tails=False).next_variance(day_return)[rows // per_day] / per_day
+    # A persistence of 1 is within the fit's reach, so the recursion starts from the training days' own variance.
+    learnt = day_return[:train_days]
+    garch = fit_garch(learnt, fat_tails=False).next_variance(day_return, float(learnt.var()))[rows // per_day] / per_day
     forecasts = {
         "random walk": daily,
         "EWMA .94": ewma_sigma(daily, np.log(0.5) / np.log(0.94), 120) ** 2,
