@@ -337,6 +337,25 @@ def test_l8_clears_every_feature_of_an_honest_panel_whose_captures_began_late() 
     assert "funding_level" in {line.name for line in found}
 
 
+def test_l8_takes_quiet_bars_of_a_capture_for_what_they_are_and_catches_a_forced_order_that_is_early(
+    recorded: tuple[Panel, Sources],
+) -> None:
+    """A capture in which hardly a bar has a forced order: where none was heard of, nothing was forced."""
+    panel, sources = recorded
+    start, step = int(panel.ts[0]), panel.interval.ms
+    heard = {
+        pair: [Liquidation(pair, start + row * step + 7, True, 1.0, 50.0) for row in range(11, len(panel), 400)]
+        for pair in panel.pairs
+    }
+    with_orders = replace(sources, liquidations=heard)
+    captured = with_orders.panel(start, int(panel.close_ms[-1]))
+    assert LIQUIDATIONS in captured.inputs
+    assert not leaks(buildable_then(captured, with_orders, rows=400))
+    early = replace(captured, liquidated_long=np.roll(captured.liquidated_long, -1, axis=0))
+    found = leaks(buildable_then(early, with_orders, rows=len(panel)))
+    assert [line.name for line in found] == ["liquidated_long"]
+
+
 def test_l8_of_features_needs_a_history_longer_than_the_look_back(recorded: tuple[Panel, Sources]) -> None:
     with pytest.raises(InputMissing, match="Needs 1489"):
         features_then(*recorded, FeatureSet(["return_1"]))

@@ -37,6 +37,7 @@ from hydra_core.research.audit.lines import AuditLine
 
 _REBUILT: Final = 3
 """Bars that are built again for one judged row: the row and two before it."""
+_FORCED: Final = frozenset({"liquidated_long", "liquidated_short"})
 _NEAR: Final = 1e-5
 """Features may differ by so much (float32): what is right to 1e-9 need not have the same bits."""
 
@@ -101,6 +102,8 @@ def buildable_then(panel: Panel, sources: Sources, *, rows: int = 50, seed: int 
         then = sources.published_by(close).panel(close - _REBUILT * panel.interval.ms, close)
         for name in FIELD_NAMES:
             seen, possible = getattr(panel, name)[row], getattr(then, name)[-1]
+            if name in _FORCED and sources.liquidations is not None:
+                possible = np.nan_to_num(possible)  # three quiet bars show no capture, and nothing was forced in them
             early = np.isfinite(seen) & ~((seen == possible) | np.isclose(seen, possible, rtol=1e-12, atol=0.0))
             if early.any():
                 pair = panel.pairs[int(np.flatnonzero(early)[0])]
