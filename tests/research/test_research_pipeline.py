@@ -200,8 +200,6 @@ def test_a_crowd_model_that_peeks_is_refused_by_its_leak_suite_and_an_honest_one
     assert "L1 hazard: long at row" in refused.note
     sure = Validation(CROWD, candidate.version, dataset.version, (GateVerdict("all", True, 1.0, 0.0, ""),))
     assert "found: L1 hazard" in pipeline.promote(bench, candidate, sure, at_ms=1).reason
-    for stage in (dataset.folder / "stages").glob("audit-*"):
-        stage.unlink()
     seen = pipeline.validate_candidate(bench, dataset, candidate)
     assert next(gate for gate in seen.gates if gate.name == "leak_suite").passed
     lines = pipeline.audit_candidate(bench, dataset, candidate)

@@ -5,15 +5,18 @@ Not here: the checks themselves; L3, L4 and L7, which need markets of known opti
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from hydra_core.alpha import labels
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.models import CROWD, FORECASTER, POLICY
+from hydra_core.alpha.registry import write_atomically
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Panel
 from hydra_core.domain.pairs import Pair
@@ -27,7 +30,7 @@ from hydra_core.research.audit.causality import (
 )
 from hydra_core.research.audit.crowd import audit_crowd
 from hydra_core.research.audit.learning import Problem, extra_lag, permuted_labels, ridge
-from hydra_core.research.audit.lines import BY_KIND, AuditLine
+from hydra_core.research.audit.lines import BY_KIND, AuditLine, leaks
 from hydra_core.research.audit.plausibility import plausible
 from hydra_core.research.audit.policy import audit_policy
 from hydra_core.research.audit.sources import (
@@ -39,7 +42,7 @@ from hydra_core.research.audit.sources import (
     universe_as_of,
 )
 from hydra_core.research.bench import Bench, Candidate, require_same_data
-from hydra_core.research.dataset import Dataset, load_arrays, remembered
+from hydra_core.research.dataset import Dataset, load_arrays
 from hydra_core.research.evaluation import correlation, effective_count, skill
 from hydra_core.research.forecasters import load_forecaster
 from hydra_core.research.gates import plausible_caps
@@ -98,7 +101,7 @@ def audit_history(
 
 
 def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tuple[AuditLine, ...]:
-    """The suite over one candidate; development only, so no lock-box is read. Kept, so that asking twice costs nothing.
+    """The suite over one candidate; development only, so no lock-box is read. A clean look is kept: asking again costs nothing.
 
     Returns
     -------
@@ -113,11 +116,20 @@ def audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> tup
     require_same_data(bench, dataset, candidate.kind, candidate.version)
     # What an earlier version of the suite left out is not taken for having been run.
     key = (candidate.kind, candidate.version, bench.home.market, BY_KIND[candidate.kind])
-    found = remembered(
-        dataset.stage("audit", *key),
-        lambda: {"lines": [line.to_json() for line in _audit_candidate(bench, dataset, candidate)]},
-    )
-    return tuple(AuditLine(**line) for line in found["lines"])
+    return tuple(_clean_once(dataset.stage("audit", *key), lambda: _audit_candidate(bench, dataset, candidate)))
+
+
+def _clean_once(stage: Path, judge: Callable[[], list[AuditLine]]) -> list[AuditLine]:
+    """The lines of a look, kept where they are clean; a finding is looked at anew, as its cause may have been mended since."""
+    file = stage.with_suffix(".json")
+    if file.exists():
+        kept = [AuditLine(**line) for line in json.loads(file.read_bytes())["lines"]]
+        if not leaks(kept):
+            return kept
+    made = judge()
+    if not leaks(made):
+        write_atomically(file, json.dumps({"lines": [line.to_json() for line in made]}, indent=1).encode())
+    return made
 
 
 def _audit_candidate(bench: Bench, dataset: Dataset, candidate: Candidate) -> list[AuditLine]:
@@ -154,16 +166,15 @@ def _audit_forecaster(bench: Bench, dataset: Dataset, version: str) -> list[Audi
 def _inputs(dataset: Dataset) -> list[AuditLine]:
     """L1 and L10 of what every candidate of a dataset reads: they depend on the dataset alone and are judged once."""
 
-    def judged() -> dict[str, Any]:
+    def judged() -> list[AuditLine]:
         recent, chosen = dataset.panel.last(min(len(dataset.panel), 3 * MOST_BARS)), FeatureSet(dataset.feature_names)
-        lines = [
+        return [
             *audit_features(recent, chosen, rows=CANDIDATE_ROWS),
             *audit_statistics(recent, rows=CANDIDATE_ROWS),
             *late_listing(recent, chosen),
         ]
-        return {"lines": [line.to_json() for line in lines]}
 
-    return [AuditLine(**line) for line in remembered(dataset.stage("audit-inputs"), judged)["lines"]]
+    return _clean_once(dataset.stage("audit-inputs"), judged)
 
 
 def _forecaster_skill(bench: Bench, dataset: Dataset, version: str) -> list[AuditLine]:
