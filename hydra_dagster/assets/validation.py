@@ -92,14 +92,14 @@ def _told(found: "Validation") -> dg.MaterializeResult[Any]:
         "passed": found.passed,
         "gates passed": len(found.gates) - len(failed),
         "gates": gates,
-        **{name: reporting.number(value) for name, value in (found.metrics | found.backtest).items()},
-        **{name: reporting.table(rows) for name, rows in found.tables.items()},
         # The verdicts stand there as a table: their picture would take its place.
         **{
             name: reporting.picture(png, name.replace("_", " "))
             for name, png in found.pictures.items()
             if name != keys.GATES
         },
+        **{name: reporting.table(rows) for name, rows in found.tables.items()},
+        **{name: reporting.number(value) for name, value in (found.metrics | found.backtest).items()},
         versions.RESULT: reporting.as_json(kept),
     }
     check = dg.AssetCheckResult(
