@@ -14,7 +14,7 @@ import numpy as np
 
 from hydra_core.alpha.models import Forecast
 from hydra_core.domain.errors import InputMissing
-from hydra_core.domain.market import Floats, Ints
+from hydra_core.domain.market import Bools, Floats, Ints
 from hydra_core.research.bootstrap import Interval, day_ratio_interval, stationary_indices
 from hydra_core.research.hac import mean_test
 from hydra_core.research.metrics import skewness
@@ -119,9 +119,7 @@ def skill(raw: Floats, realised: Floats, sigma: Floats, days: Ints, horizon: int
     ------
     InputMissing : fewer than 100 values known to both
     """
-    known = np.isfinite(raw) & np.isfinite(realised)
-    if known.sum() < 100:
-        raise InputMissing(f"{int(known.sum())} forecasts to judge", "Judge a longer span")
+    known = _judged(raw, realised)
     x, y = raw[known], realised[known]
     moved = x != 0
     largest = np.abs(x) >= np.quantile(np.abs(x), 0.9)
@@ -241,9 +239,7 @@ def rank_correlation(raw: Floats, realised: Floats, horizon: int) -> tuple[float
     ------
     InputMissing : fewer than 100 values known to both
     """
-    known = np.isfinite(raw) & np.isfinite(realised)
-    if known.sum() < 100:
-        raise InputMissing(f"{int(known.sum())} forecasts to judge", "Judge a longer span")
+    known = _judged(raw, realised)
     x, y = (_ranks(values[known]) for values in (raw, realised))
     if x.std() <= 0.0 or y.std() <= 0.0:
         return 0.0, 0.0
@@ -253,6 +249,14 @@ def rank_correlation(raw: Floats, realised: Floats, horizon: int) -> tuple[float
     rows = product.sum(axis=1)[told] * (told.sum() / known.sum())
     seen = mean_test(rows, min(horizon - 1, rows.size // 2))
     return seen.mean, seen.error
+
+
+def _judged(raw: Floats, realised: Floats) -> Bools:
+    """Where both are known; raises InputMissing where that is fewer than 100 times."""
+    known = np.isfinite(raw) & np.isfinite(realised)
+    if known.sum() < 100:
+        raise InputMissing(f"{int(known.sum())} forecasts to judge", "Judge a longer span")
+    return np.asarray(known)
 
 
 def _rise_skill(raw: Floats, realised: Floats, days: Ints, seed: int) -> Interval:
