@@ -133,7 +133,7 @@ def skill(raw: Floats, realised: Floats, sigma: Floats, days: Ints, horizon: int
         signed_skew=skewness(earned) if earned.size > 2 else 0.0,
         by_lag={lag: correlation(raw[: len(raw) - lag], realised[lag:]) for lag in LAGS},
         t=_product_t(raw, realised, horizon),
-        log_loss_skill=_rise_skill(raw, realised, days, seed),
+        log_loss_skill=rise_skill(implied_chance(raw), realised, days, seed=seed),
     )
 
 
@@ -259,14 +259,24 @@ def _judged(raw: Floats, realised: Floats) -> Bools:
     return np.asarray(known)
 
 
-def _rise_skill(raw: Floats, realised: Floats, days: Ints, seed: int) -> Interval:
-    """Skill in nats of Phi(forecast) as the probability of a rise, over even odds; rows without a move do not count."""
+def implied_chance(raw: Floats) -> Floats:
+    """The probability of a rise that a standardised forecast implies for normal returns, same shape."""
     from scipy.special import ndtr
 
-    known = np.isfinite(raw) & np.isfinite(realised) & (realised != 0)
-    said = np.asarray(ndtr(raw[known]), np.float64)
-    loss = log_loss(said, (realised[known] > 0).astype(np.float64))
-    numbers = np.broadcast_to(days[:, None], raw.shape)[known]
+    return np.asarray(ndtr(raw), np.float64)
+
+
+def rise_skill(chance: Floats, realised: Floats, days: Ints, *, seed: int = 7) -> Interval:
+    """Log-loss skill of the probability of a rise over even odds, with its 95 % interval; rows without a move do not count.
+
+    Parameters
+    ----------
+    chance, realised : arrays (n, P), NaN where unknown
+    days : array (n,), day number of each row
+    """
+    known = np.isfinite(chance) & np.isfinite(realised) & (realised != 0)
+    loss = log_loss(chance[known], (realised[known] > 0).astype(np.float64))
+    numbers = np.broadcast_to(days[:, None], known.shape)[known]
     if np.unique(numbers).size < 3:
         return UNKNOWN
     lost = day_ratio_interval(numbers, loss, np.full(loss.size, math.log(2)), seed=seed)

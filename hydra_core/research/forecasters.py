@@ -52,6 +52,7 @@ from hydra_core.research.folds import Fold, Span
 from hydra_core.research.information import PATHS, combinatorial_paths
 from hydra_core.research.lessons import judged_heads, lesson, more_labels, taught
 from hydra_core.research.outofsample import calibrated, forecast_arrays, forecast_of, spread_out
+from hydra_core.research.rises import rise_on
 from hydra_core.research.searchspace import first_parameters, suggested, swept_family
 from hydra_core.research.sweeps import StudyResult, TrialFailed, sweep
 from hydra_core.research.trials import trials_of
@@ -245,11 +246,12 @@ def _make_candidate(bench: Bench, dataset: Dataset, study: StudyResult, descent:
     card = card.model_copy(
         update={"metrics": {**card.metrics, **{name: Estimate(value=v) for name, v in told.items()}}}
     )
+    rise = rise_on(bench, dataset, final)
     version = seal(
         bench,
         card,
         lambda folder: artifact.write(
-            folder, model, features, calibration, dataset.horizon, width=width,
+            folder, model, features, calibration, dataset.horizon, width=width, rise=rise,
             heads=() if word is None else word.horizons, shift=shift, reference=references_of(dataset),
         ),
     )  # fmt: skip

@@ -23,7 +23,7 @@ from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.research.audit.learning import ridge
 from hydra_core.research.bootstrap import Interval
 from hydra_core.research.dataset import EMBARGO_BARS, Dataset
-from hydra_core.research.evaluation import correlation, rank_correlation
+from hydra_core.research.evaluation import UNKNOWN, correlation, rank_correlation, rise_skill
 from hydra_core.research.folds import combinatorial, paths
 from hydra_core.research.metrics import (
     DAYS_A_YEAR,
@@ -59,6 +59,7 @@ HEADS: Final = "its volatility head's"
 _LINE: Final = ("figure", "value", "low", "high", "note")
 _FIGURES: Final = (
     "rank_ic",
+    "rise_skill",
     "calibration_error",
     "calibration_slope",
     "brier_skill",
@@ -151,6 +152,16 @@ def rank_lines(raw: Floats, realised: Floats, horizon: int) -> dict[str, Line]:
     found, error = rank_correlation(raw, realised, horizon)
     interval = Interval(found, found - 1.96 * error, found + 1.96 * error)
     return {"rank_ic": _of("rank IC, out of sample", interval, f"Newey-West error {error:.4f} over {horizon} bars")}
+
+
+def rise_lines(chance: Floats, realised: Floats, days: Ints) -> dict[str, Line]:
+    """Log-loss skill of the chance of a rise (n, P) of consecutive rows; empty where none was told."""
+    if not np.isfinite(chance).any():
+        return {}
+    seen = rise_skill(chance, realised, days)
+    if seen is UNKNOWN:
+        return {}
+    return {"rise_skill": _of("log-loss skill of the chance of a rise", seen, "over even odds; no decision reads it")}
 
 
 def track_lines(daily: Floats, trials: Floats, counted: int) -> dict[str, Line]:

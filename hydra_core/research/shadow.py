@@ -27,13 +27,13 @@ from hydra_core.alpha.policy.band import lanes
 from hydra_core.alpha.policy.observation import policy_inputs
 from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
-from hydra_core.domain.market import Floats, Panel
+from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.domain.panel import MAX_LOOKBACK_BARS
 from hydra_core.lake.panel import load_panel
 from hydra_core.research.bench import Bench
 from hydra_core.research.books import Book, aligned, trade_forecast
 from hydra_core.research.bootstrap import Interval, mean_interval
-from hydra_core.research.evaluation import skill
+from hydra_core.research.evaluation import UNKNOWN, rise_skill, skill
 from hydra_core.research.folds import Span
 from hydra_core.research.policies import LEVEL, paired
 from hydra_core.research.trials import Journal
@@ -70,6 +70,7 @@ class Watch:
     shadow : the challenger's live skill on the same bars; ``lead`` its mean daily return less the champion's, with its interval
     daily : mean daily net return of each, traded alike
     inside : share of returns inside each forecaster's intervals, of which nine of ten were promised
+    rises : log-loss skill of each forecaster's chance of a rise over even odds
     """
 
     kind: str
@@ -86,6 +87,7 @@ class Watch:
     lead: Interval | None = None
     daily: dict[str, float] = field(default_factory=dict)
     inside: dict[str, float] = field(default_factory=dict)
+    rises: dict[str, float] = field(default_factory=dict)
 
     @property
     def gone(self) -> bool:
@@ -188,7 +190,7 @@ def _look(bench: Bench, kind: str, champion: str, until_ms: int) -> Watch:
 
 
 def _judge_forecaster(bench: Bench, panel: Panel, span: Span, champion: str, challenger: str) -> dict[str, Any]:
-    books, shown, inside = {}, {}, {}
+    books, shown, inside, rises = {}, {}, {}, {}
     conditions = bench.conditions(panel)
     for name, version in (("champion", champion), ("challenger", challenger)):
         model = _opened(bench, FORECASTER, version)
@@ -197,7 +199,7 @@ def _judge_forecaster(bench: Bench, panel: Panel, span: Span, champion: str, cha
         forecast = model.forecast(panel, len(span))
         shown[name] = _forecast_skill(panel, span, forecast, model.horizon_bars)
         if isinstance(model, SealedForecaster):
-            inside[name] = _inside(panel, span, model)
+            inside[name], rises[name] = _inside(panel, span, model), _rise_skill(panel, span, model)
         limits = bench.at_horizon(model.horizon_bars).limits
         books[name] = trade_forecast(panel, _spread(forecast, len(panel), span), limits, span, conditions=conditions)
     return {
@@ -206,6 +208,7 @@ def _judge_forecaster(bench: Bench, panel: Panel, span: Span, champion: str, cha
         "lead": _lead(books),
         "daily": {name: float(book.daily.mean()) for name, book in books.items()},
         "inside": {name: share for name, share in inside.items() if math.isfinite(share)},
+        "rises": {name: value for name, value in rises.items() if math.isfinite(value)},
     }
 
 
@@ -215,6 +218,16 @@ def _inside(panel: Panel, span: Span, model: SealedForecaster) -> float:
     came = labels.forward_return(panel, model.horizon_bars)[span.start : span.end]
     known = np.isfinite(low) & np.isfinite(came)
     return float(((low <= came) & (came <= high))[known].mean()) if known.any() else math.nan
+
+
+def _rise_skill(panel: Panel, span: Span, model: SealedForecaster) -> float:
+    """Log-loss skill of the forecaster's chance of a rise; NaN where it has none, or the span too few days."""
+    chance = model.chance(panel, len(span))
+    if chance is None or not np.isfinite(chance).any():
+        return math.nan
+    rows = slice(span.start, span.end)
+    seen = rise_skill(chance, labels.scaled_return(panel, model.horizon_bars)[rows], _days(panel, rows))
+    return math.nan if seen is UNKNOWN else seen.value
 
 
 def _judge_crowd(bench: Bench, panel: Panel, span: Span, champion: str, challenger: str) -> dict[str, Any]:
@@ -274,8 +287,11 @@ def _opened(bench: Bench, kind: str, version: str) -> Any:
 def _forecast_skill(panel: Panel, span: Span, forecast: Forecast, horizon: int) -> Interval:
     rows = slice(span.start, span.end)
     sigma = labels.volatility_scale(panel)[rows] * math.sqrt(horizon)
-    days = np.asarray((panel.close_ms[rows] - 1) // DAY_MS, np.int64)
-    return skill(forecast.z, labels.scaled_return(panel, horizon)[rows], sigma, days, horizon).correlation
+    return skill(forecast.z, labels.scaled_return(panel, horizon)[rows], sigma, _days(panel, rows), horizon).correlation
+
+
+def _days(panel: Panel, rows: slice) -> Ints:
+    return np.asarray((panel.close_ms[rows] - 1) // DAY_MS, np.int64)
 
 
 def _spread(forecast: Forecast, total: int, span: Span) -> Forecast:

@@ -36,6 +36,7 @@ from hydra_core.research.hac import sharpe_error
 from hydra_core.research.metrics import DAYS_A_YEAR, annual_sharpe, at_equal_risk, dsr, max_drawdown, psr, sharpe
 from hydra_core.research.origins import STRESSES, origins
 from hydra_core.research.outofsample import baseline_raw, calibrated
+from hydra_core.research.rises import recorded_rises
 from hydra_core.research.sweeps import StudyResult
 from hydra_core.research.trackrecord import good_periods, overfitting, superiority, until
 from hydra_core.research.trials import COMPARISON, read_lockbox
@@ -186,6 +187,9 @@ def _information(
         return {
             "figures": {
                 **information.rank_lines(forecast.z[rows], dataset.label[rows], horizon),
+                **information.rise_lines(
+                    recorded_rises(bench, dataset, model.rise)[rows], dataset.label[rows], dataset.days[rows]
+                ),
                 **information.calibration_lines(
                     forecast.rows(rows), (dataset.label * scale)[rows], bench.limits.round_trip, dataset.days[rows],
                     horizon, lockbox - span.start,

@@ -85,6 +85,7 @@ def _told(kind: str, seen: "Watch | None") -> dg.MaterializeResult[Any]:
         "until": iso(seen.until_ms),
         seen.measure: reporting.table([{"bp a day": "", **row} for row in rows]),
         **{f"inside the intervals of the {who}": reporting.number(share) for who, share in seen.inside.items()},
+        **{f"skill of the {who}'s chance of a rise": reporting.number(skill) for who, skill in seen.rises.items()},
         **({"live": reporting.number(seen.live.value)} if seen.live is not None else {}),
         versions.RESULT: reporting.as_json(seen.to_json()),
     }

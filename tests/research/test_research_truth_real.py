@@ -14,6 +14,7 @@ from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.intervals import DAY_MS, HOUR_MS, Interval
 from hydra_core.domain.market import Panel
 from hydra_core.research.audit.causality import prefix_invariant
+from hydra_core.research.evaluation import implied_chance
 from hydra_core.research.trials import lockbox_ledger
 from hydra_core.research.truth import bench, realdata, recorded, rivals, rows
 from hydra_core.research.truth.histories import candles
@@ -140,8 +141,12 @@ def quick(monkeypatch: pytest.MonkeyPatch, turning: Recorded) -> Recorded:
     return turning
 
 
-def as_ridge(history: Recorded, horizon: int, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-    return rivals.rivals()["ridge"](history, horizon, train, test)
+Told = tuple[np.ndarray, np.ndarray]
+
+
+def as_ridge(history: Recorded, horizon: int, train: np.ndarray, test: np.ndarray, seed: int) -> Told:
+    said = rivals.rivals()["ridge"](history, horizon, train, test)
+    return said, implied_chance(2 * said)
 
 
 def test_a_reading_holds_everybody_on_the_same_rows(quick: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,15 +155,19 @@ def test_a_reading_holds_everybody_on_the_same_rows(quick: Recorded, monkeypatch
     assert made.ours == pytest.approx(made.notes["skill"]["1h"]["ridge"]["correlation"][0])
     assert made.value <= 0 or made.notes["best"]["IC"] == "LightGBM A"
     assert set(made.notes["parts"]) == {"loss", "sharpe", "leaks"}
+    hour = made.notes["skill"]["1h"]
+    assert made.notes["parts"]["loss"]["ours"] == hour[realdata.OURS]["log_loss_skill"][0]
+    assert hour[realdata.OURS]["log_loss_skill"] != hour["ridge"]["log_loss_skill"]  # of the chance, not of the mean
     assert {"buy and hold", "carry 7d", realdata.OURS} <= set(made.notes["traded"])
     assert made.notes["traded"]["buy and hold"]["error"] > 0
     assert all(abs(value) <= 1 for value in made.notes["by month"].values())
 
 
 def test_a_figure_too_good_to_be_true_raises_the_audit(quick: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    def knows(history: Recorded, horizon: int, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    def knows(history: Recorded, horizon: int, train: np.ndarray, test: np.ndarray, seed: int) -> Told:
         noise = np.random.default_rng(seed).standard_normal((test.size, 3))
-        return np.nan_to_num(history.label(horizon)[test]) * 0.3 + noise
+        said = np.nan_to_num(history.label(horizon)[test]) * 0.3 + noise
+        return said, implied_chance(said)
 
     monkeypatch.setattr(realdata, "hydra_forecast", knows)
     found = realdata.real_row(Path("x"), None)(1, 1).notes

@@ -3,9 +3,10 @@
 ``forecaster.json`` names the features, the window, the calibration and the parts whose weighted sum is the forecast. A
 network is ``model.onnx``: raw feature windows (n, steps, F), or (n, P, steps, F) where pairs attend to each other, with the
 normalisation inside, to standardised returns; where it has further heads, what they say is its second output. Trees are
-``trees.txt`` (LightGBM's own format), regressions ``linear.json`` and ``polynomial.json``. ``network.npy`` holds the first
-network's weights, for a warm start; ``reference.json`` what every feature was like while it was trained, for drift. Each
-part's library is imported when it is opened.
+``trees.txt`` (LightGBM's own format), regressions ``linear.json`` and ``polynomial.json``; the chance of a rise is
+``rise.json`` with its trees in ``rise.txt``. ``network.npy`` holds the first network's weights, for a warm start;
+``reference.json`` what every feature was like while it was trained, for drift. Each part's library is imported when it is
+opened.
 
 Not here: the card's and the folder's hash (``alpha/registry``), training (``families``).
 """
@@ -37,6 +38,7 @@ from hydra_core.alpha.forecaster.families import (
 from hydra_core.alpha.forecaster.heads import HEAD_FIELDS, HeadsWord
 from hydra_core.alpha.forecaster.linear import LinearModel
 from hydra_core.alpha.forecaster.polynomial import PolynomialModel
+from hydra_core.alpha.forecaster.rise import RiseModel
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
 from hydra_core.alpha.models import Forecast
 from hydra_core.alpha.onnx_files import export, open_session
@@ -52,6 +54,8 @@ MODEL: Final = "model.onnx"
 WEIGHTS: Final = "network.npy"
 SETTINGS: Final = "forecaster.json"
 REFERENCE: Final = "reference.json"
+RISE: Final = "rise.json"
+RISE_TREES: Final = "rise.txt"
 _FILES: Final = {LINEAR: "linear.json", POLYNOMIAL: "polynomial.json", TREES: "trees.txt"}
 _CHUNK: Final = 1024
 
@@ -68,6 +72,7 @@ class SealedForecaster:
     heads : horizons that the networks' further heads speak of, bars
     shift : how far the heads' outer quantiles are moved apart to hold nine returns of ten, in the same units; NaN where the
         heads do not speak of this horizon, then ``width`` makes the interval
+    rise : the chance that the price stands higher at the horizon's end; None where it was not taught. No decision reads it
     """
 
     version: str
@@ -80,6 +85,7 @@ class SealedForecaster:
     width: float = np.nan
     heads: tuple[int, ...] = ()
     shift: float = np.nan
+    rise: RiseModel | None = None
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -120,6 +126,12 @@ class SealedForecaster:
             )
         expected = self.calibration.expected(raw)
         return (expected - self.width) * scale, (expected + self.width) * scale
+
+    def chance(self, panel: Panel, last: int) -> Floats | None:
+        """Probability that the price rises over the horizon, newest ``last`` rows, (last, P); None where it was not taught."""
+        if self.rise is None:
+            return None
+        return self.rise.chance(self.features.compute(panel, last), np.arange(last))
 
     def heads_word(self, panel: Panel, last: int) -> HeadsWord | None:
         """What the further heads say of the newest ``last`` rows, in standard deviations of each horizon; None without them."""
@@ -226,6 +238,7 @@ def write(
     heads: Sequence[int] = (),
     shift: float = np.nan,
     reference: Mapping[str, Reference] | None = None,
+    rise: RiseModel | None = None,
 ) -> None:
     """Write a trained forecaster into a folder (its card is the caller's); parts of no weight are left out.
 
@@ -253,6 +266,10 @@ def write(
     if any("horizons" in one for one in parts):
         moved = shift if np.isfinite(shift) else None
         settings["heads"] = {"horizons": list(heads), "fields": list(HEAD_FIELDS), "shift": moved}
+    if rise is not None:
+        settings["rise"] = {"file": RISE, "trees": RISE_TREES}
+        (folder / RISE).write_text(json.dumps(rise.to_dict()))
+        (folder / RISE_TREES).write_text(rise.text)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True))
     if reference:
         told = {name: one.to_json() for name, one in reference.items()}
@@ -393,9 +410,19 @@ def load(folder: Path, version: str) -> SealedForecaster:
             width=np.nan if width is None else float(width),
             heads=tuple(int(each) for each in heads.get("horizons", ())),
             shift=np.nan if shift is None else float(shift),
+            rise=_open_rise(folder, settings.get("rise")),
         )
     except (OSError, ValueError, KeyError, TypeError, HydraError) as error:
         raise ArtifactInvalid(f"forecaster in {folder} cannot be loaded: {error}", "Train it again") from error
+
+
+def _open_rise(folder: Path, entry: dict[str, Any] | None) -> RiseModel | None:
+    """The chance of a rise as its entry names it, its trees looked at once."""
+    if entry is None:
+        return None
+    text = (folder / entry["trees"]).read_text()
+    trees.opened(text)
+    return RiseModel.from_dict(json.loads((folder / entry["file"]).read_text()), text)
 
 
 def _open(folder: Path, entry: dict[str, Any], shape: WindowShape) -> Part:

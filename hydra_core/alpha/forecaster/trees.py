@@ -91,13 +91,16 @@ def opened(text: str) -> Any:
         raise ArtifactInvalid(f"no trees in a text of {len(text)} characters: {error}", "Train them again") from error
 
 
-def say(booster: Any, features: Features, rows: Ints, trees: int) -> Floats:
-    """The first ``trees`` trees' word on rows of a (T, P, F) array, shape (n, P); NaN where a feature is."""
+def say(booster: Any, features: Features, rows: Ints, trees: int, raw: bool = False) -> Floats:
+    """The first ``trees`` trees' word on rows of a (T, P, F) array, shape (n, P); NaN where a feature is.
+
+    ``raw``: their sum itself (log odds where signs were taught) instead of what the objective makes of it.
+    """
     values = np.ascontiguousarray(features[rows])
     known = np.isfinite(values).all(axis=2)
     out = np.full(known.shape, np.nan)
     if known.any():
-        out[known] = booster.predict(values[known], num_iteration=trees, num_threads=1) if trees else 0.0
+        out[known] = booster.predict(values[known], num_iteration=trees, num_threads=1, raw_score=raw) if trees else 0.0
     return out
 
 

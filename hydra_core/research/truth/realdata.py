@@ -10,7 +10,7 @@ Not here: features (``recorded``), the plain ones (``rivals``), the table (``row
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from hydra_core.research.audit.causality import prefix_invariant
 from hydra_core.research.audit.learning import Problem, extra_lag, permuted_labels
 from hydra_core.research.audit.lines import AuditLine, leaks
 from hydra_core.research.bootstrap import day_ratio_interval, stationary_indices
-from hydra_core.research.evaluation import Skill, correlation, skill
+from hydra_core.research.evaluation import Skill, correlation, implied_chance, rise_skill, skill
 from hydra_core.research.scores import log_loss
 from hydra_core.research.truth import recorded, rivals
 from hydra_core.research.truth.measures import Measure, Reading
@@ -40,8 +40,6 @@ LEAST_TRAIN: Final = 9_000
 """Hours that the first model is trained on at least: a year."""
 BLOCK_DAYS: Final = 5.0
 VALID_SHARE: Final = 0.15
-STRIDE: Final = 3
-"""Hours between two training rows: neighbours say nearly the same."""
 EPOCHS: Final = 3
 WINDOW: Final = WindowShape(steps=8, stride=3)
 """The network looks back a day: the features reach further by themselves."""
@@ -58,10 +56,15 @@ IMPLAUSIBLE: Final[dict[str, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """Standardised forecasts (rows, P) of everybody on the test rows of one horizon."""
+    """Standardised forecasts (rows, P) of everybody on the test rows of one horizon, and HYDRA's chance of a rise there."""
 
     rows: Ints
     said: dict[str, Floats]
+    rise: Floats
+
+    def chance(self, name: str) -> Floats:
+        """Probability of a rise, shape (rows, P): what the forecast implies where no other was taught."""
+        return self.rise if name == OURS else implied_chance(self.said[name])
 
 
 def real_row(folder: Path, later: Path | None) -> Measure:
@@ -105,6 +108,7 @@ def _walk_forward(history: Recorded, horizon: int, starts: Ints, seed: int) -> _
     ends = [*starts[1:], len(history.panel) - horizon - 1]
     said: dict[str, list[Floats]] = {}
     rows: list[Ints] = []
+    rise: list[Floats] = []
     for start, end in zip(starts, ends, strict=True):
         test = np.arange(start, end)
         train = np.arange(LONGEST, start - horizon - 1 - 24)
@@ -112,30 +116,43 @@ def _walk_forward(history: Recorded, horizon: int, starts: Ints, seed: int) -> _
         made = {name: fit(history, horizon, train, test) for name, fit in rivals.rivals().items()}
         made[ENSEMBLE] = 0.5 * (made["ridge"] + made["LightGBM A"])
         made |= {f"momentum {bars}h": rivals.momentum(history, bars, test) for bars in rivals.MOMENTA}
-        made[OURS] = hydra_forecast(history, horizon, train, test, seed)
+        made[OURS], chance = hydra_forecast(history, horizon, train, test, seed)
+        rise.append(chance)
         for name, values in made.items():
             said.setdefault(name, []).append(values)
-    return _Walk(np.concatenate(rows), {name: np.concatenate(parts) for name, parts in said.items()})
+    joined = {name: np.concatenate(parts) for name, parts in said.items()}
+    return _Walk(np.concatenate(rows), joined, np.concatenate(rise))
 
 
-def hydra_forecast(history: Recorded, horizon: int, train: Ints, test: Ints, seed: int) -> Floats:
-    """HYDRA's forecaster on hourly features: every family stacked, as the research pipeline would train it."""
+def hydra_forecast(history: Recorded, horizon: int, train: Ints, test: Ints, seed: int) -> tuple[Floats, Floats]:
+    """HYDRA's forecaster on hourly features, trained as the research pipeline would: every family stacked, and the sign.
+
+    Labels of one hour do not overlap and each of them teaches; of longer ones, neighbours say nearly the same.
+
+    Returns
+    -------
+    (said, chance) : standardised forecasts and probabilities of a rise, shape (test rows, P) each
+    """
     from hydra_core.alpha.forecaster.families import STACKED, Recipe, fit_family
     from hydra_core.alpha.forecaster.network import NetworkHyper
+    from hydra_core.alpha.forecaster.rise import fit_rise
 
     label, features = history.label(horizon), np.nan_to_num(history.features)
-    gap = WINDOW.reach + horizon + 24
+    gap, stride = WINDOW.reach + horizon + 24, max(1, horizon - 1)
     cut = train[0] + int(len(train) * (1 - VALID_SHARE))
-    fitted, valid = np.arange(train[0] + WINDOW.reach, cut - gap, STRIDE), np.arange(cut, train[-1] + 1, STRIDE)
-    recipe = Recipe(NetworkHyper(epochs=EPOCHS, patch=WINDOW.steps // 2), shape=WINDOW, gap=gap // STRIDE)
+    fitted, valid = np.arange(train[0] + WINDOW.reach, cut - gap, stride), np.arange(cut, train[-1] + 1, stride)
+    recipe = Recipe(NetworkHyper(epochs=EPOCHS, patch=WINDOW.steps // 2), shape=WINDOW, gap=gap)
     made = fit_family(STACKED, features, label, fitted, valid, recipe, seed=seed)
-    return made.predict(features, test)
+    rise = fit_rise(features, label, fitted, valid, seed=seed)
+    return made.predict(features, test), rise.chance(features, test)
 
 
 def _skills(history: Recorded, horizon: int, walk: _Walk) -> dict[str, Skill]:
     sigma = history.sigma[walk.rows] * math.sqrt(horizon)
     label, days = history.label(horizon)[walk.rows], history.days[walk.rows]
-    return {name: skill(said, label, sigma, days, horizon) for name, said in walk.said.items()}
+    found = {name: skill(said, label, sigma, days, horizon) for name, said in walk.said.items()}
+    found[OURS] = replace(found[OURS], log_loss_skill=rise_skill(walk.rise, label, days))
+    return found
 
 
 def _traded(history: Recorded, walk: _Walk, horizon: int) -> dict[str, rivals.Traded]:
@@ -165,7 +182,7 @@ def _reading(
             "ours": own.log_loss_skill.value,
             "reference": hour[best_loss].log_loss_skill.value,
             "value": own.log_loss_skill.value - hour[best_loss].log_loss_skill.value,
-            "error": _loss_error(walk.said[OURS], walk.said[best_loss], label, days),
+            "error": _loss_error(walk.chance(OURS), walk.chance(best_loss), label, days),
         },
         "sharpe": {
             "ours": traded[OURS].sharpe,
@@ -216,12 +233,10 @@ def _gap_error(ours: Floats, other: Floats, label: Floats, days: Ints, draws: in
 
 
 def _loss_error(ours: Floats, other: Floats, label: Floats, days: Ints) -> float:
-    """Standard error of the difference of two log-loss skills."""
-    from scipy.special import ndtr
-
+    """Standard error of the difference of two log-loss skills of probabilities of a rise."""
     known = np.isfinite(ours) & np.isfinite(other) & np.isfinite(label) & (label != 0)
     rose = (label[known] > 0).astype(np.float64)
-    gap = log_loss(np.asarray(ndtr(other[known])), rose) - log_loss(np.asarray(ndtr(ours[known])), rose)
+    gap = log_loss(other[known], rose) - log_loss(ours[known], rose)
     numbers = np.broadcast_to(days[:, None], known.shape)[known]
     seen = day_ratio_interval(numbers, gap / math.log(2), np.ones(gap.size), block_days=BLOCK_DAYS)
     return (seen.high - seen.low) / (2 * 1.96)
