@@ -32,5 +32,6 @@ PARTS = {
     "merton": _part("layer2", "merton"),
     "live": _part("layer2", "live"),
     "retraining": _part("retraining"),
+    "memory": _part("retraining", "long"),
 }
-"""In the order in which they run: the one that takes most of an hour comes last."""
+"""In the order in which they run: those that take long come last."""

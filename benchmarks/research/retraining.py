@@ -1,18 +1,23 @@
 """Minutes of a whole weekly retraining against its limit: from candles to promoted (or refused) models.
 
 Eight pairs, 100,000 candles, a sweep of twenty trials, three networks of different seeds in the forecaster; features, folds,
-walk-forward, crowd model, policy, gates and reports included. The market is the synthetic one, so there is something to find.
+walk-forward, crowd model, policy, gates and reports included. The market is the synthetic one, so there is something to
+find. A second part does the same on five times the history and judges the memory that it takes.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from benchmarks import market
+from benchmarks.memory import peak_mb
 from benchmarks.rows import AT_MOST, Report, Row
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
 from hydra_core.domain.market import Panel
@@ -33,26 +38,68 @@ QUICK = TrainingSettings(
 )
 
 
+LONG_NAME = "memory of a retraining on 500,000 candles"
+LONG_GB = 24.0
+LONG = WEEKLY.model_copy(update={"candles": 500_000})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a retraining took: wall clock and processor time in minutes, most memory ever held in GB, models promoted."""
+
+    minutes: float
+    cpu_minutes: float
+    peak_gb: float
+    pairs: int
+    promoted: tuple[str, ...]
+
+
 def measure(report: Report) -> list[Row]:
     """One row: minutes; on a GPU where there is one."""
     on_gpu = torch.cuda.is_available()
     report.leave_out(*((CPU_NAME, "a GPU is at hand") if on_gpu else (GPU_NAME, "there is no GPU here")))
     training = QUICK if report.quick else WEEKLY
     report.say(f"weekly retraining on {training.candles:,} candles a pair (up to an hour)")
+    cost = timed(training, report)
+    where = torch.cuda.get_device_name() if on_gpu else f"{training.threads} CPU thread a network"
+    notes = (
+        f"peer: the limit; {cost.pairs} pairs x {training.candles:,} candles in memory, {training.forecaster_trials} "
+        f"trials, {training.forecaster.networks} seeds, {where}; {cost.cpu_minutes:.1f} CPU minutes; "
+        f"promoted: {', '.join(cost.promoted) or 'none'}"
+    )
+    name, limit = (GPU_NAME, GPU_MINUTES) if on_gpu else (CPU_NAME, CPU_MINUTES)
+    return [Row(name, cost.minutes, limit, 1.0, "min", AT_MOST, notes)]
+
+
+def long(report: Report) -> list[Row]:
+    """One row: the most memory that a process of its own holds while it retrains on five times the weekly history."""
+    training = QUICK if report.quick else LONG
+    report.say(f"retraining on {training.candles:,} candles a pair, in a process of its own (up to two hours)")
+    with multiprocessing.get_context("spawn").Pool(1) as alone:
+        cost = alone.apply(alone_timed, (training,))
+        alone.close()
+        alone.join()
+    notes = (
+        f"peer: the limit; {cost.pairs} pairs x {training.candles:,} candles, {training.forecaster_trials} trials, "
+        f"{training.forecaster.networks} seeds; {cost.minutes:.1f} min, {cost.cpu_minutes:.1f} CPU minutes"
+    )
+    return [Row(LONG_NAME, cost.peak_gb, LONG_GB, 1.0, "GB", AT_MOST, notes)]
+
+
+def alone_timed(training: TrainingSettings) -> Cost:
+    """:func:`timed` in a process that has no console but the error stream."""
+    return timed(training, Report(say=lambda words: print(f"  {words} ...", file=sys.stderr, flush=True)))
+
+
+def timed(training: TrainingSettings, report: Report) -> Cost:
+    """A retraining in a folder that is gone afterwards, and what it took."""
     panel = history(training.candles)
     with tempfile.TemporaryDirectory(prefix="retraining-") as folder:
         began, cpu = time.perf_counter(), time.process_time()
         run = retrain(panel, training, Path(folder), report)
         minutes, cpu = (time.perf_counter() - began) / 60, (time.process_time() - cpu) / 60
-    passed = [kind for kind, done in run.promotions.items() if done.promoted]
-    where = torch.cuda.get_device_name() if on_gpu else f"{training.threads} CPU thread a network"
-    notes = (
-        f"peer: the limit; {len(panel.pairs)} pairs x {len(panel):,} candles in memory, {training.forecaster_trials} "
-        f"trials, {training.forecaster.networks} seeds, {where}; {cpu:.1f} CPU minutes; "
-        f"promoted: {', '.join(passed) or 'none'}"
-    )
-    name, limit = (GPU_NAME, GPU_MINUTES) if on_gpu else (CPU_NAME, CPU_MINUTES)
-    return [Row(name, minutes, limit, 1.0, "min", AT_MOST, notes)]
+    passed = tuple(kind for kind, done in run.promotions.items() if done.promoted)
+    return Cost(minutes, cpu, peak_mb() / 1024, len(panel.pairs), passed)
 
 
 def history(candles: int) -> Panel:
