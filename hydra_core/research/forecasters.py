@@ -18,7 +18,6 @@ import numpy as np
 
 from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster.artifact import SealedForecaster
-from hydra_core.alpha.forecaster.conformal import conformal_width
 from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER, TREES, FamilyModel, Recipe, fit_family
 from hydra_core.alpha.forecaster.heads import HeadsWord
 from hydra_core.alpha.forecaster.linear import LABEL_CLIP
@@ -56,6 +55,7 @@ from hydra_core.research.rises import rise_on
 from hydra_core.research.searchspace import first_parameters, suggested, swept_family
 from hydra_core.research.sweeps import StudyResult, TrialFailed, sweep
 from hydra_core.research.trials import trials_of
+from hydra_core.statistics.conformal import conformal_width
 
 if TYPE_CHECKING:
     from hydra_core.alpha.forecaster.network import NetworkHyper

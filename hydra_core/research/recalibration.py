@@ -23,7 +23,6 @@ from hydra_core.alpha import labels
 from hydra_core.alpha.forecaster import artifact
 from hydra_core.alpha.forecaster.artifact import SealedForecaster, to_forecast
 from hydra_core.alpha.forecaster.calibration import Calibration, fit_calibration
-from hydra_core.alpha.forecaster.conformal import conformal_width
 from hydra_core.alpha.models import FORECASTER, Forecast
 from hydra_core.alpha.registry import RENEWS, write_card
 from hydra_core.domain.errors import InputMissing
@@ -39,6 +38,7 @@ from hydra_core.research.evaluation import reliability
 from hydra_core.research.folds import Span
 from hydra_core.research.gates import GateVerdict, RecalibrationEvidence, passed, recalibration_gates, why_refused
 from hydra_core.research.trials import Journal, trial_ledger
+from hydra_core.statistics.conformal import conformal_width
 
 FIT_DAYS: Final = 28
 """Newest days before the judged ones that a calibration is fitted on, at most; at least a quarter of them."""

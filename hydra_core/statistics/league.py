@@ -1,7 +1,7 @@
 """Every volatility model of this layer on the same rows, walked forward: whose QLIKE is lowest, and by how much.
 
 Each model is refitted at each of the given moments on what was known a day before. Not here: the models (har.py,
-garch.py, pooled.py), the test of a difference (comparison.py).
+garch.py, pooled.py), the test of a difference (comparison.py), how wide an interval is (variance_intervals.py).
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import numpy as np
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints, Panel
 from hydra_core.statistics import pooled
+from hydra_core.statistics.conformal import LEVEL
 from hydra_core.statistics.garch import fit_garch
 from hydra_core.statistics.har import fit_har, fit_log_har, future_variance, least_squares, log_mean_variance
 from hydra_core.statistics.rolling import change, exponential_mean, rolling_mean
+from hydra_core.statistics.variance_intervals import VarianceIntervals, variance_intervals
 from hydra_core.statistics.volatility import VARIANCE_FLOOR, qlike
 
 DAY_BARS: Final = 288
@@ -35,11 +37,15 @@ class League:
     rows : (n,), rows of the panel that are forecast from
     outcome : (n, P), realised variance per bar over the horizon
     forecasts : name -> (n, P)
+    horizon : bars ahead
+    every : bars between forecasts
     """
 
     rows: Ints
     outcome: Floats
     forecasts: dict[str, Floats]
+    horizon: int
+    every: int
 
     def losses(self, name: str, most: float = np.inf) -> Floats:
         """QLIKE of each row and pair, drawn in at ``most``."""
@@ -48,6 +54,10 @@ class League:
     def table(self, most: float = np.inf) -> dict[str, float]:
         """Mean QLIKE by model."""
         return {name: float(self.losses(name, most).mean()) for name in self.forecasts}
+
+    def intervals(self, name: str, level: float = LEVEL) -> VarianceIntervals:
+        """Intervals around a model's forecasts, each made of the model's earlier errors out of sample."""
+        return variance_intervals(self.rows, self.horizon, self.every, self.outcome, self.forecasts[name], level)
 
 
 def volatility_league(
@@ -91,7 +101,8 @@ def volatility_league(
             parts.setdefault(name, []).append(np.maximum(forecast, LEAST))
         say(f"{test.size} rows from {begin}")
     joined = np.concatenate(rows)
-    return League(joined, outcome[joined], {name: np.concatenate(found) for name, found in parts.items()})
+    forecasts = {name: np.concatenate(found) for name, found in parts.items()}
+    return League(joined, outcome[joined], forecasts, horizon, every)
 
 
 def _models(

@@ -20,6 +20,7 @@ from hydra_core.statistics.processes import cascading_events, hawkes_times, swit
 from hydra_core.statistics.regimes import RegimeModel, sticky
 from hydra_core.statistics.regimes_fit import first_guess, fit_regimes
 from hydra_core.statistics.rolling import rolling_mean
+from hydra_core.statistics.variance_intervals import Coverage, variance_intervals
 from hydra_core.statistics.volatility import ewma_sigma, qlike
 
 TURBULENT: Final = RegimeModel(scales=(1.0, 2.0), transition=sticky((288.0, 144.0)), degrees=4)
@@ -133,9 +134,7 @@ def volatility_score(seed: int, days: int = 2470, train_days: int = 1500, per_da
     outcome = future_variance(square, per_day)
     rows = np.arange(cut + per_day - 1, square.size - per_day, per_day)
     classic = fit_log_har(square[:cut], (per_day, 7 * per_day, 30 * per_day), per_day)
-    # Volatility moves within the day, so the newest hours carry what the day's mean has already averaged away.
-    windows = (per_day // 8, per_day // 2, per_day, 7 * per_day, 30 * per_day)
-    fit = fit_log_har(square[:cut], windows, per_day)
+    fit = fit_log_har(square[:cut], _windows(per_day), per_day)
     levels = fit_har(square[:cut], (per_day, 7 * per_day, 30 * per_day), per_day)
     truth = future_variance(variance, per_day)
     daily = rolling_mean(square, per_day)[rows]
@@ -156,3 +155,27 @@ def volatility_score(seed: int, days: int = 2470, train_days: int = 1500, per_da
     }
     known = np.all([np.isfinite(f) for f in forecasts.values()], axis=0)
     return {name: float(qlike(outcome[rows], f)[known].mean()) for name, f in forecasts.items()}
+
+
+def _windows(per_day: int) -> tuple[int, ...]:
+    """Bars: volatility moves within the day, so the newest hours carry what the day's mean has already averaged away."""
+    return (per_day // 8, per_day // 2, per_day, 7 * per_day, 30 * per_day)
+
+
+def interval_score(seed: int, days: int = 2470, train_days: int = 1500, per_day: int = 288) -> dict[str, Coverage]:
+    """What 90 % intervals of the next hour's and the next day's variance hold on the two-factor reference market.
+
+    The forecasts are a log-HAR's that was fitted on the training days; its intervals are learnt and judged on those after
+    them, one an hour, so that days overlap.
+    """
+    log_return, _ = volatile_returns(seed, days, per_day)
+    square, hour = log_return**2, per_day // 24
+    cut = train_days * per_day
+    made = {}
+    for name, horizon in (("hour", hour), ("day", per_day)):
+        outcome = future_variance(square, horizon)
+        rows = np.arange(cut + hour - 1, square.size - horizon, hour)
+        forecast = fit_log_har(square[:cut], _windows(per_day), horizon).predict(square)[rows]
+        said = variance_intervals(rows, horizon, hour, outcome[rows, None], forecast[:, None])
+        made[name] = said.told(outcome[rows, None], forecast[:, None])
+    return made

@@ -36,7 +36,7 @@ from hydra_core.research.study.one_pair import (
     volatility_of,
 )
 from hydra_core.research.study.plots import branching_picture, volatility_picture
-from hydra_core.research.study.records import Estimate, MarketStudy, PairStudy, Unknown
+from hydra_core.research.study.records import Duel, Estimate, Forecasts, Held, MarketStudy, PairStudy, Unknown
 from hydra_core.research.study.study import study_market
 from hydra_core.research.study.tables import markdown, tables_of
 from hydra_core.statistics.processes import (
@@ -255,6 +255,19 @@ def test_the_league_ranks_models_on_a_market_of_two_volatility_factors() -> None
     assert found.losses["random walk"] > found.losses["log-HAR"]
     assert set(found.pairs) == set(panel.pairs)
     assert all(0 <= duel.p_value <= 1 for duel in found.logs_over_levels.values())
+    assert set(found.intervals) == set(found.losses)
+    assert set(found.pair_intervals) == set(panel.pairs)
+    for held in (*found.intervals.values(), *found.pair_intervals.values()):
+        assert held.share.low is not None
+        assert held.share.high is not None
+        assert held.share.low <= held.share.value <= held.share.high
+        assert held.share.value == pytest.approx(0.9, abs=0.03)
+        assert held.low < 1 < held.high
+    # An hour after the first nineteen are known each of both pairs has one.
+    assert found.intervals["log-HAR"].outcomes == 2 * (found.rows - 19)
+    assert found.pair_intervals[panel.pairs[0]].outcomes == found.rows - 19
+    wide, narrow = found.intervals["random walk"], found.intervals["log-HAR"]
+    assert wide.high / wide.low > narrow.high / narrow.low
     with pytest.raises(InputMissing, match="too few to compare forecasts"):
         forecasts_of(panel.last(20 * DAY), {})
 
@@ -331,6 +344,34 @@ def test_what_is_written_down_is_plain_finite_and_the_same_each_time(lacking: Ma
     assert study_market(panel()).to_json() == study_market(panel()).to_json()
     newest = study_market(panel(), rows=5 * DAY)
     assert (newest.rows, newest.until_ms) == (5 * DAY, START_MS + 8 * DAY_MS)
+
+
+def test_tables_tell_what_intervals_held_beside_the_losses(lacking: MarketStudy) -> None:
+    """The market that lacks a league is given one, and its tables tell the figures of it."""
+    held = Held(Estimate.of(0.891, 0.004), 0.875, 0.55, 1.62, 1_000)
+    losses, duel = dict.fromkeys(("HAR in levels", "log-HAR", "pooled log-HAR"), 0.25), {"BTCUSDT": Duel(0.1, 0.01)}
+    league = Forecasts(
+        rows=500,
+        losses=losses,
+        best_set=("log-HAR",),
+        intervals=dict.fromkeys(losses, held),
+        pairs={"BTCUSDT": losses},
+        pair_intervals={"BTCUSDT": held},
+        logs_over_levels=duel,
+        pooled_over_logs=duel,
+        left_out={},
+    )
+    study = replace(lacking, forecasts=league)
+    tables = tables_of(study)
+    model, pair = tables["models of the league"][1], tables["forecasts an hour ahead"][0]
+    assert (model["model"], model["among the best"], model["in the wildest tenth"]) == ("log-HAR", "yes", "87.5%")
+    for row in (model, pair):
+        assert row["90 % interval holds"] == "89.1% (88.3% to 89.9%)"
+        assert row["typical interval"] == "0.55 to 1.62 times the forecast volatility"
+    told = json.loads(json.dumps(study.to_json(), allow_nan=False))["forecasts"]
+    assert (
+        told["intervals"]["log-HAR"]["share"]["value"] == told["pair_intervals"]["BTCUSDT"]["share"]["value"] == 0.891
+    )
 
 
 def test_tables_hold_every_part_with_the_same_columns_in_every_row(lacking: MarketStudy) -> None:

@@ -16,10 +16,11 @@ from hydra_core.domain.market import Panel
 from hydra_core.research.audit.causality import prefix_invariant
 from hydra_core.research.evaluation import implied_chance
 from hydra_core.research.trials import lockbox_ledger
-from hydra_core.research.truth import bench, realdata, recorded, rivals, rows
+from hydra_core.research.truth import bench, measures, realdata, recorded, rivals, rows
 from hydra_core.research.truth.histories import candles
 from hydra_core.research.truth.measures import Reading
 from hydra_core.research.truth.recorded import LONGEST, Recorded
+from hydra_core.statistics.league import OURS, League
 
 HOURS = 14_000
 
@@ -201,6 +202,35 @@ def test_rows_on_history_share_one_reading_and_are_absent_without_it(
     both = bench.measure(bench.Plan.of(data=tmp_path), tmp_path, jobs=1)
     assert [row.ratio for row in both.rows] == [0.5, -0.5]
     assert len(asked) == 1  # one reading serves both
+    parts["c"] = {"ours": 3.0, "reference": 1.0, "value": 2.0, "error": 0.1}
+    monkeypatch.setattr(bench, "ROWS", (whole, part, replace(whole, key="real/c", name="real data: c", part="c")))
+    more = bench.measure(bench.Plan.of(data=tmp_path), tmp_path, jobs=1)
+    assert [row.ratio for row in more.rows] == [0.5, -0.5, 2.0]
+    assert len(asked) == 2  # the reading kept before that row was there says nothing of it
+
+
+def test_what_intervals_of_volatility_held_is_a_row_of_the_reading() -> None:
+    """Of two models that err alike, one of them ever more: the row is HYDRA's, the others stand beside it."""
+    rng = np.random.default_rng(6)
+    rows_of = 12 * np.arange(3_000)
+    forecast = np.exp(rng.normal(size=(3_000, 2)))
+    outcome = forecast * np.exp(rng.normal(0.0, 0.5, (3_000, 2)) * np.linspace(1.0, 2.0, 3_000)[:, None])
+    league = League(rows_of, outcome, {OURS: forecast, "doubled": 2.0 * forecast}, 12, 12)
+    part, told = realdata._within(league, OURS, rows_of // 288)
+    held = league.intervals(OURS).held(outcome)
+    assert part["ours"] == told[OURS]["share"] == np.nanmean(held)
+    assert part["value"] == abs(part["ours"] - 0.9) < 0.015
+    assert 0.001 < part["error"] < 0.01
+    assert told["doubled"]["share"] == part["ours"]
+    assert told["doubled"]["high"] == pytest.approx(told[OURS]["high"] / np.sqrt(2.0))
+    Reading(**part)
+
+
+def test_the_row_of_intervals_on_the_reference_market_is_their_distance_from_nine_in_ten() -> None:
+    made = measures.intervals_held(3, 300)
+    assert made.ours == made.notes["day"]["share"]
+    assert made.value == abs(made.ours - 0.9) < 0.05
+    assert made.notes["hour"]["count"] > 4_500
 
 
 def test_each_reading_of_a_later_period_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from hydra_core.alpha.forecaster.conformal import conformal_width
 from hydra_core.domain.market import Floats
+from hydra_core.statistics.conformal import conformal_width
 
 QUANTILES: Final = (0.05, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 0.95)
 HEAD_FIELDS: Final = ("value", "logit", "log_volatility", *(f"quantile_{level:g}" for level in QUANTILES))

@@ -1,4 +1,4 @@
-"""All pairs together: the volatility league out of sample and the times when the pairs move as one.
+"""All pairs together: the volatility league out of sample with its intervals, and the times when the pairs move as one.
 
 Not here: the models (``statistics.league``), whose moves cause whose (``events``).
 """
@@ -15,11 +15,12 @@ from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL, HOUR_MS
 from hydra_core.domain.market import FIELD_NAMES, Panel
 from hydra_core.domain.pairs import Pair
-from hydra_core.research.study.records import Duel, Forecasts, Spike, Spikes
+from hydra_core.research.hac import mean_test
+from hydra_core.research.study.records import Duel, Estimate, Forecasts, Held, Spike, Spikes
 from hydra_core.statistics import pooled
 from hydra_core.statistics.comparison import confidence_set, diebold_mariano
 from hydra_core.statistics.correlation_spike import ALARM, RECENT_BARS, correlation_spike
-from hydra_core.statistics.league import League, volatility_league
+from hydra_core.statistics.league import OURS, League, volatility_league
 
 HORIZON: Final = HOUR_MS // FORECAST_INTERVAL.ms
 """Bars ahead that the league forecasts: an hour; so that outcomes of one hour after the other do not overlap."""
@@ -78,10 +79,28 @@ def forecasts_of(panel: Panel, refused: dict[Pair, str]) -> Forecasts:
         rows=int(league.rows.size),
         losses=dict(sorted(table.items(), key=lambda item: item[1])),
         best_set=confidence_set(means, block=DEPENDENT),
+        intervals={name: _held(league, name, slice(None)) for name in table},
         pairs=pairs,
+        pair_intervals={str(pair): _held(league, OURS, slice(k, k + 1)) for k, pair in enumerate(part.pairs)},
         logs_over_levels=_duels(league, part, "log-HAR", "HAR in levels"),
         pooled_over_logs=_duels(league, part, "pooled log-HAR", "log-HAR"),
         left_out={str(pair): why for pair, why in left_out.items()},
+    )
+
+
+def _held(league: League, name: str, columns: slice) -> Held:
+    """What the intervals of a model held on some of the pairs."""
+    said = league.intervals(name).of(columns)
+    outcome, forecast = league.outcome[:, columns], league.forecasts[name][:, columns]
+    told, held = said.told(outcome, forecast), said.held(outcome)
+    hours = held[np.isfinite(held).any(axis=1)]
+    by_hour = np.nanmean(hours, axis=1)
+    return Held(
+        share=Estimate.of(told.share, mean_test(by_hour, DEPENDENT).error),
+        wild=told.wild,
+        low=told.low,
+        high=told.high,
+        outcomes=told.count,
     )
 
 

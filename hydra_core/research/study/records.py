@@ -320,6 +320,26 @@ class Duel:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What 90 % intervals around a model's forecasts held out of sample.
+
+    Parameters
+    ----------
+    share : of the outcomes that lay within; the error allows for hours that hang together
+    wild : share within, of the tenth of the hours with the largest forecasts alone
+    low, high : ends of the typical interval of volatility, as multiples of the forecast; ``high`` is inf where most have no
+        upper end
+    outcomes : hours and pairs that had an interval
+    """
+
+    share: Estimate
+    wild: float
+    low: float
+    high: float
+    outcomes: int
+
+
+@dataclass(frozen=True)
 class Forecasts:
     """The volatility league out of sample, an hour ahead.
 
@@ -328,7 +348,9 @@ class Forecasts:
     rows : hours that were forecast
     losses : model -> mean QLIKE over all pairs
     best_set : models that cannot be told from the best (model confidence set, 10 %)
+    intervals : model -> what its intervals held over all pairs
     pairs : pair -> model -> mean QLIKE
+    pair_intervals : pair -> what the intervals of HYDRA's own model held
     logs_over_levels, pooled_over_logs : pair -> does log-HAR beat HAR in levels, does pooled log-HAR beat log-HAR
     left_out : pair -> why it is not in the league
     """
@@ -336,7 +358,9 @@ class Forecasts:
     rows: int
     losses: Mapping[str, float]
     best_set: tuple[str, ...]
+    intervals: Mapping[str, Held]
     pairs: Mapping[str, Mapping[str, float]]
+    pair_intervals: Mapping[str, Held]
     logs_over_levels: Mapping[str, Duel]
     pooled_over_logs: Mapping[str, Duel]
     left_out: Mapping[str, str]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from hydra_core.domain.intervals import iso
-from hydra_core.research.study.records import Estimate, Liquidations, MarketStudy, PairStudy, Unknown
+from hydra_core.research.study.records import Estimate, Held, Liquidations, MarketStudy, PairStudy, Unknown
 
 Row = Mapping[str, str]
 T = TypeVar("T")
@@ -189,6 +189,7 @@ def _forecasts(study: MarketStudy) -> list[Row]:
     made: list[Row] = []
     for pair, losses in part.pairs.items():
         logs, pooled = part.logs_over_levels[pair], part.pooled_over_logs[pair]
+        share, typical = _interval(part.pair_intervals[pair])
         made.append(
             {
                 "pair": pair,
@@ -197,6 +198,8 @@ def _forecasts(study: MarketStudy) -> list[Row]:
                 "pooled log-HAR": f"{losses['pooled log-HAR']:.4f}",
                 "logs better than levels, p": f"{logs.p_value:.2g}",
                 "pooled better than logs, p": f"{pooled.p_value:.2g}",
+                "90 % interval holds": share,
+                "typical interval": typical,
             }
         )
     return made
@@ -206,10 +209,25 @@ def _league(study: MarketStudy) -> list[Row]:
     part = study.forecasts
     if isinstance(part, Unknown):
         return []
-    return [
-        {"model": name, "QLIKE": f"{loss:.4f}", "among the best": "yes" if name in part.best_set else ""}
-        for name, loss in part.losses.items()
-    ]
+    made: list[Row] = []
+    for name, loss in part.losses.items():
+        share, typical = _interval(part.intervals[name])
+        made.append(
+            {
+                "model": name,
+                "QLIKE": f"{loss:.4f}",
+                "among the best": "yes" if name in part.best_set else "",
+                "90 % interval holds": share,
+                "in the wildest tenth": f"{part.intervals[name].wild:.1%}",
+                "typical interval": typical,
+            }
+        )
+    return made
+
+
+def _interval(held: Held) -> tuple[str, str]:
+    """The share that intervals held, and the ends of the typical one."""
+    return told(held.share, ".1%"), f"{held.low:.2f} to {held.high:.2f} times the forecast volatility"
 
 
 def _cross(study: MarketStudy) -> list[Row]:

@@ -115,10 +115,12 @@ def measure(plan: Plan, folder: Path, *, jobs: int = 2, fresh: bool = False, pro
     journal = Journal(folder / READINGS)
     if fresh and journal.path.exists():
         journal.path.unlink()
-    known = {row["key"]: row for row in journal.records()}
+    known = _newest(journal)
+    # A reading that was kept before a row was read off it does not hold that row's part: it is made again.
+    parts = {spec.key: {one.part for one in ROWS if one.part and one.source == spec.key} for spec in ROWS}
     sources = {spec.source for spec in plan.rows}
     wanted = [(spec, seed) for spec in ROWS if spec.key in sources for seed in plan.seeds_of(spec)]
-    todo = [(spec, seed) for spec, seed in wanted if _key(plan, spec, seed) not in known]
+    todo = [(spec, seed) for spec, seed in wanted if not _kept(known.get(_key(plan, spec, seed)), parts[spec.key])]
     done = len(wanted) - len(todo)
     if plan.later is not None and todo:
         read_lockbox(folder, span_ms=span_of(plan.later), kind="recorded history", version=content_key(__version__))
@@ -126,7 +128,8 @@ def measure(plan: Plan, folder: Path, *, jobs: int = 2, fresh: bool = False, pro
 
     def keep(spec: Spec, seed: int, reading: Reading) -> None:
         nonlocal done
-        journal.add(_key(plan, spec, seed), {"row": spec.key, "seed": seed, **reading.to_json()})
+        key = _key(plan, spec, seed)
+        journal.add(key, {"row": spec.key, "seed": seed, **reading.to_json()}, again=key in known)
         done += 1
         progress(f"{spec.name}, seed {seed}", done, len(wanted))
 
@@ -135,7 +138,7 @@ def measure(plan: Plan, folder: Path, *, jobs: int = 2, fresh: bool = False, pro
             keep(spec, seed, _measure(spec, seed, plan.size_of(spec), plan.data, plan.later))
     else:
         _in_processes(plan, todo, jobs, keep)
-    known = {row["key"]: row for row in journal.records()}
+    known = _newest(journal)
     made = [
         combine(spec, [_reading(known[_key(plan, spec, seed)], spec) for seed in plan.seeds_of(spec)], quick=plan.quick)
         for spec in plan.rows
@@ -206,6 +209,16 @@ def _key(plan: Plan, spec: Spec, seed: int) -> str:
     if spec.recorded is not None:
         kind += f"@{content_key(str(plan.data), str(plan.later))[:8]}"
     return f"{kind}/{plan.size_of(spec)}/{seed}/{content_key(__version__, spec.source)[:8]}"
+
+
+def _newest(journal: Journal) -> dict[str, dict[str, Any]]:
+    """The newest reading of each key; one that was made again has its number behind a #."""
+    return {row["key"].partition("#")[0]: row for row in journal.records()}
+
+
+def _kept(row: dict[str, Any] | None, parts: set[str]) -> bool:
+    """Whether a reading is there with the parts that other rows are read off."""
+    return row is not None and parts <= row["notes"].get("parts", {}).keys()
 
 
 def _reading(row: dict[str, Any], spec: Spec) -> Reading:

@@ -26,6 +26,7 @@ from hydra_core.research.truth.learners import forecast_test_rows
 from hydra_core.research.truth.planted import plant
 from hydra_core.research.truth.runs import bars_needed, research_run
 from hydra_core.statistics import truths
+from hydra_core.statistics.conformal import LEVEL
 
 BLOCK: Final = 500.0
 """Rows of a block of the bootstrap: longer than any planted signal lasts."""
@@ -178,6 +179,16 @@ def volatility_loss(seed: int, size: int) -> Reading:
     made = truths.volatility_score(seed, size + 2 * size // 3, size)
     ours, walk = made["log-HAR with hours"], made["random walk"]
     return Reading(ours, walk, ours / walk, notes=made)
+
+
+def intervals_held(seed: int, size: int) -> Reading:
+    """How far from nine in ten the share of next days within their 90 % intervals is, on the same market.
+
+    That of the next hours stands in the notes. The size is the days of training, as above.
+    """
+    made = truths.interval_score(seed, size + 2 * size // 3, size)
+    day = made["day"]
+    return Reading(day.share, LEVEL, abs(day.share - LEVEL), notes={name: asdict(one) for name, one in made.items()})
 
 
 HAZARD_COLUMNS: Final = 12

@@ -10,9 +10,9 @@ Not here: features (``recorded``), the plain ones (``rivals``), the table (``row
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -29,6 +29,10 @@ from hydra_core.research.scores import log_loss
 from hydra_core.research.truth import recorded, rivals
 from hydra_core.research.truth.measures import Measure, Reading
 from hydra_core.research.truth.recorded import LONGEST, Recorded
+from hydra_core.statistics.conformal import LEVEL
+
+if TYPE_CHECKING:
+    from hydra_core.statistics.league import League
 
 HORIZONS: Final = (1, 4)
 """Hours."""
@@ -308,9 +312,28 @@ def _volatility(folder: Path, later: Path | None, horizon: int, every: int) -> M
         days = np.asarray((panel.close_ms[league.rows] - 1) // DAY_MS, np.int64)
         seen = day_ratio_interval(days, losses[MINE], losses[best], block_days=BLOCK_DAYS)
         error = (seen.high - seen.low) / (2 * 1.96)
-        return Reading(mean[MINE], mean[best], seen.value, error, {"QLIKE": mean, "best": best, "refits": len(refits)})
+        within, told = _within(league, MINE, days)
+        notes = {"QLIKE": mean, "best": best, "refits": len(refits), "intervals": told, "parts": {"within": within}}
+        return Reading(mean[MINE], mean[best], seen.value, error, notes)
 
     return measure
+
+
+def _within(league: League, ours: str, days: Ints) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """How far the share within the 90 % intervals of ``ours`` is from nine in ten, and what those of each model held."""
+    told = {name: league.intervals(name).told(league.outcome, league.forecasts[name]) for name in league.forecasts}
+    held = league.intervals(ours).held(league.outcome)
+    known = np.isfinite(held).any(axis=1)
+    hits = np.nanmean(held[known], axis=1)
+    seen = day_ratio_interval(days[known], hits, np.ones(hits.size), block_days=BLOCK_DAYS)
+    share = told[ours].share
+    part = {
+        "ours": share,
+        "reference": LEVEL,
+        "value": abs(share - LEVEL),
+        "error": (seen.high - seen.low) / (2 * 1.96),
+    }
+    return part, {name: asdict(one) for name, one in told.items()}
 
 
 def _month_starts(end_ms: int, count: int) -> list[int]:

@@ -126,6 +126,7 @@ ROWS: Final = (
     Spec("recall", "cascades: recall", measures.cascade_recall, 60, 0.95, "least", 10, 3),
     Spec("alarms", "cascades: false alarms a day", measures.cascade_alarms, 60, 0.2, "most", 10, 3),
     Spec("volatility", "QLIKE of a day over random walk", measures.volatility_loss, 1_500, 0.80, "most", 20, 5),
+    Spec("within", "90 % intervals of a day, off by", measures.intervals_held, 1_500, 0.015, "most", 20, 5),
     Spec(
         "crowd", "crowd: share of the best observer's AP", forced.crowd_found, 365, 0.90, "least", 5, 1, 240,
         beside=("oracle", "of the oracle"),
@@ -154,8 +155,16 @@ ROWS: Final = (
         recorded=realdata.volatility_row,
     ),
     Spec(
+        "hours/within", "real data: 90 % intervals of an hour, off by", None, 6, 0.015, "most", 1, 1, 2,
+        recorded=realdata.volatility_row, part="within",
+    ),
+    Spec(
         "days", "real data: QLIKE of a day over the best other", None, 6, 1.0, "most", 1, 1, 2,
         recorded=realdata.day_volatility_row,
+    ),
+    Spec(
+        "days/within", "real data: 90 % intervals of a day, off by", None, 6, 0.015, "most", 1, 1, 2,
+        recorded=realdata.day_volatility_row, part="within",
     ),
 )  # fmt: skip
 
