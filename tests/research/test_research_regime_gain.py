@@ -152,6 +152,18 @@ def test_the_scale_of_a_bar_is_that_of_the_bars_before_it() -> None:
         assert again.after[hours][-2] == five.after[hours][-2]
         assert again.after[hours][-1] > five.after[hours][-1]
         assert five.after[hours].size == five.log_return.size + 1
+    for told, before in (
+        (
+            told_by_regimes(CHAIN, again, again.after[6.0]),
+            raw_log_density(CHAIN, again.log_return, five.after[6.0][:-1]),
+        ),
+        (told_by_regimes(CHAIN, again, again.base), raw_log_density(CHAIN, again.log_return, five.base[:-1])),
+    ):
+        assert told.log_density[-1] == before[-1]
+    garch = told_by_garch(again, again.after[6.0])
+    same = told_by_garch(replace(again, after=five.after), five.after[6.0])
+    assert garch.log_density[-1] == same.log_density[-1]
+    assert garch.hour[-1] > same.hour[-1]
     # A quarter of an hour takes its scale from the 5m bars up to its open, times root three.
     rows = np.searchsorted(five.close_ms, quarter.close_ms[1:])
     np.testing.assert_allclose(quarter.after[6.0][2:], math.sqrt(3) * five.after[6.0][1:][rows], rtol=1e-12)
@@ -275,7 +287,9 @@ def test_the_study_shows_the_gains_as_two_tables_or_says_why_not() -> None:
     assert "bars with a known scale" in study.unknown["regime_gains"]
     assert not any(title.startswith("regimes against") for title in tables_of(study))
     found = regime_gains_of({BTC: bars_of(single(1, 46))})
-    tables = tables_of(replace(study, regime_gains=found))
+    shown = replace(study, regime_gains=replace(found, left_out={"XRPUSDT": "too few bars"}))
+    tables = tables_of(shown)
+    assert {"what": "XRPUSDT: regime_gains", "why": "too few bars"} in tables["could not be estimated"]
     densities = tables["regimes against one t-GARCH, nats a bar"]
     hours = tables["regimes against one t-GARCH, an hour ahead"]
     assert [(row["pair"], row["bars"]) for row in densities] == [

@@ -418,6 +418,8 @@ class MarketStudy:
             for each in fields(one)
             if isinstance(part := getattr(one, each.name), Unknown) and each.name != "course"
         }
+        if not isinstance(self.regime_gains, Unknown):
+            found |= {f"{pair}: regime_gains": why for pair, why in self.regime_gains.left_out.items()}
         market = {name: getattr(self, name) for name in ("regime_gains", "forecasts", "cross", "spikes")}
         return found | {name: part.why for name, part in market.items() if isinstance(part, Unknown)}
 
