@@ -1,6 +1,7 @@
 """The level of volatility over time: regimes that come back, and changes that stay.
 
-Not here: the filter and its fit (``statistics.regimes``, ``regimes_fit``), the online change points
+Not here: the filter and its fit (``statistics.regimes``, ``regimes_fit``), what regimes are worth by the returns that they
+are read from (``regime_gain``), the online change points
 (``statistics.changepoints``), their use in decisions (``risk``: by the frozen chain, never by what is fitted here).
 Sources: Hamilton (1989); Adams and MacKay (2007); Pearson's median filter against single hours, after Hampel (1974).
 """
@@ -50,12 +51,17 @@ AROUND: Final = 25
 COURSE_POINTS: Final = 1500
 
 
-def observations_of(bars: PairBars) -> Floats:
-    """What the live filter sees: log return over the slow base of volatility, (T,)."""
+def base_of(bars: PairBars) -> Floats:
+    """The slow level of volatility that the live filter divides by, (T,), each bar's own range in it."""
     logs = np.log(np.maximum(parkinson(bars.high, bars.low), LEAST_VARIANCE))
     base = np.full(logs.size, np.nan)
     base[BASE_BARS - 1 :] = np.exp(0.5 * rolling_mean(logs, BASE_BARS)[BASE_BARS - 1 :])
-    return np.asarray(bars.log_return / base)
+    return base
+
+
+def observations_of(bars: PairBars) -> Floats:
+    """What the live filter sees: log return over the slow base of volatility, (T,)."""
+    return np.asarray(bars.log_return / base_of(bars))
 
 
 def regimes_of(bars: PairBars) -> tuple[Regimes, RegimeModel]:

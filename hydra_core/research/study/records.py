@@ -1,6 +1,7 @@
 """What a market study says: one frozen record a part, and in place of a part that could not be estimated the reason.
 
-Not here: how anything is estimated (the neighbours), how it is shown (``tables``, ``plots``).
+Not here: the records of what regimes gain (``contests``), how anything is estimated (the neighbours), how it is shown
+(``tables``, ``plots``).
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Floats, Ints
 from hydra_core.domain.pairs import Pair
+
+if TYPE_CHECKING:
+    from hydra_core.research.study.contests import RegimeGains
 
 SURE: Final = 1.959963984540054
 """Standard errors of a 95 % interval of a Gaussian."""
@@ -417,13 +421,14 @@ class MarketStudy:
     from_ms, until_ms : first open and last close of what was read
     rows : bars a pair
     pairs : one record each
-    forecasts, cross, spikes : of all pairs together
+    regime_gains, forecasts, cross, spikes : of all pairs together
     """
 
     from_ms: int
     until_ms: int
     rows: int
     pairs: tuple[PairStudy, ...]
+    regime_gains: RegimeGains | Unknown
     forecasts: Forecasts | Unknown
     cross: CrossHawkes | Unknown
     spikes: Spikes | Unknown
@@ -437,7 +442,9 @@ class MarketStudy:
             for each in fields(one)
             if isinstance(part := getattr(one, each.name), Unknown) and each.name != "course"
         }
-        market = {name: getattr(self, name) for name in ("forecasts", "cross", "spikes")}
+        if not isinstance(self.regime_gains, Unknown):
+            found |= {f"{pair}: regime_gains": why for pair, why in self.regime_gains.left_out.items()}
+        market = {name: getattr(self, name) for name in ("regime_gains", "forecasts", "cross", "spikes")}
         return found | {name: part.why for name, part in market.items() if isinstance(part, Unknown)}
 
     def to_json(self) -> dict[str, Any]:

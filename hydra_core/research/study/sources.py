@@ -46,7 +46,7 @@ def study_lake(
         raise InputMissing(f"a study of {days} days", f"Ask for 1 to {MOST_DAYS}")
     end = until_ms or _newest_close(lake, pairs)
     start = end - days * DAY_MS
-    progress("study: reading the lake", 0, len(pairs) + 3)
+    progress("study: reading the lake", 0, len(pairs) + 4)
     panel = load_panel(lake, pairs, start, end)
     forced = {pair: forced_orders(lake, pair, start, end) for pair in pairs}
     ticks = {pair: count for pair in pairs if (count := trades_a_bar(lake, pair, end)) is not None}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from hydra_core.domain.intervals import iso
+from hydra_core.research.study.contests import NAMES, STANDARDISED, Contest
 from hydra_core.research.study.records import Estimate, Held, Liquidations, MarketStudy, PairStudy, Unknown
 
 Row = Mapping[str, str]
@@ -26,6 +27,8 @@ def tables_of(study: MarketStudy) -> dict[str, list[Row]]:
         "diffusion": _rows(study, lambda one: one.diffusion, _diffusion),
         "GARCH(1,1)-t": _rows(study, lambda one: one.garch, _garch),
         "regimes": _rows(study, lambda one: one.regimes, _regimes),
+        "regimes against one t-GARCH, nats a bar": _densities(study),
+        "regimes against one t-GARCH, an hour ahead": _hours(study),
         "changes of volatility": _changes(study),
         "clustering": _clustering(study),
         "liquidations": _rows(study, lambda one: one.liquidations, _liquidations),
@@ -121,6 +124,48 @@ def _regimes(part: Any) -> Row:
         "over the live chain": told(part.gain_over_live, ".4f"),
         "note": part.note,
     }
+
+
+def _contests(study: MarketStudy) -> list[tuple[dict[str, str], Contest]]:
+    """Every contest with its first columns, all pairs before each."""
+    part = study.regime_gains
+    if isinstance(part, Unknown):
+        return []
+    every = [("all", one) for one in part.together]
+    every += [(pair, one) for pair, contests in part.pairs.items() for one in contests]
+    return [({"pair": pair, "bars": f"{one.minutes}m"}, one) for pair, one in sorted(every, key=lambda e: e[1].minutes)]
+
+
+def _densities(study: MarketStudy) -> list[Row]:
+    made: list[Row] = []
+    for first, one in _contests(study):
+        gains = {name: told(one.contenders[name].over_garch, ".4f") if name in one.contenders else "" for name in NAMES}
+        dwell = ", ".join(f"{hours:.1f}" for hours in one.contenders[STANDARDISED].dwell_h)
+        life = "" if one.half_life_h is None else f"{one.half_life_h:g}"
+        rows = f"{one.judged_rows} after {one.fitted_rows}"
+        made.append(
+            {
+                **first,
+                **gains,
+                "standardised: regimes over t-GARCH": told(one.regimes_own, ".4f"),
+                "half-life of the standard, h": life,
+                "its regimes' dwell, h": dwell,
+                "bars judged": rows,
+            }
+        )
+    return made
+
+
+def _hours(study: MarketStudy) -> list[Row]:
+    made: list[Row] = []
+    for first, one in _contests(study):
+        cells = {}
+        for name in NAMES:
+            duel = one.contenders[name].hour if name in one.contenders else None
+            cells[f"{name}: QLIKE gained"] = "" if duel is None else f"{duel.gain:.4f}"
+            cells[f"{name}: p"] = "" if duel is None else f"{duel.p_value:.2g}"
+        made.append({**first, **cells})
+    return made
 
 
 def _changes(study: MarketStudy) -> list[Row]:
