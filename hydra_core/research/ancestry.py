@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hydra_core.alpha.forecaster.artifact import Weights, warm_state
+from hydra_core.alpha.forecaster.families import speaks
 from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER
 from hydra_core.alpha.forecaster.linear import standardisation
 from hydra_core.alpha.models import FORECASTER
@@ -144,6 +145,8 @@ def descent_of(bench: Bench, dataset: Dataset, hyper: NetworkHyper | None) -> De
     name = registry.origin(FORECASTER, version)
     if found is None:
         return Descent(why=f"the champion {name[:12]} has no network")
+    if not speaks(found.state):
+        return Descent(why=f"nothing that the network of the champion {name[:12]} says is used")
     other = _unlike(bench, dataset, hyper, card, found)
     if other:
         return Descent(why=f"the champion {name[:12]} differs in {other}")
