@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hydra_core.decision import rules
 from hydra_core.research.engine.inputs import DAY_NOTIONAL, DAY_VOLATILITY, LAST, OPEN
+from hydra_core.research.engine.memory import ABREAST, fetch
 from hydra_core.research.engine.money import (
     FEE_DAYS,
     LIQUIDATED,
@@ -163,7 +164,6 @@ def fill_all(
     for i in range(pairs):
         k = t * pairs + i
         if coming[WANTED, slot + i] != numbers[QUANTITY, i]:
-            # three columns that few bars read: asked for together, they are waited for once
             opening, traded, moves = prices[OPEN, k], prices[DAY_NOTIONAL, k], prices[DAY_VOLATILITY, k]
             if opening > 0:
                 profit += fill_wanted(
@@ -171,6 +171,14 @@ def fill_all(
                 )
         coming[WANTED, slot + i] = numbers[QUANTITY, i]
     return profit
+
+
+def expect_fills(t: int, prices: Any, pairs: int) -> None:
+    """Ask for the three columns that few bars read, as :func:`fill_all` will at bar ``t``."""
+    for k in range(t * pairs, (t + 1) * pairs, ABREAST):
+        fetch(prices, (OPEN, k))
+        fetch(prices, (DAY_NOTIONAL, k))
+        fetch(prices, (DAY_VOLATILITY, k))
 
 
 def any_waiting(slot: int, books: Books) -> bool:

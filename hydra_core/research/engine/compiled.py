@@ -17,7 +17,7 @@ from numba.extending import register_jitable
 
 from hydra_core.decision import rules
 from hydra_core.execution import committee, slippage
-from hydra_core.research.engine import accounts, loop, money, quiet
+from hydra_core.research.engine import accounts, loop, memory, money, quiet
 from hydra_core.research.engine import inputs as inputs_module
 from hydra_core.research.engine import parameters as parameters_module
 from hydra_core.research.engine import state as state_module
@@ -71,6 +71,7 @@ RULES: Final[tuple[Callable[..., Any], ...]] = (
     accounts.fence,
     accounts.fill_wanted,
     accounts.fill_all,
+    accounts.expect_fills,
     accounts.any_waiting,
     accounts.new_day,
     loop.verdicts_of,
@@ -89,6 +90,7 @@ RULES: Final[tuple[Callable[..., Any], ...]] = (
     quiet.turning,
     quiet.stressed,
     quiet.shared_columns,
+    quiet.look_ahead,
     quiet.pass_quiet,
     loop.judge,
     loop.carry,
@@ -100,9 +102,6 @@ APART: Final = frozenset(
     {
         loop.simulate,
         loop.carry,
-        quiet.pass_quiet,
-        accounts.fill_wanted,
-        accounts.fill_all,
         accounts.leave,
         accounts.new_day,
         accounts.end_trip,
@@ -115,10 +114,11 @@ APART: Final = frozenset(
         accounts.finish,
     }
 )
-"""Those that few bars need; the others are compiled into the loop."""
+"""Those that few bars need; the others are compiled into the loop: a call hands over each array as seven numbers or more,
+hundreds in all, which takes as long as much of what is called."""
 _SOURCES: Final[tuple[ModuleType, ...]] = (
     committee, slippage, exposure, margin, sizing, switches, rules, money, loop, parameters_module, state_module,
-    inputs_module, accounts, quiet,
+    inputs_module, accounts, quiet, memory,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from hydra_core.domain.intervals import DAY_MS, HOUR_MS
 from hydra_core.domain.market import FUNDING, Bools, Floats, Ints, Panel
 from hydra_core.domain.pairs import Pair
 from hydra_core.domain.series import Series
+from hydra_core.research.engine.memory import on_lines
 from hydra_core.risk.sizing import permitted_share
 
 MINUTE_MS: Final = 60_000
@@ -179,6 +180,7 @@ def arrays(
     if signals.pairs != panel.pairs:
         raise InputMissing(f"signals of {signals.pairs}, panel of {panel.pairs}", "Assess the panel that is traded")
     pairs, span = len(panel.pairs), slice(start, end)
+    cells = pairs * (end - start)
     offset = int(signals.bar_close_ms[0] - panel.close_ms[0]) // panel.interval.ms
     first, last = max(start, offset), min(end, offset + len(signals))
     there, from_signals = slice(first - start, last - start), slice(first - offset, last - offset)
@@ -210,7 +212,8 @@ def arrays(
                 _flat(day_notional(panel)[span]),
                 _flat(day_volatility(panel, signals, start, end)),
                 _flat(last_known(panel.close[span])),
-            ]
+            ],
+            out=on_lines((8, cells)),
         ),
         np.ascontiguousarray(settlements.due[span]).reshape(-1),
         np.isnan(panel.close[span]).reshape(-1),
@@ -230,6 +233,7 @@ def arrays(
             laid(hazard.short if hazard else None),
             laid(signals.opinions.bias.astype(np.float64)),
             laid(signals.opinions.trap.astype(np.float64)),
-        ]
+        ],
+        out=on_lines((9, cells)),
     )
     return market, Signals(said, *(np.ascontiguousarray(one, np.float64) for one in (multiplier, maintenance)))

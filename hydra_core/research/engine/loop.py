@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from hydra_core.decision import rules
 from hydra_core.decision.rules import Verdicts, clean, propose, review
 from hydra_core.domain.intervals import DAY_MS
-from hydra_core.research.engine.accounts import any_waiting, fill_all, leave, new_day, settle
+from hydra_core.research.engine.accounts import any_waiting, expect_fills, fill_all, leave, new_day, settle
 from hydra_core.research.engine.inputs import (
     ADVERSE_EXCURSION,
     BIAS,
@@ -289,6 +289,7 @@ def carry(
                 break
         close_ms = market.close_ms[t]
         base, at = t * pairs, (t - begin) * pairs
+        expect_fills(min(t + 1, market.close_ms.size - 1), prices, pairs)
         total, booked, holds = go_through(
             t, newest, straight, market, costs, committed, age_ms, exits, books, log, detail
         )

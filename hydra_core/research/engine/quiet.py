@@ -15,7 +15,19 @@ from typing import Any, Final, NamedTuple
 from hydra_core.decision import rules
 from hydra_core.domain.intervals import DAY_MS
 from hydra_core.domain.trading import Mode
-from hydra_core.research.engine.inputs import EXPECTED_RETURN, HIGH, LAST, LOW, Market, Signals
+from hydra_core.research.engine.inputs import (
+    ADVERSE_EXCURSION,
+    CONFIDENCE,
+    EXPECTED_RETURN,
+    HIGH,
+    LAST,
+    LOW,
+    PERMITTED,
+    VOLATILITY,
+    Market,
+    Signals,
+)
+from hydra_core.research.engine.memory import ABREAST, fetch
 from hydra_core.research.engine.state import (
     BARRED,
     CEILING,
@@ -66,6 +78,9 @@ MOST: Final = 3
 NOTIONAL: Final = 4
 """Rows of the ``state.LIMITS`` limits by pair: the box, least confidence, largest share of equity that a signal may ask for;
 and the signed notional at the price the box is built around."""
+
+AHEAD: Final = 16
+"""Bars between the one that is looked at and the one whose prices are asked for."""
 
 QUIET: Final = 0
 TURNS: Final = 1
@@ -319,6 +334,24 @@ def worth_of(t: int, initial: float, cube: Any, numbers: Any, worth: Any) -> flo
     return initial + total
 
 
+def look_ahead(t: int, block: int, market: Any, cubes: Cubes) -> None:
+    """Ask for what will be read some bars after ``t``: prices of each bar and whether it has candles; and of the block of bars
+    after this one what signals say, which all of its sets are bounded by before any of them begins it."""
+    prices, said = cubes.prices, cubes.said
+    newest, pairs = prices.shape[1] - 1, prices.shape[2]
+    soon, later = min(t + AHEAD, newest), min(t + block, newest)
+    fetch(market.missing, (soon * pairs,))
+    for i in range(0, pairs, ABREAST):
+        fetch(prices, (LAST, soon, i))
+        fetch(prices, (LOW, soon, i))
+        fetch(prices, (HIGH, soon, i))
+        fetch(said, (EXPECTED_RETURN, later, i))
+        fetch(said, (CONFIDENCE, later, i))
+        fetch(said, (ADVERSE_EXCURSION, later, i))
+        fetch(said, (VOLATILITY, later, i))
+        fetch(said, (PERMITTED, later, i))
+
+
 def pass_quiet(
     t: int,
     begin: int,
@@ -351,6 +384,7 @@ def pass_quiet(
         began = t
         struck = False
         while True:
+            look_ahead(t, turns.size, market, cubes)
             b = t - begin
             beyond = False
             for i in range(pairs):

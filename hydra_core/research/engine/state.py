@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hydra_core.domain.market import Floats, Ints
+from hydra_core.research.engine.memory import on_lines
 from hydra_core.research.engine.money import FEE_DAYS
 
 QUANTITY: Final = 0
@@ -107,13 +108,13 @@ class Books(NamedTuple):
         scalars = np.zeros((sets, SCALARS))
         scalars[:, (CASH, PEAK, DAY_START, HIGHEST)] = cash
         scalars[:, FEE], scalars[:, LOWEST] = fee, 1.0
-        numbers = np.zeros((sets, NUMBERS, pairs))
+        numbers = on_lines((sets, NUMBERS, pairs), 0.0)
         numbers[:, STOP] = np.nan
         numbers[:, FLOOR], numbers[:, CEILING] = -np.inf, np.inf
         numbers[:, LEVERAGE] = 1.0
         stamps = np.zeros((sets, STAMPS, pairs), np.int64)
         stamps[:, TRIP_ROW] = -1
-        coming = np.zeros((sets, 3, slots * pairs))
+        coming = on_lines((sets, 3, slots * pairs), 0.0)
         coming[:, WANTED_STOP], coming[:, WANTED_LEVERAGE] = np.nan, 1.0
         reason = np.zeros((sets, slots * pairs), np.int64)
         return cls(numbers, stamps, coming, reason, scalars, np.zeros((sets, COUNTS), np.int64))
@@ -144,18 +145,18 @@ class Work(NamedTuple):
     @classmethod
     def room(cls, pairs: int, block: int) -> Work:
         """Room for blocks of so many bars."""
-        shared = np.zeros((2, block * pairs))
+        shared = on_lines((2, block * pairs), 0.0)
         return cls(
-            np.full((8, pairs), np.nan),
+            on_lines((8, pairs), np.nan),
             np.zeros((8, pairs), np.int64),
             np.zeros(4 * pairs, np.int64),
-            np.empty((8, pairs * block)),
+            on_lines((8, pairs * block)),
             shared,
             shared.reshape(2, block, pairs),
             np.zeros(block, np.int64),
             np.zeros(block, np.int64),
-            np.zeros((LIMITS, pairs)),
-            np.zeros(pairs),
+            on_lines((LIMITS, pairs), 0.0),
+            on_lines((pairs,), 0.0),
         )
 
 
