@@ -160,16 +160,18 @@ def test_a_broken_artifact_is_an_empty_seat(text: str, tmp_path: Path) -> None:
         crowd.load(tmp_path, "v")
 
 
-def test_an_artifact_of_the_format_before_is_refused_with_what_to_do(
+def test_an_artifact_of_a_format_before_is_refused_with_what_to_do(
     candidate: crowd.CrowdCandidate, tmp_path: Path
 ) -> None:
-    """Its map took no habits from its training rows; read as if it had, its columns would mean something else."""
+    """The first's map took no habits from its training rows, the second's looked back five days; read by this version's map,
+    their columns would mean something else."""
     plain = json.loads(candidate.save(tmp_path).read_text())
+    for before in (1, 2):
+        (tmp_path / "model.json").write_text(json.dumps({**plain, "format": before}))
+        with pytest.raises(ArtifactInvalid, match=f"format {before}, this version reads 3") as refused:
+            crowd.load(tmp_path, "v")
+        assert refused.value.remedy == "Train it again"
     del plain["habits"]
-    (tmp_path / "model.json").write_text(json.dumps({**plain, "format": 1}))
-    with pytest.raises(ArtifactInvalid, match="format 1, this version reads 2") as refused:
-        crowd.load(tmp_path, "v")
-    assert refused.value.remedy == "Train it again"
     (tmp_path / "model.json").write_text(json.dumps(plain))
     with pytest.raises(ArtifactInvalid, match="habits"):
         crowd.load(tmp_path, "v")

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from hydra_core.domain.market import Bools, Floats
+from hydra_core.domain.market import Bools, Floats, Ints
 
 HALF_LIFE: Final = 576.0
 """Bars after which half of a stock has been closed by its owners: two days, a usual holding time."""
@@ -26,7 +26,10 @@ HALF_LIVES: Final = tuple(HALF_LIFE * 2.0 ** (k / 2) for k in range(-2, 3))
 """Of which the one that explains the reported liquidations best is learned: a day to four days."""
 MAINTENANCE: Final = 0.004
 """Maintenance margin as a fraction of notional at the smallest tier."""
-LEVERAGES: Final = np.geomspace(2.0, 125.0, 16)
+LEVELS: Final = 64
+LEVERAGES: Final = np.geomspace(2.0, 125.0, 2 * LEVELS + 1)[1::2]
+"""Middles of so many spans of one ratio, from the least to the largest. Fewer stand too far apart: with sixteen their spacing
+alone puts the distribution of what waits off by .03 in the middle row and by .05 and more in one row of ten."""
 _OFF: Final = np.log(LEVERAGES / 15.0) / 0.9
 SHARES: Final = np.exp(-0.5 * _OFF**2) / np.exp(-0.5 * _OFF**2).sum()
 """A usual mix of leverages by notional, log-normal about 15: an assumption for every market of which nothing else is known. It
@@ -45,6 +48,7 @@ _DOUBT: Final = 0.02
 """Share of open interest that has to have been traded through at a distance before the reports outweigh the assumption."""
 _UPDATES: Final = 200
 _HOUR: Final = 12
+"""Bars whose readings a side's stock is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Side:
 
     Parameters
     ----------
-    held : base units that the side held at each close, the last hour's readings smoothed
+    held : base units that the side held at each close, the mean of the last hour's readings
     forced : base units forced out in each bar
     moved : whether somebody opened or closed at that close
     price, lowest : log close and log low
@@ -189,7 +193,8 @@ def _weighed(swept: Floats, reported: Floats, usual: Floats) -> Floats:
 
 def _swept(part: Side, kept: float, reach: int) -> tuple[Floats, Floats]:
     """What waited, by bin of distance, where each hour traded through, and what was reported: shares of open interest."""
-    opened = _opened(part.held, part.forced, part.moved, kept)
+    units, place = openings(part.held, part.forced, part.moved, kept)
+    opened = np.bincount(place, units, part.held.size)
     swept = _traded_through(opened, part.price, part.lowest, part.interest, EDGES, kept, reach, _HOUR)
     hours = swept.shape[0]
     share = part.forced[: hours * _HOUR] / part.interest[: hours * _HOUR]
@@ -209,19 +214,36 @@ def opening(held: Floats, forced: Floats, entry: int, last: int, lost: float, ke
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _opened(held: Floats, forced: Floats, moved: Bools, kept: float) -> Floats:
-    """Base units opened at each close, with all that became known later."""
-    out = np.zeros(held.size)
+def lag(bars: int) -> int:
+    """Bars that an opening lies, in the mean, before the first of the ``bars`` whose growth it is.
+
+    Where somebody acts in every bar, the growth of an hour's mean stock is the mean of what the hour's bars opened, so it
+    belongs into the hour's middle. Where nobody acts for an hour after it, each reading knows the opening, and when it was.
+    """
+    return max(0, (_HOUR + 1 - bars) // 2)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def openings(held: Floats, forced: Floats, moved: Bools, kept: float) -> tuple[Floats, Ints]:
+    """What was opened where somebody acted, known once somebody acts again; arrays (T,) of :class:`Side`.
+
+    Returns
+    -------
+    units : float64 (T,), base units, 0 where nothing was opened or it is not known
+    place : int64 (T,), bar that they were opened in, in the mean (:func:`lag`)
+    """
+    units, place = np.zeros(held.size), np.arange(held.size)
     last, lost = held.size - 1, 0.0
     for row in range(held.size - 1, 0, -1):
         if moved[row]:
-            units = opening(held, forced, row, last, lost, kept)
-            if units > 0.0:  # a NaN is not
-                out[row] = units
+            found = opening(held, forced, row, last, lost, kept)
+            if found > 0.0:  # a NaN is not
+                units[row] = found
+            place[row] = max(row - lag(last - row + 1), 0)
             last, lost = row - 1, 0.0
         else:
             lost += forced[row]
-    return out
+    return units, place
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

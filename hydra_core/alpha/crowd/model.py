@@ -22,7 +22,8 @@ from hydra_core.domain.errors import ArtifactInvalid, InputMissing
 from hydra_core.domain.market import Floats, Panel
 
 FILE: Final = "model.json"
-FORMAT: Final = 2
+FORMAT: Final = 3
+"""Raised too when columns of one name take other values: a model must be served what it was trained on."""
 LEVEL_COLUMN: Final = "log_sigma"
 """The one column whose usual value differs from pair to pair."""
 
