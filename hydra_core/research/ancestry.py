@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hydra_core.alpha.forecaster.artifact import Weights, warm_state
-from hydra_core.alpha.forecaster.families import speaks
-from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER
+from hydra_core.alpha.forecaster.families import STACKED, TRANSFORMER, speaks
 from hydra_core.alpha.forecaster.linear import standardisation
 from hydra_core.alpha.models import FORECASTER
 from hydra_core.alpha.registry import Card
