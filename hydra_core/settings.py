@@ -126,7 +126,7 @@ class CostSettings(Part):
 class ForecasterSettings(Part):
     """What kind of forecaster is trained."""
 
-    family: Literal["linear", "polynomial", "trees", "transformer", "stacked"] = "transformer"
+    family: Literal["linear", "polynomial", "trees", "forest", "transformer", "stacked"] = "transformer"
     networks: int = Field(default=1, ge=1, le=10, description="of a deep ensemble; where they disagree nothing is said")
     cross_layers: int = Field(default=0, ge=0, le=4, description="layers of attention between the pairs of a row")
     batch_rows: int = Field(default=64, ge=1, description="rows of all pairs in one step; a GPU wants 1024 or more")

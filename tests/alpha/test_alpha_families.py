@@ -22,7 +22,7 @@ from hydra_core.domain.errors import ArtifactInvalid, InputMissing, UsageError
 
 ROWS, PAIRS, COLUMNS = 6_000, 3, 6
 TRAIN, VALID, TEST = np.arange(0, 3_400), np.arange(3_500, 4_200), np.arange(4_300, 6_000)
-PLAIN = ("linear", "polynomial", "trees")
+PLAIN = ("linear", "polynomial", "trees", "forest")
 CALIBRATION = Calibration(1.0, 5.0, np.linspace(-3, 3, LEVELS.size), 1.0, 0.0, 0.0014)
 
 
@@ -55,6 +55,25 @@ def test_each_family_finds_what_it_is_made_for(kind: str, family: str) -> None:
     assert ic(model.predict(features, TEST), signal[TEST]) > 0.9
 
 
+@pytest.mark.parametrize("seed", [6, 7, 8])
+def test_a_forest_hears_more_of_what_all_pairs_do_together_than_whitened_trees(seed: int) -> None:
+    """A step of a feature that all pairs share moves them all alike, and so does most of the noise."""
+    rng = np.random.default_rng(seed)
+    shared = np.repeat(rng.normal(size=(ROWS, 1, 3)), PAIRS, axis=1)
+    features = np.concatenate([shared, rng.normal(size=(ROWS, PAIRS, 3))], axis=2).astype(np.float32)
+    signal = 0.25 * np.sign(features[:, :, 0]) * (np.abs(features[:, :, 1]) > 0.7)
+    noise = np.sqrt(0.7) * rng.normal(size=(ROWS, 1)) + np.sqrt(0.3) * rng.normal(size=(ROWS, PAIRS))
+    found = {
+        family: ic(
+            fit_family(family, features, signal + noise, TRAIN, VALID, Recipe(), seed=1).predict(features, TEST),
+            signal[TEST],
+        )
+        for family in ("trees", "forest")
+    }  # fmt: skip
+    assert found["forest"] > 0.7
+    assert found["forest"] > found["trees"] + 0.05
+
+
 @pytest.mark.parametrize("kind", ["line", "product", "step"])
 def test_the_stack_finds_every_kind_nearly_as_well_as_the_best_of_its_families(kind: str) -> None:
     features, labels, signal = world(kind, seed=3)
@@ -70,11 +89,12 @@ def test_the_stack_finds_every_kind_nearly_as_well_as_the_best_of_its_families(k
 
 
 @pytest.mark.parametrize(
-    "family", ["linear", "polynomial", "trees", "stacked", pytest.param("transformer", marks=pytest.mark.long)]
+    "family",
+    ["linear", "polynomial", "trees", "forest", "stacked", pytest.param("transformer", marks=pytest.mark.long)],
 )
 def test_what_weighs_nothing_teaches_nothing(family: str) -> None:
     """Two of three training rows say the opposite; with no weight they are as good as not there."""
-    kind = {"trees": "step", "polynomial": "product"}.get(family, "line")
+    kind = {"trees": "step", "forest": "step", "polynomial": "product"}.get(family, "line")
     features, labels, signal = world(kind, seed=7)
     false = np.arange(ROWS) % 3 != 0  # of the rows trained on, too
     false[TRAIN[-1] + 1 :] = False
@@ -85,7 +105,7 @@ def test_what_weighs_nothing_teaches_nothing(family: str) -> None:
         fit_family(family, features, lying, TRAIN[::2], VALID, recipe, seed=1, weights=each).predict(features, TEST)
         for each in (weights, None)
     )
-    assert ic(heard, signal[TEST]) > 0.8
+    assert ic(heard, signal[TEST]) > (0.7 if family == "forest" else 0.8)  # a third of half the rows is few for it
     assert (deaf * signal[TEST]).mean() < 0.3 * (heard * signal[TEST]).mean()
 
 

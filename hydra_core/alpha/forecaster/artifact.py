@@ -3,8 +3,8 @@
 ``forecaster.json`` names the features, the window, the calibration and the parts whose weighted sum is the forecast. A
 network is ``model.onnx``: raw feature windows (n, steps, F), or (n, P, steps, F) where pairs attend to each other, with the
 normalisation inside, to standardised returns; where it has further heads, what they say is its second output. Trees are
-``trees.txt`` (LightGBM's own format), regressions ``linear.json`` and ``polynomial.json``; the chance of a rise is
-``rise.json`` with its trees in ``rise.txt``. ``network.npy`` holds the first network's weights, for a warm start;
+``trees.txt`` and ``forest.txt`` (LightGBM's own format), regressions ``linear.json`` and ``polynomial.json``; the chance of
+a rise is ``rise.json`` with its trees in ``rise.txt``. ``network.npy`` holds the first network's weights, for a warm start;
 ``reference.json`` what every feature was like while it was trained, for drift. Each part's library is imported when it is
 opened.
 
@@ -26,6 +26,7 @@ from hydra_core.alpha.features import FeatureSet
 from hydra_core.alpha.forecaster import trees
 from hydra_core.alpha.forecaster.calibration import Calibration
 from hydra_core.alpha.forecaster.families import (
+    FOREST,
     LINEAR,
     POLYNOMIAL,
     TRANSFORMER,
@@ -56,7 +57,7 @@ SETTINGS: Final = "forecaster.json"
 REFERENCE: Final = "reference.json"
 RISE: Final = "rise.json"
 RISE_TREES: Final = "rise.txt"
-_FILES: Final = {LINEAR: "linear.json", POLYNOMIAL: "polynomial.json", TREES: "trees.txt"}
+_FILES: Final = {LINEAR: "linear.json", POLYNOMIAL: "polynomial.json", TREES: "trees.txt", FOREST: "forest.txt"}
 _CHUNK: Final = 1024
 
 
@@ -313,7 +314,7 @@ def _write_part(folder: Path, kind: str, part: Any, features: int, number: int) 
             entry["state"] = [[name, list(value.shape)] for name, value in state.items()]
         return entry
     file = _FILES[kind]
-    if kind == TREES:
+    if kind in (TREES, FOREST):
         (folder / file).write_text(part.text)
         return {"file": file, "trees": part.trees, "share": part.share}
     (folder / file).write_text(json.dumps(part.to_dict()))
@@ -433,7 +434,7 @@ def _open(folder: Path, entry: dict[str, Any], shape: WindowShape) -> Part:
         if len(session.get_outputs()) != (2 if horizons else 1):
             raise ValueError(f"{file} says {len(session.get_outputs())} things, its entry {horizons} further horizons")
         return OnnxNetwork(shape, session, bool(entry.get("together", False)), horizons)
-    if kind == TREES:
+    if kind in (TREES, FOREST):
         return OpenTrees(trees.opened(file.read_text()), int(entry["trees"]), float(entry["share"]))
     if kind == LINEAR:
         return LinearModel.from_dict(json.loads(file.read_text()))

@@ -1,4 +1,4 @@
-"""The families of forecasters and how one of them is fitted: linear, polynomial, trees, transformer, and all of them stacked.
+"""The families of forecasters and how one is fitted: linear, polynomial, trees, forest, transformer, and all of them stacked.
 
 A fitted forecaster is a weighted sum of parts, each of one family. The stack weighs the families by forecasts that they made
 of rows they had not seen: blocks of the training span, each told by models of the rows before it, purged. Several networks
@@ -19,7 +19,7 @@ import numpy as np
 from hydra_core.alpha.forecaster.linear import LinearModel, fit_linear
 from hydra_core.alpha.forecaster.polynomial import PolynomialModel, fit_polynomial
 from hydra_core.alpha.forecaster.stack import stack_weights
-from hydra_core.alpha.forecaster.trees import TreesHyper, TreesModel, fit_trees
+from hydra_core.alpha.forecaster.trees import TreesHyper, TreesModel, fit_forest, fit_trees
 from hydra_core.alpha.forecaster.windows import Features, WindowShape
 from hydra_core.domain.errors import InputMissing, UsageError
 from hydra_core.domain.market import Floats, Ints
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 LINEAR: Final = "linear"
 POLYNOMIAL: Final = "polynomial"
 TREES: Final = "trees"
+FOREST: Final = "forest"
 TRANSFORMER: Final = "transformer"
 STACKED: Final = "stacked"
-FAMILIES: Final = (LINEAR, POLYNOMIAL, TREES, TRANSFORMER)
+FAMILIES: Final = (LINEAR, POLYNOMIAL, TREES, FOREST, TRANSFORMER)
 """The families that a stack weighs."""
 WINDOWED: Final = frozenset({TRANSFORMER, STACKED})
 """Families that read a window of feature rows; the others read the newest row alone."""
@@ -255,12 +256,19 @@ class _Fit:
             return linear
         if family == POLYNOMIAL:
             return fit_polynomial(*given, linear, weights=self.weights)
+        if family == FOREST:
+            return self.forest(np.concatenate([train, valid]))
         return fit_trees(*given, linear.common, self.recipe.trees, seed=self.seed, weights=self.weights)
+
+    def forest(self, rows: Ints) -> TreesModel:
+        return fit_forest(self.features, self.labels, self.known, rows, seed=self.seed, weights=self.weights)
 
     def parts(self, family: str, linear: LinearModel, train: Ints, valid: Ints) -> list[tuple[str, float, Part]]:
         """The part of a family without a network, fitted again on all rows with what it chose on ``valid``."""
-        chosen = self.plain(family, linear, train, valid)
         both = np.concatenate([train, valid])
+        if family == FOREST:
+            return [(FOREST, 1.0, self.forest(both))]
+        chosen = self.plain(family, linear, train, valid)
         given = (self.features, self.labels, self.known, both, valid)
         if isinstance(chosen, LinearModel):
             return [(LINEAR, 1.0, fit_linear(*given, (chosen.penalty,), weights=self.weights))]

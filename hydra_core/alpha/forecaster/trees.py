@@ -2,6 +2,11 @@
 
 Boosting starts from zero, not from a ridge forecast: where a signal speaks in few rows only, a line through all of them is
 mostly wrong, and a few trees cannot take it back. The number of trees and their share are what later rows say.
+
+A forest is the same with many slow trees, of which none is chosen: where a signal is faint, what later rows say of it is
+mostly noise, and choosing by it costs more than it saves. It counts every pair's error for itself: few trees that are taught
+mostly how pairs differ, as whitened errors teach them, hardly learn how all move together.
+
 Trained trees are kept in LightGBM's text format. Not here: ridge (``linear``), the mixture of families (``stack``).
 LightGBM is imported where it is used. Source: Ke et al. (2017), LightGBM.
 """
@@ -58,6 +63,10 @@ class TreesHyper:
     def to_dict(self) -> dict[str, Any]:
         """The fields, JSON-serialisable."""
         return asdict(self)
+
+
+FOREST: Final = TreesHyper(rounds=200, learning_rate=0.02, leaves=15)
+"""Many slow trees, together let in fourfold: what a forest that nobody chooses says is about what it knows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +183,24 @@ def fit_trees(
         else (like.trees, like.share)
     )
     return TreesModel(booster.model_to_string(), trees, share, hyper)
+
+
+def fit_forest(
+    features: Features, labels: Floats, usable: Bools, rows: Ints, *, seed: int, weights: Floats | None = None
+) -> TreesModel:
+    """Grow :data:`FOREST` on all rows; all of their word is used.
+
+    Parameters
+    ----------
+    features, labels, usable, weights : as :func:`fit_trees` takes them
+    rows : row numbers
+
+    Raises
+    ------
+    InputMissing : fewer usable training values than two leaves need
+    """
+    whole = TreesModel("", FOREST.rounds, 1.0, FOREST)
+    return fit_trees(features, labels, usable, rows, rows[:0], 1.0, FOREST, seed=seed, like=whole, weights=weights)
 
 
 def _whitened(

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from hydra_core.alpha.forecaster.families import (
+    FOREST,
     LINEAR,
     POLYNOMIAL,
     STACKED,
@@ -24,7 +25,7 @@ from hydra_core.research.truth.planted import Planted
 VALID_SHARE: Final = 0.15
 GAP: Final = 100
 """Rows left out between training, validation and test: further than any planted signal lasts."""
-FAMILIES: Final = (LINEAR, POLYNOMIAL, TREES)
+FAMILIES: Final = (LINEAR, POLYNOMIAL, TREES, FOREST)
 """What the stack weighs here. The network is left out: it takes minutes a market where the others take seconds, and the
 observables of a planted market are all known in its newest row."""
 
