@@ -38,15 +38,15 @@ PARTS: Final[Mapping[str, Callable[[Report], list[Row]]]] = {
 
 
 @cache
-def market(days: int) -> SyntheticMarket:
+def market(days: int, seed: int = SEED) -> SyntheticMarket:
     """The market with so many days before its first now."""
-    return SyntheticMarket(SEED, SIGNAL, days)
+    return SyntheticMarket(seed, SIGNAL, days)
 
 
 @cache
-def panel(days: int, interval: Interval = FORECAST_INTERVAL) -> Panel:
+def panel(days: int, interval: Interval = FORECAST_INTERVAL, seed: int = SEED) -> Panel:
     """All pairs' closed bars of the first days, with every reading a collector would have."""
-    source = market(days)
+    source = market(days, seed)
     start, end = ORIGIN_MS, ORIGIN_MS + days * DAY_MS
     pairs, early = source.pairs, max(ORIGIN_MS, reading_start_ms(start))
     return build_panel(

@@ -13,14 +13,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks import market
 from benchmarks.memory import peak_mb
 from benchmarks.rows import AT_MOST, Report, Row
 from hydra_core.domain.intervals import DAY_MS, FORECAST_INTERVAL
-from hydra_core.domain.market import Panel
+from hydra_core.domain.market import FIELD_NAMES, Panel
 from hydra_core.home import Home
 from hydra_core.research.bench import Bench
 from hydra_core.research.dataset import build_dataset
@@ -40,6 +42,8 @@ QUICK = TrainingSettings(
 
 LONG_NAME = "memory of a retraining on 500,000 candles"
 LONG_GB = 24.0
+MOST_DAYS = 700
+"""Of one synthetic market, which lasts two years."""
 LONG = WEEKLY.model_copy(update={"candles": 500_000})
 
 
@@ -103,8 +107,28 @@ def timed(training: TrainingSettings, report: Report) -> Cost:
 
 
 def history(candles: int) -> Panel:
-    """So many closed bars of the synthetic market."""
-    return market.panel(-(-candles * FORECAST_INTERVAL.ms // DAY_MS)).last(candles)
+    """So many closed bars of the synthetic market; of a longer history than one market has, of several, end to end."""
+    days = -(-candles * FORECAST_INTERVAL.ms // DAY_MS)
+    parts = -(-days // MOST_DAYS)
+    if parts == 1:
+        return market.panel(days).last(candles)
+    drawn = [market.panel(-(-days // parts), seed=market.SEED + number) for number in range(parts)]
+    joined = drawn[0]
+    for after in drawn[1:]:
+        joined = _appended(joined, after)
+    return joined.last(candles)
+
+
+def _appended(first: Panel, after: Panel) -> Panel:
+    """A panel that goes on at the price where the first one ended: every pair's money stays, its base units change."""
+    scale = first.close[-1] / after.open[0]
+    moved = {name: getattr(after, name) * scale for name in ("open", "high", "low", "close")}
+    moved |= {name: getattr(after, name) / scale for name in ("volume", "open_interest")}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(first, name), moved.get(name, getattr(after, name))]) for name in FIELD_NAMES
+    }
+    ts = first.ts[0] + first.interval.ms * np.arange(len(first) + len(after))
+    return Panel(pairs=first.pairs, interval=first.interval, ts=ts, inputs=first.inputs, **columns)
 
 
 def retrain(panel: Panel, training: TrainingSettings, folder: Path, report: Report) -> ResearchRun:
