@@ -195,9 +195,22 @@ def test_a_row_tells_itself_in_a_sentence() -> None:
 
 def test_every_speed_that_is_promised_has_a_part() -> None:
     assert set(PARTS) == {
-        "engine", "features", "chain", "replay", "training", "hawkes", "merton", "live", "retraining"
+        "engine", "features", "chain", "replay", "training", "hawkes", "merton", "live", "retraining",
+        "memory",
     }  # fmt: skip
-    assert list(PARTS)[-1] == "retraining"
+    assert list(PARTS)[-2:] == ["retraining", "memory"]
+
+
+def test_a_longer_history_than_one_market_has_goes_on_where_each_part_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retraining, "MOST_DAYS", 3)
+    made = retraining.history(5 * 288)
+    part = retraining.market.panel(3)
+    assert len(made) == 5 * 288
+    seam = 2 * 288 - 1  # the first three of six days end here, one day being cut off before them
+    assert np.allclose(made.open[seam + 1], made.close[seam])
+    assert np.array_equal(made.close[: seam + 1], part.close[288:])
+    assert np.abs(np.diff(np.log(made.close), axis=0)).max() < 0.2
+    assert np.allclose((made.open_interest * made.close)[0], (part.open_interest * part.close)[288], equal_nan=True)
 
 
 def test_ours_replays_the_job_that_the_peer_is_given(tmp_path: Path) -> None:

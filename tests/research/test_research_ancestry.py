@@ -19,7 +19,7 @@ from hydra_core.alpha.models import FORECASTER
 from hydra_core.alpha.registry import RENEWS, write_card
 from hydra_core.domain.market import Panel
 from hydra_core.home import Home
-from hydra_core.research import forecasters
+from hydra_core.research import ancestry, forecasters
 from hydra_core.research.ancestry import DESCENT, Descent, descent_of
 from hydra_core.research.bench import Bench, Candidate
 from hydra_core.research.dataset import EMBARGO_BARS, Dataset, build_dataset
@@ -34,6 +34,7 @@ TRAINING = TrainingSettings(
     forecaster_trials=1,
     epochs=6,
     stride_bars=12,
+    seed=1,  # of two weeks in a row whose networks have something to say beside the ridge
     forecaster=ForecasterSettings(refit="warm", batch_rows=256),
 )
 
@@ -106,6 +107,25 @@ def test_a_weekly_candidate_starts_from_the_champion_and_its_card_says_so(
     for each in (first, second):
         assert np.intersect1d(trained_rows(each), scored).size == 0
     assert last["known_until_ms"] < int(scored[0])
+
+
+def test_a_network_of_which_nothing_is_used_is_no_start(
+    own: Bench, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are silenced stay as they were before, refit after refit, where a signal has turned round."""
+    hyper, second = forecasters.network_hyper(own, {}), data(own, panel, 1)
+    assert descent_of(own, second, hyper).ancestor is not None
+    real = ancestry.warm_state
+
+    def silent(folder: Path) -> Any:
+        found = real(folder)
+        assert found is not None
+        return replace(found, state=found.state | {"share": np.zeros(1)})
+
+    monkeypatch.setattr(ancestry, "warm_state", silent)
+    found = descent_of(own, second, hyper)
+    assert found.ancestor is None
+    assert found.why.startswith("nothing that the network of the champion")
 
 
 def test_no_scored_row_was_ever_in_the_span_of_an_ancestor(

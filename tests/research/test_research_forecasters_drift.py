@@ -74,14 +74,17 @@ def test_a_slope_is_made_of_earlier_rows_alone() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_warm_networks_recover_from_a_signal_that_turned() -> None:
-    """The transformer itself, refitted every week from the one before at a fifth of its rate, over a product that turns."""
+    """The transformer itself, refitted every week from the one before at a fifth of its rate, over a product that turns.
+
+    At the turn its word is worth less than nothing on later rows and is silenced: what comes next has to begin afresh.
+    """
     from hydra_core.alpha.forecaster.network import NetworkHyper
 
     features, labels, _ = world(6)
     known = features.astype(float)[:, :, 9] * features[:, :, 11]
     turned = np.where(np.arange(ROWS)[:, None] < TURN, 1.0, -1.0)
     best = turned * known
-    labels = 0.2 * best + np.random.default_rng(1).normal(size=best.shape)
+    labels = 0.3 * best + np.random.default_rng(1).normal(size=best.shape)
     recipe = Recipe(NetworkHyper(patch=4, batch_rows=256, epochs=6), shape=WindowShape(8, 1))
     raw = refitted("transformer", features, labels, 6 * WEEK, RHYTHM, recipe, seed=1)
     before, after = slice(8 * WEEK, TURN), slice(TURN + 9 * WEEK, ROWS)
