@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from hydra_core.alpha.forecaster.linear import FEATURE_CLIP, standardisation
-from hydra_core.alpha.forecaster.trees import LEAST_LEAF, opened, say
+from hydra_core.alpha.forecaster.stack import TOWARDS_EQUAL
+from hydra_core.alpha.forecaster.trees import FOREST, LEAST_LEAF, opened, say
 from hydra_core.alpha.forecaster.windows import Features
 from hydra_core.domain.errors import InputMissing
 from hydra_core.domain.market import Bools, Floats, Ints
@@ -29,15 +30,8 @@ PENALTIES: Final = (0.001, 0.01, 0.03, 0.1, 0.3)
 STEPS: Final = 40
 SETTLED: Final = 1e-5
 """Largest change of a weight in a step after which the regression has settled."""
-ROUNDS: Final = 200
-LEARNING_RATE: Final = 0.02
-LEAVES: Final = 15
-LEAST_SHARE: Final = 0.01
-"""Of the training values that a leaf holds."""
 DRAWN: Final = 0.7
 """Share of the features, and of the rows, that a tree sees."""
-TOWARDS_EQUAL: Final = 0.1
-"""Squared distance of the voices' weights from equal ones counts this much of the voices' mean square."""
 LEAST_VALUES: Final = 1_000
 """Signs that each of the two parts of the rows has to know."""
 
@@ -67,7 +61,7 @@ class RiseModel:
         from scipy.special import expit
 
         linear = _standard(features[rows], self.center, self.scale) @ self.slopes + self.bias
-        trees = say(opened(self.text), features, rows, ROUNDS, raw=True)
+        trees = say(opened(self.text), features, rows, FOREST.rounds, raw=True)
         return np.asarray(expit(self.linear_weight * linear + self.trees_weight * trees), np.float64)
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,6 +159,7 @@ def voice_weights(words: Floats, rose: Bools, towards_equal: float = TOWARDS_EQU
     ----------
     words : array (n, K), log odds
     rose : array (n,)
+    towards_equal : squared distance from equal weights counts this much of the voices' mean square
     """
     from scipy.optimize import minimize
 
@@ -210,9 +205,9 @@ def _grown(x: Features, rose: Bools, seed: int, progress: Callable[[int, int], N
     settings: dict[str, Any] = {
         "objective": "binary",
         "boost_from_average": False,
-        "num_leaves": LEAVES,
-        "learning_rate": LEARNING_RATE,
-        "min_data_in_leaf": max(LEAST_LEAF, int(LEAST_SHARE * len(x))),
+        "num_leaves": FOREST.leaves,
+        "learning_rate": FOREST.learning_rate,
+        "min_data_in_leaf": max(LEAST_LEAF, int(FOREST.least_share * len(x))),
         "feature_fraction": DRAWN,
         "bagging_fraction": DRAWN,
         "bagging_freq": 1,
@@ -222,6 +217,6 @@ def _grown(x: Features, rose: Bools, seed: int, progress: Callable[[int, int], N
         "deterministic": True,
         "force_row_wise": True,
     }
-    told = [] if progress is None else [lambda at: progress(at.iteration + 1, ROUNDS)]
+    told = [] if progress is None else [lambda at: progress(at.iteration + 1, FOREST.rounds)]
     taught = lightgbm.Dataset(x, rose.astype(np.float64), free_raw_data=True)
-    return lightgbm.train(settings, taught, num_boost_round=ROUNDS, callbacks=told)
+    return lightgbm.train(settings, taught, num_boost_round=FOREST.rounds, callbacks=told)
