@@ -32,12 +32,21 @@ CEILINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What the exchange holds at one moment, and what trading there would be bound by."""
+    """What the exchange holds at one moment, and what trading there would be bound by.
+
+    Parameters
+    ----------
+    wallet : USDT
+    positions : in plain words
+    limits : name -> ceiling that is agreed to
+    proven : whether paper trading stands behind it; without it, the words to agree with say so
+    """
 
     endpoint: Endpoint
     wallet: Decimal
     positions: tuple[str, ...]
     limits: Mapping[str, float]
+    proven: bool = False
 
     @property
     def phrase(self) -> str:
@@ -45,7 +54,7 @@ class Opening:
         place = self.endpoint.base_url or self.endpoint.exchange
         return (
             f"trade {self.wallet:.2f} USDT at {place} up to {self.limits['max_position_notional']:g} a position, "
-            f"{self.limits['max_total_notional']:g} in all"
+            f"{self.limits['max_total_notional']:g} in all{'' if self.proven else ', not proven on paper'}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from hydra_core.ledger.store import Ledger
 from hydra_core.market.endpoint import Credentials, Endpoint
 from hydra_core.market.venue_clock import follow_clock
 from hydra_core.platform.control import running
+from hydra_core.report.proving import proving_of
 from hydra_core.settings import Settings
 from hydra_core.trader.lock import trader_lock
 
@@ -39,7 +41,8 @@ def live(
     """Trade with real money: shows account and limits, asks for them to be typed back, opens the account, runs the trader.
 
     Needs HYDRA_LIVE__ENABLED=true, HYDRA_EXCHANGE_KEY and HYDRA_EXCHANGE_SECRET. Until ledger and exchange have been compared
-    and agree, positions can only become smaller.
+    and agree, positions can only become smaller. Where less than four weeks of paper trading stand behind it, or its fills were
+    2 bp or more from what backtests charge, the words to be typed say so.
     """
     with reporting_errors():
         settings = load_settings()
@@ -68,8 +71,11 @@ async def _open(
 ) -> Account:
     async with open_gateway(endpoint, credentials, clock, budget_folder=home.limits) as gateway:
         opening = await look(gateway, settings)
-        _agree(opening, confirm)
         with Ledger.open(settings.database_url or home.ledger_url) as ledger:
+            proving = proving_of(ledger, settings)
+            err.print(f"{proving.told}: {'proven' if proving.held else '[bold]not proven on paper[/]'}")
+            opening = replace(opening, proven=proving.held)
+            _agree(opening, confirm)
             return await open_live(gateway, ledger, settings.pairs, opening, clock.market_ms())
 
 

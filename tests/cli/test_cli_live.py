@@ -15,7 +15,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hydra_core.cli.main import app
+from hydra_core.domain.intervals import DAY_MS
+from hydra_core.domain.pairs import Pair
+from hydra_core.domain.trading import Fill, OrderState, Schedule, Side, Target
 from hydra_core.home import home_named, use_home
+from hydra_core.ledger.records import Execution, OrderRecord
 from hydra_core.ledger.store import Ledger
 from hydra_core.platform.markets import MarketDescription, describe_home
 from hydra_core.simulation import SyntheticMarket
@@ -80,6 +84,58 @@ def accounts(home: Path) -> list[str]:
         return [account.kind for account in ledger.accounts()]
 
 
+def on_paper(home: Path, days: int, price: str) -> None:
+    """So many days of a paper account, and one change of position that filled at a price; its arrival was at 60,000."""
+    first = MARKET.start_ms
+    with Ledger.open(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        account = ledger.open_account("paper", Decimal(1000), first).name
+        for day in range(days):
+            ledger.record_equity(account, first + day * DAY_MS, Decimal(1000), Decimal(1000), Decimal(0))
+        target = Target(Pair("BTCUSDT"), 0.1, 58_000.0, "approved")
+        order = OrderRecord(
+            "hy-0", "plan", account, target.pair, Side.LONG, Decimal("0.1"), "market", OrderState.NEW, first, first
+        )  # fmt: skip
+        schedule, until = Schedule("vwap", 4, 120_000), first + 300_000
+        ledger.record_executions(
+            [Execution("plan", account, target, schedule, first, until, Decimal(0), first, Decimal(60_000))]
+        )
+        ledger.record_order(order)
+        fill = Fill(
+            "local",
+            target.pair,
+            "1",
+            "hy-0",
+            account,
+            Side.LONG,
+            Decimal("0.1"),
+            Decimal(price),
+            Decimal(3),
+            False,
+            first,
+        )
+        ledger.record_fill(fill, OrderState.FILLED)
+
+
+@pytest.mark.parametrize(
+    ("days", "price", "proven", "says"),
+    [
+        (28, "60012", True, "1 executions filled +0.00 bp"),  # 2 bp: half the spread and slippage
+        (28, "60023", True, "filled +1.83 bp"),
+        (28, "60024", False, "filled +2.00 bp"),
+        (28, "60000", False, "filled -2.00 bp"),
+        (27, "60012", False, "on 27 days (at least 28)"),
+    ],
+)
+def test_without_four_weeks_on_paper_that_filled_as_backtests_do_the_words_say_so(
+    venue: str, home: Path, days: int, price: str, proven: bool, says: str
+) -> None:
+    on_paper(home, days, price)
+    asked = live(venue, typed="no\n").stderr
+    assert says in " ".join(asked.split())
+    assert ("50000 in all, not proven on paper" not in asked) is proven
+    assert accounts(home) == ["paper"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
@@ -107,7 +163,8 @@ def test_only_the_sentence_that_names_money_and_limits_opens_the_account(venue: 
     assert accounts(home) == []
     asked = live(venue, typed="no\n").stderr
     phrase = re.search(r"To agree, type: (.+)", asked)[1]  # type: ignore[index]
-    assert phrase.startswith(f"trade 2500.00 USDT at {venue} up to 10000 a position, 50000 in all")
+    assert phrase == f"trade 2500.00 USDT at {venue} up to 10000 a position, 50000 in all, not proven on paper"
+    assert "paper trading on 0 days (at least 28), nothing filled: not proven on paper" in " ".join(asked.split())
     assert "day_loss_limit 0.05" in asked
     assert live(venue, typed=f"{phrase}\n").exit_code == 0
     given = live(venue, "--confirm", phrase, "--json")
