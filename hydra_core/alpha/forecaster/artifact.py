@@ -421,9 +421,9 @@ def _open_rise(folder: Path, entry: dict[str, Any] | None) -> RiseModel | None:
     """The chance of a rise as its entry names it, its trees looked at once."""
     if entry is None:
         return None
-    text = (folder / entry["trees"]).read_text()
-    trees.opened(text)
-    return RiseModel.from_dict(json.loads((folder / entry["file"]).read_text()), text)
+    made = RiseModel.from_dict(json.loads((folder / entry["file"]).read_text()), (folder / entry["trees"]).read_text())
+    _ = made.trees  # a damaged text is to be refused here, not at the first question
+    return made
 
 
 def _open(folder: Path, entry: dict[str, Any], shape: WindowShape) -> Part:

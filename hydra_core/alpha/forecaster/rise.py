@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -56,12 +57,17 @@ class RiseModel:
     linear_weight: float
     trees_weight: float
 
+    @cached_property
+    def trees(self) -> Any:
+        """LightGBM's trees from their text, read once; raises ArtifactInvalid for anything else."""
+        return opened(self.text)
+
     def chance(self, features: Features, rows: Ints) -> Floats:
         """Probability of a rise for rows of a (T, P, F) array, shape (n, P); NaN where a feature is."""
         from scipy.special import expit
 
         linear = _standard(features[rows], self.center, self.scale) @ self.slopes + self.bias
-        trees = say(opened(self.text), features, rows, FOREST.rounds, raw=True)
+        trees = say(self.trees, features, rows, FOREST.rounds, raw=True)
         return np.asarray(expit(self.linear_weight * linear + self.trees_weight * trees), np.float64)
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,14 +168,13 @@ def voice_weights(words: Floats, rose: Bools, towards_equal: float = TOWARDS_EQU
     towards_equal : squared distance from equal weights counts this much of the voices' mean square
     """
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     count = words.shape[1]
     sign = np.where(rose, 1.0, -1.0)
     pull = 0.25 * towards_equal * float(np.mean(words**2))
 
     def lost(weights: Floats) -> tuple[float, Floats]:
-        from scipy.special import expit
-
         margin = sign * (words @ weights)
         away = weights - 1.0 / count
         slope = -(words * (sign * expit(-margin))[:, None]).mean(axis=0) + pull * away
